@@ -1,0 +1,41 @@
+"""Numbers that come from elsewhere, each with its unit and its origin."""
+
+# Input normalisation of torchvision's ImageNet models, RGB, for images in [0, 1].
+# Source: torchvision model card of VGG16_Weights.IMAGENET1K_V1 (the shipped weights expect it).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Mean of the original Oxford VGG-16 (BGR, 0..255), given here as RGB in [0, 1]; that network divides by nothing, so
+# its standard deviation is 1/255 in these units.
+# Source: Simonyan & Zisserman 2014, section 2.1, as distributed with the Caffe and Keras models (103.939, 116.779,
+# 123.68 for B, G, R).
+OXFORD_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+OXFORD_STD = (1 / 255, 1 / 255, 1 / 255)
+
+# Input normalisation of the authors' public script, each channel, for images in [0, 1].
+AUTHORS_MEAN = (0.5, 0.5, 0.5)
+AUTHORS_STD = (0.15, 0.15, 0.15)
+
+# The bound at which the authors' script clips features, and the threshold it hard-codes. The threshold belongs to its
+# own score (vgg16_bn, mean over 256 channels) and is kept for comparison only: nothing here decides with it unless
+# asked to.
+AUTHORS_FEATURE_CLIP = 1.0
+AUTHORS_TAU = 0.2860
+
+# Largest shift of a pseudo-unchanged patch, pixels in each axis. Saha & Zhu, section III-D.
+PAPER_MAX_SHIFT = 10
+
+# Share of the pseudo-unchanged scores that lies at or below tau. Saha & Zhu, section III-D ("exclude the top 5
+# percentile").
+PAPER_QUANTILE = 0.95
+
+# Standard deviation of the Gaussian noise of a pseudo-unchanged patch, for images in [0, 1]. The paper does not state
+# it. About 5 grey levels of 255: a little above the noise of an 8-bit orbital image after a contrast stretch.
+DEFAULT_NOISE_SIGMA = 0.02
+
+# Batch normalisation epsilon of torchvision's vgg16_bn (torch.nn.BatchNorm2d default).
+BATCH_NORM_EPSILON = 1e-5
+
+# Added to the spatial variance of a feature channel before its square root, when features are standardised. The
+# authors' script has no guard and yields NaN for a constant channel.
+STANDARDIZE_EPSILON = 1e-8
