@@ -1,0 +1,182 @@
+"""Tables as text: aligned for a terminal, Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+SIMULATED = "SIMULATED"
+
+
+class ComparisonRow(NamedTuple):
+    """One system in a comparison table.
+
+    Attributes:
+        system: The name in the paper's table, such as "Proposed (k-Means clustering)".
+        method: The value of `--method` that runs it.
+        paper_accuracy: Accuracy in the paper, percent, or None where it gives none.
+        accuracy: Ours, in [0, 1], or None.
+        interval: 95 % interval of ours, two numbers in [0, 1], or None.
+        roc_auc: In [0, 1], or None.
+        seconds_per_pair: Seconds of scoring for each pair, without compiling and training; or None.
+        source: "real" or "simulated".
+        note: What a reader must know to read the row (weights, training set, size of a network); or "".
+    """
+
+    system: str
+    method: str
+    paper_accuracy: float | None
+    accuracy: float | None
+    interval: Sequence[float] | None
+    roc_auc: float | None
+    seconds_per_pair: float | None
+    source: str
+    note: str = ""
+
+
+def source_word(source: str) -> str:
+    """How a source is written wherever a reader sees it: "real data" or "SIMULATED"."""
+    return SIMULATED if source == "simulated" else "real data"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with fixed digits, or a dash for None."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] as percent, or a dash for None."""
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def percent_interval(interval: Sequence[float] | None) -> str:
+    """Two shares in [0, 1] as "low-high" in percent, or a dash for None."""
+    return "-" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(" to ", "").replace(".", "").replace("-", "").replace(" ", "").isdigit()
+
+
+def aligned_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Plain text with columns of equal width; columns that hold only numbers stand to the right.
+
+    Args:
+        header: A title for each column.
+        rows: Cells as text, as many in each row as in the header.
+
+    Returns:
+        Lines joined by newlines, without one at the end and without spaces at line ends.
+    """
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [len(column) > 1 and all(map(_is_number, column[1:])) for column in columns]
+
+    def line(cells):
+        padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(header), "  ".join("-" * w for w in widths), *map(line, rows)])
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as a GitHub-flavoured Markdown table; a bar inside a cell is escaped."""
+    columns = list(zip(header, *rows, strict=True))
+    rule = ["---:" if len(c) > 1 and all(map(_is_number, c[1:])) else "---" for c in columns]
+    escaped = ([cell.replace("|", "\\|") for cell in row] for row in (header, rule, *rows))
+    return "\n".join("| " + " | ".join(row) + " |" for row in escaped)
+
+
+def csv_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """The same as CSV with a newline at the end; None becomes an empty cell."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+    return stream.getvalue()
+
+
+def comparison_cells(rows: Sequence[ComparisonRow]) -> tuple[list[str], list[list[str]]]:
+    """Header and text cells of a comparison table, for `aligned_table` and `markdown_table`.
+
+    The column titles say which data each figure is from: the paper's are from its real data sets, ours from what
+    the column `our data` names, so a simulated figure never stands beside the paper's as if it were the same.
+    """
+    simulated = any(row.source == "simulated" for row in rows)
+    ours = f"ours % on {SIMULATED}" if simulated else "ours %"
+    header = [
+        "system",
+        "paper % (its data)",
+        ours,
+        "95 % interval",
+        "ROC AUC",
+        "ms/pair",
+        "our data",
+        "--method",
+        "note",
+    ]
+    cells = [
+        [
+            row.system,
+            number(row.paper_accuracy, 1),
+            percent(row.accuracy),
+            percent_interval(row.interval),
+            number(row.roc_auc),
+            number(None if row.seconds_per_pair is None else 1000 * row.seconds_per_pair, 1),
+            source_word(row.source),
+            row.method,
+            row.note,
+        ]
+        for row in rows
+    ]
+    return header, cells
+
+
+def comparison_csv(rows: Sequence[ComparisonRow]) -> str:
+    """A comparison table as CSV with full digits; columns are the fields of `ComparisonRow`, shares in percent."""
+    header = ["system", "method", "paper_accuracy_percent", "accuracy_percent", "interval_low_percent"]
+    header += ["interval_high_percent", "roc_auc", "seconds_per_pair", "source", "note"]
+    cells = []
+    for row in rows:
+        low, high = row.interval if row.interval is not None else (None, None)
+        shares = [None if v is None else 100 * v for v in (row.accuracy, low, high)]
+        cells.append([row.system, row.method, row.paper_accuracy, *shares, row.roc_auc, row.seconds_per_pair])
+        cells[-1] += [SIMULATED if row.source == "simulated" else "real", row.note]
+    return csv_table(header, cells)
+
+
+def summary_table(metrics: Mapping[str, Any]) -> str:
+    """The table that ends a run: two columns, one line for each figure of `metrics` (as in metrics.json).
+
+    Args:
+        metrics: Needs n_pairs, n_changed, tau, source, pairs_per_second, compile_seconds and what
+            `metrics.evaluate` returns.
+
+    Returns:
+        Aligned text; figures that need labels are left out where no pair has one.
+    """
+    lines = [
+        ("data", source_word(metrics["source"])),
+        ("pairs", str(metrics["n_pairs"])),
+        ("changed", str(metrics["n_changed"])),
+        ("tau", number(metrics["tau"], 4)),
+    ]
+    if metrics.get("n_skipped"):
+        lines.insert(2, ("left out", str(metrics["n_skipped"])))
+    if metrics["n_labelled"]:
+        lines += [
+            ("labelled pairs", str(metrics["n_labelled"])),
+            ("accuracy %", f"{percent(metrics['accuracy'])}  ({percent_interval(metrics['accuracy_interval_95'])})"),
+            ("precision %", percent(metrics["precision"])),
+            ("recall %", percent(metrics["recall"])),
+            ("F1 %", percent(metrics["f1"])),
+            ("false alarms %", percent(metrics["false_alarm_rate"])),
+            ("ROC AUC", number(metrics["roc_auc"])),
+            ("average precision", number(metrics["average_precision"])),
+        ]
+    lines += [
+        ("pairs per second", number(metrics["pairs_per_second"], 1)),
+        ("compile time, s", number(metrics["compile_seconds"], 1)),
+    ]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in lines)
