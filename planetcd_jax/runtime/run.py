@@ -1,6 +1,7 @@
 """A data set through the method: read, score on the devices, decide."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -57,7 +58,15 @@ class RunResult(NamedTuple):
 class _Scorer:
     """`batch_scores` over a mesh of devices, compiled once for each shape, with the time that took."""
 
-    def __init__(self, key: Array, params: Params, config: ChangeConfig, devices, plan, **options):
+    def __init__(
+        self,
+        key: Array,
+        params: Params,
+        config: ChangeConfig,
+        devices: tuple[jax.Device, ...],
+        plan: Callable[[tuple[int, ...]], Plan],
+        **options,
+    ):
         self._mesh = Mesh(np.array(devices), ("pairs",))
         self._split = NamedSharding(self._mesh, PartitionSpec("pairs"))
         everywhere = NamedSharding(self._mesh, PartitionSpec())
@@ -125,9 +134,16 @@ def run_detection(
     if len(pair_set) == 0:
         raise DataError("the data set holds no pair; check the path, the split and the names of the files.")
     skipped: list[tuple[str, str]] = []
-    plan = make_plan((150, 150), num_devices=num_devices, batch_size=batch_size, micro_batch=micro_batch)
-    scorer = _Scorer(key, params, config, plan, apply=apply, perturb=perturb, score=score)
-    stream = batches(pair_set, plan.batch_size, on_bad_pair=on_bad_pair, skipped=skipped, multiple=len(plan.devices))
+    plan = partial(make_plan, num_devices=num_devices, batch_size=batch_size, micro_batch=micro_batch)
+    devices = choose_devices(num_devices)
+    scorer = _Scorer(key, params, config, devices, plan, apply=apply, perturb=perturb, score=score)
+    stream = batches(
+        pair_set,
+        lambda shape: plan(shape).batch_size,
+        on_bad_pair=on_bad_pair,
+        skipped=skipped,
+        multiple=len(devices),
+    )
     index, rho, rho_null, flying = [], [], [], []
 
     def land(batch: Batch, scores: tuple[Array, Array]) -> None:
