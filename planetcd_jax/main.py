@@ -47,14 +47,17 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "The method": (
         Flag("method", (*METHODS, "all"), "proposed", "System of the paper's tables; all runs and compares them."),
         Flag("preset", tuple(configs.PRESETS), "paper", "Settings that the flags below change one by one."),
-        Flag("backbone", configs.BACKBONES[:2], None, "Network. Default: the preset's."),
-        Flag("layer", configs.VGG16_LAYERS, None, "Convolution at which the network is cut. Default: the preset's."),
+        Flag("backbone", configs.BACKBONES[:2], None, "Network."),
+        Flag("layer", configs.VGG16_LAYERS, None, "Convolution at which the network is cut."),
         Flag("weights", "str", None, "Weights: .h5, .safetensors or hf:OWNER/NAME. Default: the shipped VGG-16."),
         Flag(
-            "noise_sigma", "float", None, "Noise of a pseudo-unchanged patch, images in [0, 1]. Default: the preset's."
+            "noise_sigma",
+            "float",
+            None,
+            "Standard deviation of the noise of a pseudo-unchanged patch, images in [0, 1].",
         ),
-        Flag("max_shift", "int", None, "Largest shift of a pseudo-unchanged patch, pixels. Default: the preset's."),
-        Flag("quantile", "float", None, "Share of pseudo-unchanged scores at or below tau. Default: the preset's."),
+        Flag("max_shift", "int", None, "Largest shift of a pseudo-unchanged patch, pixels."),
+        Flag("quantile", "float", None, "Share of pseudo-unchanged scores at or below tau."),
         Flag("set", "multi", [], "Any other setting as field=value, such as pooling=mean; may be repeated."),
         Flag("seed", "int", 0, "Decides every random draw."),
     ),
@@ -72,7 +75,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("batch_size", "int", None, "Pairs in a batch, over all devices. Default: what fits the device."),
         Flag("micro_batch", "int", None, "Pairs in the network at a time on a device. Default: what fits the device."),
         Flag("num_devices", "int", None, "Devices to use. Default: all."),
-        Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network. Default: the preset's."),
+        Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
     ),
     "What comes out": (
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
@@ -93,10 +96,17 @@ _USAGE = f"""{PROGRAM} {__version__}: which of these pairs of planetary images s
 """
 
 
-def _kind_text(flag: Flag) -> str:
-    if isinstance(flag.kind, tuple):
-        return "|".join(flag.kind)
-    return {"str": "TEXT", "int": "N", "float": "X", "multi": "FIELD=VALUE", "bool": ""}[flag.kind]
+_FORMS = {"str": "=TEXT", "int": "=N", "float": "=X", "multi": "=FIELD=VALUE", "bool": ""}
+
+
+def _default_text(flag: Flag) -> str:
+    """The default in words, where the help does not say it: for a setting of the method, that of each preset."""
+    if hasattr(configs.PAPER, flag.name):
+        values = {name: getattr(preset, flag.name) for name, preset in configs.PRESETS.items()}
+        if len(set(values.values())) == 1:
+            return f" Default: {values['paper']}."
+        return " Default: " + ", ".join(f"{value} ({name})" for name, value in values.items()) + "."
+    return "" if flag.default is None or flag.kind in ("bool", "multi") else f" Default: {flag.default}."
 
 
 def help_text() -> str:
@@ -105,11 +115,11 @@ def help_text() -> str:
     for group, members in FLAGS.items():
         lines.append(f"{group}:")
         for flag in members:
-            form = f"--{flag.name}" + (f"={_kind_text(flag)}" if _kind_text(flag) else "")
-            lines += textwrap.wrap(form, 110, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
-            shown = flag.default not in (None, False, []) and "Default" not in flag.help
-            text = flag.help + (f" Default: {flag.default}." if shown else "")
-            lines += textwrap.wrap(text, 100, initial_indent="        ", subsequent_indent="        ")
+            text = flag.help + _default_text(flag)
+            if isinstance(flag.kind, tuple):
+                text += f" One of: {', '.join(flag.kind)}."
+            lines.append(f"  --{flag.name}{_FORMS.get(flag.kind, '=NAME')}")
+            lines += textwrap.wrap(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 8)
         lines.append("")
     return "\n".join(lines)
 
