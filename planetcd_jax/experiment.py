@@ -5,18 +5,21 @@ import datetime
 import pathlib
 import textwrap
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from planetcd_jax.config import ChangeConfig
+from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
 from planetcd_jax.data import PairSet, open_dataset
 from planetcd_jax.detection import decide
 from planetcd_jax.errors import WeightsError
 from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_names
+from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
 from planetcd_jax.report import gallery, output, record, results, table
+from planetcd_jax.report.figures import PairPicture
 from planetcd_jax.version import __version__
 from planetcd_jax.weights_io import Weights, load_weights
 
@@ -196,10 +199,20 @@ def _write_curves(folder: pathlib.Path, outcome: Outcome, *, simulated: bool) ->
     raise NotImplementedError
 
 
-def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> Iterator[Any]:
+def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> list[PairPicture]:
+    """The highest-ranked pairs as they are drawn; with a pixel change map where the method is a deep one."""
+    config, pictures = outcome.config, []
+    depth = VGG16_LAYERS.index(config.layer)
+    layers = tuple(layer for layer in DCVA_LAYERS if VGG16_LAYERS.index(layer) <= depth) or (config.layer,)
+    heat_of = jax.jit(partial(pixel_change_map, config=config, layers=layers))
     for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
         pair = pair_set.read(int(outcome.index[i]))
-        yield gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
+        picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
+        if outcome.method.score == "deep":
+            heat = heat_of(weights.params, pair.before, pair.after)
+            picture = picture._replace(heat=np.asarray(heat), mask=np.asarray(change_mask(heat)))
+        pictures.append(picture)
+    return pictures
 
 
 def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> None:
@@ -217,7 +230,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     else:
         print("\n" + table.summary_table(metrics))
     simulated = pair_set.source == "simulated"
-    pairs = list(_pictures(first, pair_set, settings.figures, weights))
+    pairs = _pictures(first, pair_set, settings.figures, weights)
     title = f"{pair_set.name}, {first.method.name}: highest-ranked pairs"
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:

@@ -88,6 +88,7 @@ def false_colour(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _bare(axes: Axes) -> None:
+    axes.set_anchor("N")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
