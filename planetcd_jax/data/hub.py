@@ -19,7 +19,7 @@ _LEAST_S = 1.0
 
 
 class HubUnreachable(DataError):
-    """Neither the hub nor a stored copy gives the set: no answer, no such repository, or not the layout that is read."""
+    """Neither the hub nor a stored copy gives the set: no answer, no such repository, or another layout."""
 
 
 def fetch(repository: str, revision: str, *, patterns: list[str] | None = None) -> tuple[pathlib.Path, dict[str, Any]]:
