@@ -10,7 +10,7 @@ Letters 19, 2022.
 
 from planetcd_jax import constants
 from planetcd_jax.augment import patch_key, pseudo_unchanged, pseudo_unchanged_pair
-from planetcd_jax.config import AUTHORS_CODE, PAPER, PRESETS, ChangeConfig
+from planetcd_jax.config import AUTHORS_CODE, PAPER, PRESETS, ROBUST, ChangeConfig
 from planetcd_jax.detection import batch_scores, decide, detect, pair_scores
 from planetcd_jax.errors import (
     BadPairError,
@@ -32,6 +32,7 @@ __all__ = [
     "AUTHORS_CODE",
     "PAPER",
     "PRESETS",
+    "ROBUST",
     "VGG16",
     "BadPairError",
     "ChangeConfig",

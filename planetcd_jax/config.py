@@ -13,6 +13,7 @@ POOLINGS = ("max", "mean")
 REDUCTIONS = ("sum", "mean")
 SHIFT_FILLS = ("reflect", "edge", "crop", "wrap", "zero")
 PRECISIONS = ("float32", "tf32", "bfloat16")
+COMPARISONS = ("pooled", "registered")
 
 # Convolutions of VGG-16 (Simonyan & Zisserman 2014, table 1, column D), in order.
 VGG16_LAYERS = tuple(f"conv{block}_{i}" for block, n in enumerate((2, 2, 3, 3, 3), start=1) for i in range(1, n + 1))
@@ -60,6 +61,11 @@ class ChangeConfig:
         quantile: Share of pseudo-unchanged scores that lie at or below tau, in (0, 1].
         precision: "float32" (true float32 on every device), "tf32" (float32 storage, fast matrix units on GPUs), or
             "bfloat16" (network in bfloat16; pooling and everything after it in float32).
+        comparison: "pooled" (paper: each date pooled by itself, then compared) or "registered" (`robust`: laid on each
+            other, compared place by place, with a null drawn from the pair's own differences; `pooling`, `reduction`,
+            `noise_sigma`, `max_shift` and `shift_fill` are then not used).
+        max_misalignment: Largest whole shift that registration looks for, pixels in each axis.
+        residual_clip: Robust standard deviations at which differences are cut before the null is drawn from them.
 
     Raises:
         ConfigError: if a field has a value outside its domain.
@@ -81,6 +87,9 @@ class ChangeConfig:
     shift_fill: str = "reflect"
     quantile: float = constants.PAPER_QUANTILE
     precision: str = "float32"
+    comparison: str = "pooled"
+    max_misalignment: int = constants.LARGEST_MISALIGNMENT
+    residual_clip: float = constants.RESIDUAL_CLIP
 
     def __post_init__(self):
         _check_choice("backbone", self.backbone, BACKBONES)
@@ -111,6 +120,11 @@ class ChangeConfig:
         if not 0 < self.quantile <= 1:
             raise ConfigError(f"quantile is {self.quantile!r}; give a share in (0, 1], such as 0.95.")
         _check_choice("precision", self.precision, PRECISIONS)
+        _check_choice("comparison", self.comparison, COMPARISONS)
+        if not isinstance(self.max_misalignment, int) or self.max_misalignment < 0:
+            raise ConfigError(f"max_misalignment is {self.max_misalignment!r}; give a whole number of pixels, 0 or more.")
+        if not self.residual_clip > 0:
+            raise ConfigError(f"residual_clip is {self.residual_clip!r}; give a number above 0.")
 
     def activation_name(self) -> str:
         """The key of the chosen activation in what the network returns, such as "conv3_2" or "relu3_2"."""
@@ -136,4 +150,7 @@ Its hard-coded threshold is `constants.AUTHORS_TAU`; tau is estimated like the p
 (`dataclasses.replace(AUTHORS_CODE, backbone="vgg16")`) the clip destroys the score: set `feature_clip=None` too.
 """
 
-PRESETS = {"paper": PAPER, "authors_code": AUTHORS_CODE}
+ROBUST = ChangeConfig(activation="post", patch_standardize=True, comparison="registered")
+"""Registered first, compared place by place, with a null matched to each pair. See `robust` and the README."""
+
+PRESETS = {"paper": PAPER, "authors_code": AUTHORS_CODE, "robust": ROBUST}

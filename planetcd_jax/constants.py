@@ -39,3 +39,11 @@ BATCH_NORM_EPSILON = 1e-5
 # Added to the spatial variance of a feature channel before its square root, when features are standardised. The
 # authors' script has no guard and yields NaN for a constant channel.
 STANDARDIZE_EPSILON = 1e-8
+
+# Largest misregistration that is looked for, pixels in each axis: "misregistered by as many as 40 pixels" (Saha & Zhu,
+# section IV-A, LROC).
+LARGEST_MISALIGNMENT = 40
+
+# Robust standard deviations at which a pair's differences are cut before its null is drawn from them. Chosen on the
+# development split of scripts/evaluate.py.
+RESIDUAL_CLIP = 6.0

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from planetcd_jax.augment import patch_key, pseudo_unchanged_pair
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import PatchError
-from planetcd_jax.score import check_pair, compare, describe
+from planetcd_jax.robust import robust_pair_scores
+from planetcd_jax.score import change_score, check_pair, compare, describe
 from planetcd_jax.thresholds import p_values, threshold
 from planetcd_jax.types import ApplyFn, Array, Detection, Params, PerturbFn
 
@@ -48,6 +49,10 @@ def pair_scores(
         PatchError, ConfigError, WeightsError: as `change_score`.
     """
     check_pair(before, after, config)
+    if config.comparison == "registered" and score is None and perturb is None:
+        return robust_pair_scores(key, params, before, after, config, apply=apply)
+    if config.comparison == "registered" and score is None:
+        score = partial(change_score, apply=apply)
     if perturb is not None:
         x, noisy = before, perturb(key, before)
     else:

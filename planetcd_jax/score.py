@@ -187,6 +187,10 @@ def change_score(
     Example:
         >>> rho = jax.jit(change_score, static_argnums=3)(params, before, after, PAPER)
     """
+    if config.comparison == "registered":
+        from planetcd_jax import robust  # it builds on this module
+
+        return robust.registered_score(params, before, after, config, apply=apply)
     check_pair(before, after, config)
     f_before = describe(params, before, config, apply=apply)
     f_after = describe(params, after, config, apply=apply)

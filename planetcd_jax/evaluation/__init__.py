@@ -1,0 +1,1 @@
+"""How well a configuration ranks and decides, measured on pairs whose truth is known."""
