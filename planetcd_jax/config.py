@@ -122,7 +122,9 @@ class ChangeConfig:
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("comparison", self.comparison, COMPARISONS)
         if not isinstance(self.max_misalignment, int) or self.max_misalignment < 0:
-            raise ConfigError(f"max_misalignment is {self.max_misalignment!r}; give a whole number of pixels, 0 or more.")
+            raise ConfigError(
+                f"max_misalignment is {self.max_misalignment!r}; give a whole number of pixels, 0 or more."
+            )
         if not self.residual_clip > 0:
             raise ConfigError(f"residual_clip is {self.residual_clip!r}; give a number above 0.")
 

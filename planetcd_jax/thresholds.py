@@ -6,7 +6,7 @@ import chex
 import jax.numpy as jnp
 
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.errors import PatchError
+from planetcd_jax.errors import ConfigError, PatchError
 from planetcd_jax.types import Array
 
 
@@ -75,3 +75,37 @@ def p_values(rho: Array, rho_null: Array, *, valid: Array | None = None) -> Arra
     p = (1.0 + above) / (1.0 + valid.sum(dtype=jnp.float32))
     bad = jnp.isnan(rho) | jnp.any(valid & jnp.isnan(rho_null))
     return jnp.where(bad, jnp.nan, p)
+
+
+def benjamini_hochberg(p_value: Array, rate: float) -> Array:
+    """Which of N tests are findings when at most a share `rate` of the findings may be false, on average.
+
+    With p_(k) the k-th smallest: all up to the largest k with p_(k) <= k rate / N.
+
+    Args:
+        p_value: [N] float in (0, 1]; NaN is never a finding and not counted among the N.
+        rate: False discovery rate, in (0, 1).
+
+    Returns:
+        [N] bool.
+
+    Raises:
+        ConfigError: if the rate is not a share.
+        PatchError: if `p_value` is not a vector of at least one.
+
+    What it guarantees: the expected share of false findings is at most `rate`, if the p-values are valid (the null
+    scores are those of unchanged pairs) and independent or positively dependent, as overlapping windows are. It finds
+    nothing where N is so small that 1 / (1 + N), the least p-value, exceeds k rate / N for all k.
+    Source: Benjamini & Hochberg 1995, J. Royal Statistical Society B 57, 289.
+    """
+    if not 0 < rate < 1:
+        raise ConfigError(f"the false discovery rate is {rate!r}; give a share in (0, 1), such as 0.1.")
+    p_value = jnp.asarray(p_value)
+    _check_scores("p_value", p_value)
+    known = ~jnp.isnan(p_value)
+    count = known.sum(dtype=jnp.float32)
+    ordered = jnp.sort(jnp.where(known, p_value, jnp.inf))
+    rank = jnp.arange(1, p_value.size + 1, dtype=jnp.float32)
+    passes = ordered <= rank * rate / jnp.maximum(count, 1.0)
+    bound = jnp.where(passes, ordered, -jnp.inf).max()
+    return known & (p_value <= bound)

@@ -75,7 +75,9 @@ def simulated(seed: int, count: int) -> Trials:
             seen = _scaled(after[j], level) if name == "scale" else after[j]
             size = float(np.sqrt(4 / np.pi * mask[j].sum())) if changed[j] else 0.0
             source, what = f"{name} {level:g} {j}", "impact" if changed[j] else "none"
-            trials.append(Trial(before[j], seen, int(changed[j]), "simulated", "simulated", source, what, size, name, level))
+            trials.append(
+                Trial(before[j], seen, int(changed[j]), "simulated", "simulated", source, what, size, name, level)
+            )
     return stack(trials)
 
 

@@ -1,0 +1,99 @@
+"""Figures of merit of scored trials, with bootstrap intervals over sources."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+RATES = (0.01, 0.05, 0.10)
+"""Nominal false-alarm rates."""
+
+SIZE_BINS_PX = ((4.0, 8.0), (8.0, 16.0), (16.0, 41.0))
+
+
+def auc(label: np.ndarray, rho: np.ndarray) -> float:
+    """Area under the ROC curve; NaN where a class is missing."""
+    return float(roc_auc_score(label, rho)) if 0 < label.sum() < len(label) else float("nan")
+
+
+def best_accuracy(label: np.ndarray, rho: np.ndarray) -> float:
+    """Accuracy of the best threshold that labels could choose."""
+    order = np.argsort(rho, kind="stable")
+    right = label[order].sum() + np.concatenate([[0], np.cumsum(1 - 2 * label[order].astype(int))])
+    cut = np.concatenate([[True], np.diff(rho[order]) > 0, [True]])  # a threshold lies between different scores
+    return float(right[cut].max() / len(label))
+
+
+def tau_of(rho_null: np.ndarray, rate: float) -> float:
+    """The threshold that floor(rate N) of the null scores exceed, as `thresholds.threshold`."""
+    ordered = np.sort(rho_null)
+    return float(ordered[len(ordered) - 1 - int(rate * len(ordered) + 1e-9)])
+
+
+def figures(label: np.ndarray, rho: np.ndarray, rho_null: np.ndarray, size: np.ndarray | None = None) -> dict[str, Any]:
+    """All figures of one set.
+
+    Args:
+        label: [N], 1 changed, 0 unchanged.
+        rho, rho_null: [N] scores and null scores.
+        size: [N] sizes of the changes, pixels, or None.
+
+    Returns:
+        JSON-able figures; NaN where a class is missing.
+    """
+    label, unchanged = label.astype(int), label == 0
+    at_tau = {rate: tau_of(rho_null, rate) for rate in RATES}
+    made = {
+        "pairs": len(label),
+        "changed": int(label.sum()),
+        "roc_auc": auc(label, rho),
+        "average_precision": float(average_precision_score(label, rho)) if label.any() else float("nan"),
+        "accuracy_at_tau": float(((rho > at_tau[0.05]) == (label == 1)).mean()),
+        "accuracy_best": best_accuracy(label, rho),
+        "false_alarms": {f"{r:g}": float((rho[unchanged] > t).mean()) for r, t in at_tau.items() if unchanged.any()},
+        "detected_at_tau": float((rho[label == 1] > at_tau[0.05]).mean()) if label.any() else float("nan"),
+    }
+    if unchanged.any():
+        measured = np.quantile(rho[unchanged], 0.95, method="higher")
+        made["detected_at_5"] = float((rho[label == 1] > measured).mean()) if label.any() else float("nan")
+        if size is not None:
+            made["by_size"] = _by_size(label, rho, size, measured)
+    return made
+
+
+def _by_size(label: np.ndarray, rho: np.ndarray, size: np.ndarray, measured: float) -> dict[str, Any]:
+    rows = {}
+    for low, high in SIZE_BINS_PX:
+        inside = (label == 1) & (size >= low) & (size < high)
+        if inside.any():
+            keep = inside | (label == 0)
+            found = float((rho[inside] > measured).mean())
+            rows[f"{low:g}-{high:g} px"] = {
+                "changed": int(inside.sum()),
+                "roc_auc": auc(label[keep], rho[keep]),
+                "detected_at_5": found,
+            }
+    return rows
+
+
+def interval(
+    statistic: Callable[[np.ndarray], float], source: np.ndarray, *, draws: int = 500, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of a statistic; whole sources are drawn where there are 8 or more, else trials.
+
+    Args:
+        statistic: Of an index into the trials.
+        source: [N] the image that each trial was cut from.
+        draws: Number of bootstrap samples.
+        seed: Decides them.
+    """
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(source == name) for name in np.unique(source)]
+    if len(groups) < 8:
+        groups = [np.array([i]) for i in range(len(source))]
+    values = []
+    for _ in range(draws):
+        picked = rng.integers(len(groups), size=len(groups))
+        values.append(statistic(np.concatenate([groups[i] for i in picked])))
+    return tuple(float(v) for v in np.nanpercentile(values, [2.5, 97.5]))

@@ -1,0 +1,145 @@
+"""Why a pair was scored as it was: what moved, what else differs between its dates, and where. Pure, for one pair."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from planetcd_jax import registration
+from planetcd_jax.config import ChangeConfig
+from planetcd_jax.detection import batch_scores
+from planetcd_jax.score import change_score, check_pair, describe
+from planetcd_jax.types import ApplyFn, Array, Params
+
+NOTABLE_BRIGHTNESS = 0.05
+NOTABLE_CONTRAST = 1.25
+NOTABLE_SHIFT_PX = 3.0
+NOTABLE_NOISE = 2.0
+"""From where on a difference between the dates is put into words: share of full scale, ratio, pixels, ratio."""
+
+
+class Explanation(NamedTuple):
+    """What is known about one pair beside its score.
+
+    Attributes:
+        channels: [K] int32, the features whose pooled value moved most, the largest first.
+        channel_change: [K] float32, by how much (pooled, second date minus first).
+        shift: [2] float32, mean misregistration in rows and columns, pixels, local shifts included.
+        shift_spread: float32, standard deviation of the local shifts, pixels: relief or distortion.
+        brightness: float32, mean of the second date minus that of the first, images in [0, 1].
+        contrast: float32, spread of the second date over that of the first.
+        noise: float32, fine noise of the second date over that of the first.
+        likeness: float32 in [-1, 1], correlation of the registered dates.
+    """
+
+    channels: Array
+    channel_change: Array
+    shift: Array
+    shift_spread: Array
+    brightness: Array
+    contrast: Array
+    noise: Array
+    likeness: Array
+
+
+def noise_sigma(x: Array) -> Array:
+    """Standard deviation of the noise of a patch [H, W], from its diagonal differences: median |d| / 0.6745 / 2.
+
+    The difference a - b - c + d of four neighbours is blind to planes and straight edges along the axes. Source:
+    the robust estimate of Donoho & Johnstone 1994, Biometrika 81, 425, on the finest diagonal Haar coefficients.
+    """
+    d = x[:-1, :-1] - x[1:, :-1] - x[:-1, 1:] + x[1:, 1:]
+    return jnp.median(jnp.abs(d)) / (0.6745 * 2)
+
+
+def explain(
+    params: Params, before: Array, after: Array, config: ChangeConfig, *, top: int = 5, apply: ApplyFn | None = None
+) -> Explanation:
+    """What moved and what else differs between the two dates of one pair.
+
+    Args:
+        params, before, after, config, apply: As in `change_score`.
+        top: Number of features to name.
+
+    Returns:
+        `Explanation`.
+    """
+    check_pair(before, after, config)
+    moved = describe(params, after, config, apply=apply) - describe(params, before, config, apply=apply)  # [G, D]
+    moved = moved.mean(axis=0)
+    _, channels = jax.lax.top_k(jnp.abs(moved), min(top, moved.shape[0]))
+    a, b = (x.astype(jnp.float32) if x.ndim == 2 else x.astype(jnp.float32).mean(axis=-1) for x in (before, after))
+    laid = registration.register(a, b, config.max_misalignment)
+    weight = laid.valid.astype(jnp.float32) / jnp.maximum(laid.valid.sum(dtype=jnp.float32), 1.0)
+    mean_flow = (laid.flow * weight).sum(axis=(1, 2))
+    spread = jnp.sqrt((jnp.square(laid.flow - mean_flow[:, None, None]) * weight).sum())
+    da, db = (jnp.where(laid.valid, x - (x * weight).sum(), 0) for x in (a, laid.after))
+    likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)
+    return Explanation(
+        channels.astype(jnp.int32),
+        moved[channels],
+        laid.shift.astype(jnp.float32) + mean_flow,
+        spread,
+        b.mean() - a.mean(),
+        (b.std() + 1e-6) / (a.std() + 1e-6),
+        (noise_sigma(b) + 1e-4) / (noise_sigma(a) + 1e-4),
+        likeness,
+    )
+
+
+def sentence(found: Explanation, changed: bool) -> str:
+    """An explanation in words, such as "brighter overall, otherwise alike"."""
+    row, column = (float(v) for v in found.shift)
+    brightness, contrast, noise = float(found.brightness), float(found.contrast), float(found.noise)
+    parts = []
+    if abs(brightness) > NOTABLE_BRIGHTNESS:
+        parts.append("brighter overall" if brightness > 0 else "darker overall")
+    if max(contrast, 1 / contrast) > NOTABLE_CONTRAST:
+        parts.append("more contrast" if contrast > 1 else "less contrast")
+    if max(noise, 1 / noise) > NOTABLE_NOISE:
+        parts.append("noisier or sharper" if noise > 1 else "smoother")
+    if max(abs(row), abs(column)) > NOTABLE_SHIFT_PX:
+        parts.append(f"shifted by {abs(row):.0f} px {'down' if row > 0 else 'up'}")
+        parts[-1] += f" and {abs(column):.0f} px {'right' if column > 0 else 'left'}"
+    if float(found.likeness) < 0.5:
+        end = "unlike even after alignment"
+    else:
+        end = "differs in places" if changed else "otherwise alike"
+    return ", ".join([*parts, end if parts or changed or end.startswith("unlike") else "alike"])
+
+
+def saliency(
+    params: Params, before: Array, after: Array, config: ChangeConfig, *, apply: ApplyFn | None = None
+) -> Array:
+    """|d rho / d after| at each pixel: where the score is sensitive. [H, W] float32 >= 0, averaged over bands."""
+    gradient = jax.grad(lambda x: change_score(params, before, x, config, apply=apply))(after)
+    size = jnp.abs(gradient)
+    return size if size.ndim == 2 else size.mean(axis=-1)
+
+
+def rho_by_shift(
+    params: Params, before: Array, after: Array, config: ChangeConfig, shifts: Sequence[int], *, apply=None
+) -> Array:
+    """rho when the second date is moved by each of some whole shifts in rows, [S]; the border is repeated.
+
+    A score that rises steeply on both sides of 0 hangs on the alignment; a flat one does not.
+    """
+    rows = jnp.arange(after.shape[0])
+
+    def one(shift):
+        return change_score(params, before, after[jnp.clip(rows + shift, 0, rows.size - 1)], config, apply=apply)
+
+    return jax.lax.map(one, jnp.asarray(shifts, jnp.int32))
+
+
+def stable_ground_null(
+    key: Array, params: Params, before: Array, after: Array, config: ChangeConfig, *, apply: ApplyFn | None = None
+) -> Array:
+    """rho_null from real pairs of ground that the user knows to be unchanged: their own rho, [N].
+
+    What it guarantees: a pair of the same kind of ground, light and registration exceeds the (1 - a) quantile with a
+    chance of at most a, up to 1 / (1 + N). Nothing where the marked ground differs from the rest.
+    """
+    index = jnp.arange(before.shape[0], dtype=jnp.uint32)
+    return batch_scores(key, params, before, after, index, config, apply=apply)[0]

@@ -1,0 +1,59 @@
+"""Why a pair was scored as it was."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+import planetcd_jax as pcd
+from planetcd_jax import explain
+
+CONFIG = dataclasses.replace(pcd.ROBUST, max_misalignment=10)
+
+
+def test_noise_is_found_on_a_plane():
+    rows, columns = np.mgrid[:100, :100] / 100
+    noisy = rows + 0.5 * columns + 0.03 * np.random.default_rng(0).standard_normal((100, 100))
+    # Oracle: the noise that was put in.
+    np.testing.assert_allclose(explain.noise_sigma(noisy.astype(np.float32)), 0.03, rtol=0.06)
+
+
+def test_light_and_shift_are_told_apart(texture, params):
+    field = texture(1, 84, 84)[0]
+    before, after = field[10:74, 10:74], 0.5 * field[5:69, 14:78] + 0.4
+    found = jax.jit(lambda a, b: explain.explain(params, a, b, CONFIG))(before, after)
+    np.testing.assert_allclose(found.shift, (5, -4), atol=0.3)
+    np.testing.assert_allclose(found.brightness, after.mean() - before.mean(), atol=1e-5)
+    np.testing.assert_allclose(found.contrast, after.std() / before.std(), rtol=1e-3)
+    assert float(found.likeness) > 0.95
+    words = explain.sentence(found, False)
+    assert words.startswith("brighter overall, less contrast")
+    assert "shifted by 5 px down and 4 px left" in words and words.endswith("otherwise alike")
+
+
+def test_nothing_to_say(texture, params):
+    before = texture(1)[0]
+    found = jax.jit(lambda a, b: explain.explain(params, a, b, CONFIG))(before, before)
+    assert explain.sentence(found, False) == "alike"
+    assert explain.sentence(found, True) == "differs in places"
+    np.testing.assert_allclose(found.channel_change, 0, atol=1e-5)
+
+
+def test_saliency_points_at_the_change(texture, params):
+    before = texture(1)[0]
+    after = before + 0.01 * np.random.default_rng(0).standard_normal(before.shape).astype(np.float32)
+    after[28:36, 28:36] *= 0.4
+    where = np.asarray(jax.jit(lambda a, b: explain.saliency(params, a, b, CONFIG))(before, after))
+    assert where.shape == before.shape and np.isfinite(where).all()
+    inside = np.zeros_like(where, bool)
+    inside[24:40, 24:40] = True
+    assert where[inside].mean() > 3 * where[~inside].mean()
+
+
+def test_rho_by_shift_is_the_score_of_each(texture, params):
+    before, after = texture(2)
+    paper = dataclasses.replace(pcd.PAPER, layer="conv1_2")
+    found = jax.jit(lambda a, b: explain.rho_by_shift(params, a, b, paper, (-3, 0)))(before, after)
+    moved = after[np.clip(np.arange(64) - 3, 0, 63)]
+    wanted = [pcd.change_score(params, before, x, paper) for x in (moved, after)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
