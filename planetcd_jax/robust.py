@@ -90,7 +90,7 @@ def _ordered(x: Array, valid: Array) -> tuple[Array, Array]:
 def top_mean(ordered: Array, count: Array, share: float) -> Array:
     """Mean of the largest `share` of `count` values that stand first in falling order; at least one."""
     kept = jnp.maximum(jnp.round(share * count.astype(jnp.float32)), 1.0)
-    first = jnp.arange(ordered.size) < kept
+    first = jnp.arange(ordered.size).astype(jnp.float32) < kept
     return jnp.where(first, jnp.where(jnp.isfinite(ordered), ordered, 0), 0).sum() / kept
 
 

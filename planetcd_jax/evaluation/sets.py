@@ -3,51 +3,50 @@
 import dataclasses
 import itertools
 import pathlib
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from planetcd_jax.data import ranges as simulation
-from planetcd_jax.data.simulate import simulate_pair
+from planetcd_jax.data.simulate import IMPACT, MASK_FACTOR, NOTHING, Sun, radiance, simulate_changes, simulate_scene
+from planetcd_jax.data.terrain import blur_and_shift
 from planetcd_jax.evaluation import backgrounds, insertions
 from planetcd_jax.evaluation.trials import SIDE, Trial, Trials, stack
 
-_EASY = dataclasses.replace(
+_GROUND = dataclasses.replace(
     simulation.CTX,
-    name="easy",
-    height=SIDE,
-    width=SIDE,
-    sun_elevation_deg=(40.0, 45.0),
-    sun_elevation_change_deg=(0.0, 0.0),
-    sun_azimuth_change_deg=(0.0, 0.0),
-    haze=(0.15, 0.15),
-    psf_px=(0.6, 0.6),
-    snr=(100.0, 100.0),
-    gain_change=(1.0, 1.0),
-    offset_change=(0.0, 0.0),
-    max_shift_px=0.0,
+    name="evaluation",
     impact=dataclasses.replace(simulation.CTX.impact, zone_radius_px=(4.0, 20.0), outer=(-0.35, -0.15)),
 )
-"""CTX ground and impacts, with nothing between the dates but noise."""
+"""CTX ground and impacts, of the size of a trial."""
 
+_PAD = 44
+"""Ground around the patch, pixels: room for the largest shift."""
 
-def _both(value: float) -> tuple[float, float]:
-    return value, value
-
+EASY = {
+    "shift, px": 0.0,
+    "sun azimuth, deg": 0.0,
+    "sun elevation, deg": 0.0,
+    "gain": 1.0,
+    "offset": 0.0,
+    "haze": 0.15,
+    "SNR": 100.0,
+    "blur, px": 0.6,
+}
+"""What differs between two dates where nothing is made difficult: noise only."""
 
 GRID = {
-    "shift, px": {v: {"max_shift_px": v} for v in (0.0, 5.0, 10.0, 20.0, 40.0)},
-    "sun azimuth, deg": {v: {"sun_azimuth_change_deg": _both(v)} for v in (10.0, 25.0, 50.0)},
-    "sun elevation, deg": {v: {"sun_elevation_change_deg": _both(-v)} for v in (5.0, 12.0, 20.0)},
-    "gain": {v: {"gain_change": _both(v)} for v in (0.6, 0.8, 1.25, 1.6)},
-    "offset": {v: {"offset_change": _both(v)} for v in (-0.15, 0.08, 0.15)},
-    "haze": {v: {"haze": (0.0, v)} for v in (0.3, 0.6)},
-    "SNR": {v: {"snr": _both(v)} for v in (50.0, 25.0, 12.0)},
-    "blur, px": {v: {"psf_px": (0.5, v)} for v in (1.0, 2.0)},
+    "shift, px": (0.0, 5.0, 10.0, 20.0, 40.0),
+    "sun azimuth, deg": (10.0, 25.0, 50.0),
+    "sun elevation, deg": (-20.0, -12.0, -5.0),
+    "gain": (0.6, 0.8, 1.25, 1.6),
+    "offset": (-0.15, 0.08, 0.15),
+    "haze": (0.3, 0.6),
+    "SNR": (50.0, 25.0, 12.0),
+    "blur, px": (1.0, 2.0),
 }
-"""One difficulty at a time: fields of `_EASY` that take its place. Scale is made by resampling, see `_scaled`."""
+"""One difficulty at a time, each on the second date (noise on both). Scale is made by resampling, see `_scaled`."""
 
 SCALES = (0.97, 0.94, 0.88)
 
@@ -60,24 +59,51 @@ def _scaled(after: np.ndarray, scale: float) -> np.ndarray:
     return ndimage.affine_transform(after, np.full(2, scale), middle * (1 - scale), order=1, mode="reflect")
 
 
+def _pair(key: jax.Array, changed: jax.Array, numbers: dict[str, jax.Array]):
+    """One simulated pair with given differences between its dates: before, after, and the size of its change."""
+    keys = jax.random.split(key, 4)
+    side = SIDE + 2 * _PAD
+    sun = Sun(jnp.deg2rad(jnp.float32(270.0)), jnp.deg2rad(jnp.float32(42.0)))
+    turned = jnp.deg2rad(jnp.stack([numbers["sun azimuth, deg"], numbers["sun elevation, deg"]]))
+    suns = sun, Sun(sun.azimuth + turned[0], sun.elevation + turned[1])
+    scene = simulate_scene(keys[0], side, side, _GROUND, sun.azimuth)
+    signs = jnp.where(jax.random.bernoulli(keys[1], 0.5, (2,)), 1.0, -1.0).astype(jnp.float32)
+    shift = numbers["shift, px"] * signs * jnp.array([1.0, 0.6], jnp.float32)
+    low = _PAD + 20 + jnp.maximum(-shift, 0.0)
+    high = _PAD + SIDE - 20 - jnp.maximum(shift, 0.0)
+    kind = jnp.where(changed, IMPACT, NOTHING).astype(jnp.int32)
+    overlays = simulate_changes(keys[2], kind, scene, suns, low, high, _GROUND)
+    hazes = jnp.float32(EASY["haze"]), numbers["haze"]
+    blurs = jnp.float32(EASY["blur, px"]), numbers["blur, px"]
+    views = []
+    for t, move in enumerate((jnp.zeros(2, jnp.float32), shift)):
+        light = radiance(scene, overlays[t], suns[t], jnp.float32(0.55), hazes[t])
+        view = blur_and_shift(light, blurs[t], (move[0], move[1]))[_PAD : _PAD + SIDE, _PAD : _PAD + SIDE]
+        views.append(view / view.mean() - 1.0)
+    contrast = 0.1 / (jnp.std(views[0]) + 1e-6)
+    noise = jax.random.normal(keys[3], (2, SIDE, SIDE), jnp.float32) / numbers["SNR"]
+    before = 0.45 + contrast * (views[0] + noise[0])
+    after = 0.45 + numbers["offset"] + numbers["gain"] * contrast * (views[1] + noise[1])
+    touched = (jnp.abs(overlays[1].factor - 1.0) > MASK_FACTOR).sum(dtype=jnp.float32)
+    before, after = (jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0) / 255.0 for x in (before, after))
+    return before, after, jnp.sqrt(4 / jnp.pi * touched)
+
+
 def simulated(seed: int, count: int) -> Trials:
     """Kind 1: `count` pairs for each level of each difficulty, half of them changed."""
-    levels = [(name, level, fields) for name, row in GRID.items() for level, fields in row.items()]
-    levels += [("scale", scale, {}) for scale in SCALES]
+    levels = [(name, level) for name, row in GRID.items() for level in row] + [("scale", scale) for scale in SCALES]
+    make = jax.jit(jax.vmap(_pair, in_axes=(0, 0, None)))
+    changed = np.arange(count) % 2 == 1
     trials = []
-    for i, (name, level, fields) in enumerate(levels):
-        make = jax.jit(jax.vmap(partial(simulate_pair, ranges=dataclasses.replace(_EASY, **fields))))
+    for i, (name, level) in enumerate(levels):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), i), count)
-        changed = np.arange(count) % 2 == 1
-        made = make(keys, jnp.asarray(changed))
-        before, after, mask = (np.asarray(x) for x in (made.before, made.after, made.mask))
+        numbers = {k: jnp.float32(level if k == name else v) for k, v in EASY.items()}
+        before, after, sizes = (np.asarray(x) for x in make(keys, jnp.asarray(changed), numbers))
         for j in range(count):
             seen = _scaled(after[j], level) if name == "scale" else after[j]
-            size = float(np.sqrt(4 / np.pi * mask[j].sum())) if changed[j] else 0.0
-            source, what = f"{name} {level:g} {j}", "impact" if changed[j] else "none"
-            trials.append(
-                Trial(before[j], seen, int(changed[j]), "simulated", "simulated", source, what, size, name, level)
-            )
+            about = "simulated", "simulated", f"{name} {level:g} {j}", "impact" if changed[j] else "none"
+            size = float(sizes[j]) if changed[j] else 0.0
+            trials.append(Trial(before[j], seen, int(changed[j]), *about, size, name, level))
     return stack(trials)
 
 
