@@ -18,7 +18,7 @@ from planetcd_jax.detection import decide
 from planetcd_jax.errors import WeightsError
 from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_names
 from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
-from planetcd_jax.report import gallery, output, record, results, table
+from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
 from planetcd_jax.version import __version__
 from planetcd_jax.weights_io import Weights, load_weights
@@ -191,12 +191,11 @@ def _write_outcome(folder: pathlib.Path, outcome: Outcome, pair_set: PairSet, ab
     title = _title(pair_set.name, outcome.method.name, metrics)
     gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated")
     if outcome.history:
-        _write_curves(folder, outcome, simulated=pair_set.source == "simulated")
+        trained = outcome.details["training"]
+        title = f"{outcome.method.name}, {trained['trained_on']}"
+        simulated = trained["trained_source"] == "simulated"
+        curves.write_learning_curves(folder, outcome.history, title=title, simulated=simulated)
     return metrics
-
-
-def _write_curves(folder: pathlib.Path, outcome: Outcome, *, simulated: bool) -> None:
-    raise NotImplementedError
 
 
 def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> list[PairPicture]:

@@ -97,7 +97,7 @@ class Bench:
         self._pair_set = pair_set
         self._job = job
         self._results: dict[tuple[str, ChangeConfig], RunResult] = {}
-        self._training: tuple[Any, Any, str] | None = None
+        self._training: tuple[Any, Any, dict[str, str]] | None = None
 
     def run(self, name: str) -> Outcome:
         """The outcome of one method of `METHODS`.
@@ -141,8 +141,8 @@ class Bench:
         seconds = result.seconds, result.compile_seconds
         return Outcome(method, config, scores, result.index, result.skipped, *seconds, details=plan)
 
-    def _training_pairs(self) -> tuple[Any, Any, str]:
-        """Training pairs, validation pairs, and what they are in words."""
+    def _training_pairs(self) -> tuple[Any, Any, dict[str, str]]:
+        """Training pairs, validation pairs, and what they are."""
         if self._training is None:
             if self._job.open_training is None:
                 raise DataError("supervised methods need training pairs; name them with --train_dataset.")
@@ -150,14 +150,14 @@ class Bench:
             with train, validation:
                 pairs = _labelled(train, self._job.on_bad_pair), _labelled(validation, self._job.on_bad_pair)
                 words = f"{len(pairs[0].labels)} pairs of {train.name}, {source_word(train.source)}"
-            self._training = (*pairs, words)
+            self._training = (*pairs, {"trained_on": words, "trained_source": train.source})
         return self._training
 
     def _supervised(self, method: Method) -> Outcome:
         from planetcd_jax.baselines import supervised, training
 
         job = self._job
-        train, validation, words = self._training_pairs()
+        train, validation, origin = self._training_pairs()
         started = time.perf_counter()
         model = supervised.fit(
             method.name,
@@ -168,12 +168,12 @@ class Bench:
             checkpoint_dir=f"{job.checkpoint_dir}/{method.name}" if job.checkpoint_dir else None,
             progress=job.progress,
         )
-        about = {**model.description(), "trained_on": words, "training_seconds": time.perf_counter() - started}
+        about = {**model.description(), **origin, "training_seconds": time.perf_counter() - started}
         index, rho, changed, skipped, seconds = _predicted(model, self._pair_set, job.on_bad_pair)
         ids = tuple(self._pair_set.ids[i] for i in index)
         no_null = np.zeros(0, np.float32), 0.5, changed, np.full(len(index), np.nan, np.float32)
         scores = Scores(ids, _labels(self._pair_set, index), rho, *no_null)
-        note = _note(model, words)
+        note = _note(model, origin["trained_on"])
         return Outcome(
             method, job.config, scores, index, skipped, seconds, 0.0, note, {"training": about}, model.history
         )
