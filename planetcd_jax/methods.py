@@ -11,12 +11,13 @@ import numpy as np
 from planetcd_jax.baselines import METHODS, Method, registry
 from planetcd_jax.baselines.rcva import rcva_score
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.data import PairSet
-from planetcd_jax.errors import DataError
+from planetcd_jax.data import Pair, PairSet
+from planetcd_jax.errors import BadPairError, DataError, PatchError
 from planetcd_jax.report import metrics
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.table import ComparisonRow, source_word
 from planetcd_jax.runtime import RunResult, batches, run_detection
+from planetcd_jax.score import check_pair
 from planetcd_jax.types import Params
 
 
@@ -90,6 +91,26 @@ def _labels(pair_set: PairSet, index: np.ndarray) -> np.ndarray:
     return np.full(len(index), -1, np.int8) if pair_set.labels is None else np.asarray(pair_set.labels)[index]
 
 
+class _LargeEnough:
+    """The pairs of a set, each checked against what the network needs, so that a patch too small is named."""
+
+    def __init__(self, pair_set: PairSet, config: ChangeConfig):
+        self.ids = pair_set.ids
+        self._pair_set = pair_set
+        self._config = config
+
+    def __len__(self) -> int:
+        return len(self._pair_set)
+
+    def read(self, i: int) -> Pair:
+        pair = self._pair_set.read(i)
+        try:
+            check_pair(pair.before, pair.after, self._config)
+        except PatchError as error:
+            raise BadPairError(f"{self._pair_set.where(i)}: {error}") from None
+        return pair
+
+
 class Bench:
     """Runs methods on one set of pairs and does shared work once: equal scores, and the reading of training pairs."""
 
@@ -114,7 +135,7 @@ class Bench:
             self._results[known] = run_detection(
                 jax.random.key(job.seed),
                 job.params if method.score == "deep" else {},
-                self._pair_set,
+                _LargeEnough(self._pair_set, config) if method.score == "deep" else self._pair_set,
                 config,
                 batch_size=job.batch_size,
                 num_devices=job.num_devices,

@@ -49,7 +49,7 @@ def two_sizes(folder):
 
 def too_small(folder):
     _images(folder, noise(1, (3, 3)), noise(2, (3, 3)))
-    return [*_csv(folder), "--layer=conv3_2"], ("3x3",)
+    return [*_csv(folder), "--layer=conv3_2"], ("a.png", "b.png", "3x3 px")
 
 
 def constant(folder):
