@@ -54,6 +54,7 @@ def test_results_agree_with_scores_and_metrics(lroc):
     rho = np.array([float(row["rho"]) for row in rows], np.float32)
     assert (np.diff(rho) <= 0).all()
     np.testing.assert_array_equal(np.sort(rho), np.sort(scores["rho"]))
+    assert all(row["id"].startswith("SIMULATED") for row in rows)
     changed = np.array([row["changed"] == "1" for row in rows])
     np.testing.assert_array_equal(changed, rho > np.float32(metrics["tau"]))
     assert metrics["tau"] == pytest.approx(scores["rho_null"].max())  # of 10 scores 0.95 drops none

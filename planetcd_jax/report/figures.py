@@ -270,6 +270,7 @@ def histogram_figure(
     axes.axhline(0, color=_BLACK, linewidth=0.8)
     if tau is not None:
         axes.axvline(tau, color=_RED, linewidth=1.6, label=f"tau = {tau:.4g}")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set_xlabel("change score rho", **_TEXT)
     axes.set_ylabel("pairs", **_TEXT)
