@@ -20,6 +20,7 @@ from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_nam
 from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
+from planetcd_jax.runtime import split_cpu
 from planetcd_jax.version import __version__
 from planetcd_jax.weights_io import Weights, load_weights
 
@@ -128,6 +129,7 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
     Raises:
         PlanetCDError: one of its kinds, with a message for the user.
     """
+    split_cpu(settings.num_devices)
     target = _target(settings)
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
         config, weights = _fitted(config, settings)
