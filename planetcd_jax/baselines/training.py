@@ -190,7 +190,8 @@ def _compiled(loss_fn: LossFn, optimizer: optax.GradientTransformation):
             return losses.mean(), stats
 
         (loss, stats), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return state._replace(
             step=state.step + 1, params=params, stats=stats, opt_state=opt_state, loss_sum=state.loss_sum + loss
