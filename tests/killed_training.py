@@ -8,7 +8,7 @@ import numpy as np
 
 from planetcd_jax.baselines import training
 
-SCHEDULE = training.Schedule(learning_rate=0.02, batch_size=8, max_epochs=4, patience=10, checkpoint_steps=3, seed=5)
+SCHEDULE = training.Schedule(learning_rate=0.02, batch_size=8, max_epochs=3, patience=10, checkpoint_steps=3, seed=5)
 STEPS_PER_EPOCH = 5  # 37 examples in batches of 8
 
 

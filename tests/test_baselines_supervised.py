@@ -14,8 +14,8 @@ from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.report.curves import CURVES, write_learning_curves
 
 TINY = training.TrainConfig(
-    learning_rate=3e-3, batch_size=8, max_epochs=40, patience=40, width=0.125, last_stage="mixed0", dropout=0.0,
-    augment=False, autoencoder_epochs=4,
+    learning_rate=3e-3, batch_size=8, max_epochs=5, patience=5, width=0.125, last_stage="mixed0", dropout=0.0,
+    augment=False, autoencoder_epochs=2,
 )  # fmt: skip
 
 
@@ -38,10 +38,15 @@ def eight():
     return pairs(lambda n, h, w, seed: np.asarray(jax.image.resize(smooth, (n, h, w), "linear"), np.float32), 8)
 
 
+def often(pairs):
+    """The same pairs six times over, so that an epoch is six steps."""
+    return LabelledPairs(*(np.concatenate([a] * 6) for a in pairs))
+
+
 @pytest.fixture(scope="module")
 def overfitted(eight, tmp_path_factory):
     folder = tmp_path_factory.mktemp("overfitted")
-    return fit("inception_bottleneck", eight, eight, TINY, checkpoint_dir=folder), folder
+    return fit("inception_bottleneck", often(eight), eight, TINY, checkpoint_dir=folder), folder
 
 
 def test_representations_by_hand():
@@ -111,19 +116,19 @@ def test_inception_lowers_the_loss_and_overfits_eight_pairs(eight, overfitted):
         "size": None,
         "width": 0.125,
         "last_stage": "mixed0",
-        "epochs": 40,
+        "epochs": 5,
         "local_contrast": False,
     }
 
 
 def test_a_finished_training_is_not_repeated(eight, overfitted):
     model, folder = overfitted
-    again = fit("inception_bottleneck", eight, eight, TINY, checkpoint_dir=folder)
+    again = fit("inception_bottleneck", often(eight), eight, TINY, checkpoint_dir=folder)
     one, two = (predict(m, eight.before, eight.after).score for m in (model, again))
     np.testing.assert_allclose(one, two, atol=1e-6)
     with pytest.raises(ConfigError, match="other settings \\(dropout\\)"):
         other = dataclasses.replace(TINY, dropout=0.5)
-        fit("inception_bottleneck", eight, eight, other, checkpoint_dir=folder)
+        fit("inception_bottleneck", often(eight), eight, other, checkpoint_dir=folder)
 
 
 def test_learning_curves_are_drawn(overfitted, tmp_path):

@@ -33,7 +33,7 @@ def assert_same(got, wanted):
 def test_training_lowers_the_loss_and_keeps_the_best_epoch(unbroken):
     history = unbroken.history
     assert len(history["train"]) == SCHEDULE.max_epochs == int(unbroken.last.step) / STEPS_PER_EPOCH
-    assert history["train"][-1] < 0.6 * history["train"][0]
+    assert history["train"][-1] < 0.7 * history["train"][0]
     assert history["best_epoch"] == int(np.argmin(history["validation"]))
     loss, _, _, _, validation = killed_training.problem()
     losses, _ = loss(unbroken.params, unbroken.stats, validation.arrays, jax.random.key(0), False)
@@ -53,19 +53,21 @@ class Interrupted(Exception):
     """Stands for whatever ends a run."""
 
 
-@pytest.mark.parametrize("stop", [6, 10])  # within an epoch, and at the end of one
-def test_an_interrupted_run_ends_as_an_unbroken_one(unbroken, tmp_path, stop):
+def test_a_run_interrupted_twice_ends_as_an_unbroken_one(unbroken, tmp_path):
+    done = []
+
     def interrupt(step):
-        if step == stop:
+        done.append(step)
+        if step in (6, 10):  # within an epoch, and at the end of one
             raise Interrupted
 
-    with pytest.raises(Interrupted):
-        run(tmp_path / "run", interrupt)
-    resumed_at = []
-    assert_same(run(tmp_path / "run", resumed_at.append), unbroken)
-    assert resumed_at[0] > stop
-    assert_same(run(tmp_path / "run", resumed_at.append), unbroken)  # finished: nothing more to do
-    assert resumed_at[-1] == SCHEDULE.max_epochs * STEPS_PER_EPOCH
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            run(tmp_path, interrupt)
+    assert_same(run(tmp_path, interrupt), unbroken)
+    assert done == sorted(set(done))  # nothing was done twice
+    assert_same(run(tmp_path, interrupt), unbroken)  # finished: nothing more to do
+    assert done[-1] == SCHEDULE.max_epochs * STEPS_PER_EPOCH
 
 
 def test_a_killed_process_is_taken_up_again(unbroken, tmp_path):

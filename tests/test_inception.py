@@ -109,7 +109,7 @@ def test_a_classifier_starts_from_given_weights(torch_file):
         body["mixed1"]["branch1x1"]["conv"]["kernel"],
         torch_file[2].arrays["Mixed_5c.branch1x1.conv.weight"].transpose(2, 3, 1, 0),
     )
-    narrow = classifier.ChangeClassifier(width=0.5, flavour="torch")
+    narrow = classifier.ChangeClassifier(width=0.5, flavour="torch", last_stage="mixed0")
     with pytest.raises(ConfigError, match="width is 0.5, and pretrained weights are of width 1"):
         classifier._initial_variables(narrow, (75, 75), 0, weights)
 
