@@ -243,9 +243,12 @@ def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: P
     rows = [comparison_row(outcome, pair_set.name, pair_set.source) for outcome in outcomes]
     header, cells = table.comparison_cells(rows)
     title = f"{TITLES[pair_set.name]}, {len(pair_set)} pairs, {table.source_word(pair_set.source)}"
-    print(f"\n{title}\n\n{table.aligned_table(header, cells)}")
-    markdown = f"### {title}\n\n{table.markdown_table(header, cells)}\n"
-    (folder / "comparison.md").write_text(markdown, encoding="utf-8")
+    notes = table.footnotes(rows)
+    print("\n" + "\n\n".join(filter(None, (title, table.aligned_table(header, cells), notes))))
+    markdown = "\n\n".join(
+        filter(None, (f"### {title}", table.markdown_table(header, cells), notes.replace("\n", "  \n")))
+    )
+    (folder / "comparison.md").write_text(markdown + "\n", encoding="utf-8")
     (folder / "comparison.csv").write_text(table.comparison_csv(rows), encoding="utf-8", newline="")
 
 

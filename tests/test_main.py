@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 
 from planetcd_jax import experiment, main, methods
+from planetcd_jax.data import simulated_sets
 
 CHECKOUT = pathlib.Path(main.__file__).resolve().parents[1]
 QUICK = ("--layer=conv1_1", "--num_devices=1", "--figures=1", "--seed=3")
@@ -118,6 +119,7 @@ COMPARED = ("proposed", "proposed_kmeans", "naive_bayes_difference", "rcva")
 
 def test_all_methods_side_by_side(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(experiment, "method_names", lambda name: COMPARED)
+    monkeypatch.setitem(simulated_sets.SIZES, "ctx", {"train": 8, "val": 8})
     out = tmp_path / "all"
     arguments = ["--dataset=lroc", "--source=simulated", "--method=all", "--train_dataset=ctx", *QUICK]
     assert main.execute([*arguments, f"--output_dir={out}"]) == 0
@@ -125,7 +127,7 @@ def test_all_methods_side_by_side(tmp_path, monkeypatch, capsys):
     assert [row["method"] for row in rows] == list(COMPARED)
     assert [row["paper"] for row in rows] == ["9 of 10", "8 of 10", "", "7 of 10"]
     assert {row["source"] for row in rows} == {"SIMULATED"}
-    assert "trained on 36 pairs of ctx, SIMULATED" in rows[2]["note"]
+    assert "trained on 8 pairs of ctx, SIMULATED" in rows[2]["note"]
     printed = capsys.readouterr().out
     for text in (printed, (out / "comparison.md").read_text(encoding="utf-8")):
         assert "LROC" in text and "SIMULATED" in text and "Naive Bayes pixel difference" in text
