@@ -6,7 +6,6 @@ import pathlib
 import textwrap
 import types
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -205,13 +204,18 @@ def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights)
     config, pictures = outcome.config, []
     depth = VGG16_LAYERS.index(config.layer)
     layers = tuple(layer for layer in DCVA_LAYERS if VGG16_LAYERS.index(layer) <= depth) or (config.layer,)
-    heat_of = jax.jit(partial(pixel_change_map, config=config, layers=layers))
+
+    @jax.jit
+    def maps(params, before, after):
+        heat = pixel_change_map(params, before, after, config, layers=layers)
+        return heat, change_mask(heat)
+
     for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
         pair = pair_set.read(int(outcome.index[i]))
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
         if outcome.method.score == "deep":
-            heat = heat_of(weights.params, pair.before, pair.after)
-            picture = picture._replace(heat=np.asarray(heat), mask=np.asarray(change_mask(heat)))
+            heat, mask = maps(weights.params, pair.before, pair.after)
+            picture = picture._replace(heat=np.asarray(heat), mask=np.asarray(mask))
         pictures.append(picture)
     return pictures
 
