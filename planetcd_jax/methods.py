@@ -10,6 +10,7 @@ import numpy as np
 
 from planetcd_jax.baselines import METHODS, Method, registry
 from planetcd_jax.baselines.rcva import rcva_score
+from planetcd_jax.baselines.train_config import SMALL, TrainConfig
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.data import Pair, PairSet
 from planetcd_jax.errors import BadPairError, DataError, PatchError
@@ -39,7 +40,7 @@ class Job:
         on_bad_pair: "error" or "skip".
         progress: Whether to show progress bars.
         open_training: Opens the training and the validation pairs of the supervised methods.
-        training: Settings of their training (`baselines.training.TrainConfig`), or None for its default.
+        training: Settings of their training (`TrainConfig`), or None for its default.
         inception_weights: Initial weights of Inception-v3, or None to start from scratch.
         checkpoint_dir: Folder that a killed training is resumed from, or None.
     """
@@ -53,7 +54,7 @@ class Job:
     on_bad_pair: str = "error"
     progress: bool = True
     open_training: Callable[[], tuple[PairSet, PairSet]] | None = None
-    training: Any = None
+    training: TrainConfig | None = None
     inception_weights: str | None = None
     checkpoint_dir: str | None = None
 
@@ -162,6 +163,10 @@ class Bench:
         seconds = result.seconds, result.compile_seconds
         return Outcome(method, config, scores, result.index, result.skipped, *seconds, details=plan)
 
+    @property
+    def _training_config(self) -> TrainConfig:
+        return self._job.training or SMALL
+
     def _training_pairs(self) -> tuple[Any, Any, dict[str, str]]:
         """Training pairs, validation pairs, and what they are."""
         if self._training is None:
@@ -169,13 +174,16 @@ class Bench:
                 raise DataError("supervised methods need training pairs; name them with --train_dataset.")
             train, validation = self._job.open_training()
             with train, validation:
-                pairs = _labelled(train, self._job.on_bad_pair), _labelled(validation, self._job.on_bad_pair)
-                words = f"{len(pairs[0].labels)} pairs of {train.name}, {source_word(train.source)}"
+                most, policy = self._training_config.max_pairs, self._job.on_bad_pair
+                few = None if most is None else most // 4
+                pairs = _labelled(_drawn(train, most), policy), _labelled(_drawn(validation, few), policy)
+                of = "" if most is None or most >= len(train) else f"of {len(train)} "
+                words = f"{len(pairs[0].labels)} {of}pairs of {train.name}, {source_word(train.source)}"
             self._training = (*pairs, {"trained_on": words, "trained_source": train.source})
         return self._training
 
     def _supervised(self, method: Method) -> Outcome:
-        from planetcd_jax.baselines import supervised, training
+        from planetcd_jax.baselines import supervised
 
         job = self._job
         train, validation, origin = self._training_pairs()
@@ -184,7 +192,7 @@ class Bench:
             method.name,
             train,
             validation,
-            job.training or training.SMALL,
+            self._training_config,
             weights=job.inception_weights,
             checkpoint_dir=f"{job.checkpoint_dir}/{method.name}" if job.checkpoint_dir else None,
             progress=job.progress,
@@ -200,6 +208,30 @@ class Bench:
         )
 
 
+class _Drawn:
+    """Some of the pairs of a set, as `runtime.batches` and `_labelled` take a set."""
+
+    def __init__(self, pair_set: PairSet, chosen: np.ndarray):
+        self._pair_set, self._chosen = pair_set, chosen
+        self.name = pair_set.name
+        self.ids = tuple(pair_set.ids[i] for i in chosen)
+        self.labels = None if pair_set.labels is None else np.asarray(pair_set.labels)[chosen]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def read(self, i: int) -> Any:
+        """Pair i of those that were chosen."""
+        return self._pair_set.read(int(self._chosen[i]))
+
+
+def _drawn(pair_set: PairSet, most: int | None) -> PairSet | _Drawn:
+    """The set, or `most` of its pairs: the same ones for every system and seed, so that tables can be compared."""
+    if most is None or most >= len(pair_set):
+        return pair_set
+    return _Drawn(pair_set, np.sort(np.random.default_rng(0).permutation(len(pair_set))[:most]))
+
+
 def _note(model: Any, words: str) -> str:
     """How a supervised system was trained, in the words of a table's cell."""
     parts = [f"trained on {words}"]
@@ -213,7 +245,7 @@ def _note(model: Any, words: str) -> str:
     return "; ".join(parts)
 
 
-def _labelled(pair_set: PairSet, on_bad_pair: str) -> Any:
+def _labelled(pair_set: PairSet | _Drawn, on_bad_pair: str) -> Any:
     """The pairs of a set that have a label, as arrays in memory."""
     from planetcd_jax.baselines import supervised
 

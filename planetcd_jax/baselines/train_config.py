@@ -24,6 +24,8 @@ class TrainConfig:
         dropout: Share of the pooled features that is dropped in training.
         augment: Whether pairs are flipped and turned by multiples of 90 degrees in training, both dates alike.
         contrast: Whether patches are brought to local contrast first.
+        max_pairs: None for all training pairs, or how many of them are drawn; a quarter as many are drawn for
+            validation.
         image_size: None for the size of the training patches, or rows = columns to which patches are resampled.
         autoencoder_epochs: Passes of the autoencoder at most.
         autoencoder_rate: Learning rate of the autoencoder.
@@ -40,6 +42,7 @@ class TrainConfig:
     dropout: float = 0.2
     augment: bool = True
     contrast: bool = False
+    max_pairs: int | None = None
     image_size: int | None = None
     autoencoder_epochs: int = 30
     autoencoder_rate: float = 1e-3
@@ -53,6 +56,8 @@ class TrainConfig:
         for name in ("batch_size", "max_epochs", "patience", "autoencoder_epochs", "checkpoint_steps"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give a whole number, 1 or more.")
+        if self.max_pairs is not None and (not isinstance(self.max_pairs, int) or self.max_pairs < 4):
+            raise ConfigError(f"max_pairs is {self.max_pairs!r}; give None or a whole number, 4 or more.")
         if not 0 < self.width <= 1:
             raise ConfigError(f"width is {self.width!r}; give a multiplier in (0, 1].")
         if self.last_stage not in BLOCKS:
@@ -88,9 +93,16 @@ FULL = TrainConfig()
 """The published network, for a GPU or a long evening."""
 
 SMALL = TrainConfig(
-    learning_rate=1e-3, batch_size=16, max_epochs=24, patience=12, width=0.25, image_size=75, autoencoder_epochs=3
+    learning_rate=1e-3,
+    batch_size=16,
+    max_epochs=24,
+    patience=12,
+    width=0.25,
+    max_pairs=480,
+    image_size=75,
+    autoencoder_epochs=3,
 )
-"""A quarter of the features at 75x75 px, for two CPU cores in minutes. Tables say so.
+"""A quarter of the features at 75x75 px and at most 480 pairs, for two CPU cores in minutes. Tables say so.
 
 Batch and patience are what a set of 150 pairs needs: batches of 32 and a patience of 4 stopped it after 25 steps,
 before the running statistics of batch normalisation had settled.
