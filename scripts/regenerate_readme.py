@@ -4,9 +4,11 @@
     python scripts/regenerate_readme.py --hirise_dir=... --ctx_dir=... --lroc_dir=...
 
 Each block of the README between `<!-- begin NAME -->` and `<!-- end NAME -->` is replaced by what its run printed or
-wrote. Every run is seeded. The supervised networks are small on a CPU; the tables say how small.
+wrote, as soon as it has ended; with --work_dir, trainings that were cut off go on. Every run is seeded. The supervised
+networks are small on a CPU; the tables say how small.
 """
 
+import contextlib
 import csv
 import pathlib
 import re
@@ -60,31 +62,34 @@ def best_changed(folder: pathlib.Path) -> pathlib.Path:
     raise ValueError(f"{folder / 'figures'} shows no changed pair; draw more with --figures.")
 
 
-def first_run(text: str, work: pathlib.Path, options: list[str]) -> str:
-    """The README with the printed output and the picture of the first command."""
+def first_run(work: pathlib.Path, options: list[str]) -> None:
+    """Puts the printed output and the picture of the first command into the README."""
     output = work / "ctx"
-    printed = program("--dataset=ctx", f"--output_dir={output}", *options).replace(str(output), "runs/ctx-<time>")
+    printed = program("--dataset=ctx", f"--output_dir={output}", "--overwrite", *options).replace(
+        str(output), "runs/ctx-<time>"
+    )
     shutil.copy(best_changed(output), DOCS / "pair.png")
     shutil.copy(output / "histogram.png", DOCS / "histogram.png")
     kept = [line for line in printed.splitlines() if not line.startswith("results in")]
-    return replaced(text, "first-run", "```\n" + "\n".join(kept).strip("\n") + "\n```")
+    readme = ROOT / "README.md"
+    readme.write_text(replaced(readme.read_text(), "first-run", "```\n" + "\n".join(kept).strip("\n") + "\n```"))
 
 
-def tables(text: str, work: pathlib.Path, folders: dict[str, list[str]]) -> str:
-    """The README with the comparison of all systems on each data set."""
+def tables(work: pathlib.Path, folders: dict[str, list[str]]) -> None:
+    """Puts the comparison of all systems on each data set into the README."""
     for name in SETS:
         output = work / f"{name}-all"
         # One folder of checkpoints: the supervised systems are trained once and used on all three sets.
         program(
-            f"--dataset={name}", "--method=all", "--figures=0", f"--seed={TABLE_SEED}", f"--output_dir={output}",
-            f"--checkpoint_dir={work / 'checkpoints'}", *folders[name],
+            f"--dataset={name}", "--method=all", "--figures=0", f"--seed={TABLE_SEED}", *folders[name],
+            f"--output_dir={output}", "--overwrite", f"--checkpoint_dir={work / 'checkpoints'}",
         )  # fmt: skip
-        text = replaced(text, f"table-{name}", (output / "comparison.md").read_text())
+        readme = ROOT / "README.md"
+        readme.write_text(replaced(readme.read_text(), f"table-{name}", (output / "comparison.md").read_text()))
         shutil.copy(output / "comparison.csv", DOCS / f"comparison_{name}.csv")
         curves = output / "methods" / "inception_absolute" / "curves.png"
         if name == "hirise_rsl" and curves.is_file():
             shutil.copy(curves, DOCS / "curves.png")
-    return text
 
 
 def main(argv: list[str]) -> None:
@@ -97,16 +102,13 @@ def main(argv: list[str]) -> None:
         folders[name] = [f"--data_dir={given[name]}"] if given[name] else ["--source=simulated"]
         if given["hirise_rsl"] and name != "hirise_rsl":
             folders[name].append(f"--train_data_dir={given['hirise_rsl']}")
-    readme = ROOT / "README.md"
-    text = readme.read_text()
     DOCS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        work = pathlib.Path(temporary)
+    with contextlib.ExitStack() as stack:
+        work = pathlib.Path(flags.FLAGS.work_dir or stack.enter_context(tempfile.TemporaryDirectory()))
         if "first-run" in flags.FLAGS.only:
-            text = first_run(text, work, folders["ctx"])
+            first_run(work, folders["ctx"])
         if "tables" in flags.FLAGS.only:
-            text = tables(text, work, folders)
-    readme.write_text(text)
+            tables(work, folders)
     print(f"README.md and docs/ regenerated in {(time.perf_counter() - started) / 60:.1f} minutes")
 
 
@@ -114,4 +116,5 @@ if __name__ == "__main__":
     for flag in ("hirise_dir", "ctx_dir", "lroc_dir"):
         flags.DEFINE_string(flag, None, "Folder of the real data set. Default: the simulated one.")
     flags.DEFINE_multi_enum("only", ["first-run", "tables"], ["first-run", "tables"], "Blocks to replace.")
+    flags.DEFINE_string("work_dir", None, "Folder for the runs, kept. Default: a temporary one.")
     app.run(main)
