@@ -15,9 +15,7 @@ SHIFT_FILLS = ("reflect", "edge", "crop", "wrap", "zero")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 # Convolutions of VGG-16 (Simonyan & Zisserman 2014, table 1, column D), in order.
-VGG16_LAYERS = tuple(
-    f"conv{block}_{i}" for block, n in enumerate((2, 2, 3, 3, 3), start=1) for i in range(1, n + 1)
-)
+VGG16_LAYERS = tuple(f"conv{block}_{i}" for block, n in enumerate((2, 2, 3, 3, 3), start=1) for i in range(1, n + 1))
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:

@@ -65,16 +65,17 @@ def test_one_class_only_has_accuracy_but_no_ranking():
 
 
 ROWS = [
-    table.ComparisonRow("Proposed", "proposed", 94.1, 0.9251, (0.88, 0.95), 0.97, 0.0213, "simulated"),
-    table.ComparisonRow("RCVA | moving", "rcva", None, None, None, None, None, "real", "from scratch"),
+    table.ComparisonRow("Proposed", "proposed", "94.1 %", 235, 254, 0.9251, (0.88, 0.95), 0.97, 0.0213, "simulated"),
+    table.ComparisonRow("RCVA | moving", "rcva", None, None, 0, None, None, None, None, "real", "from scratch"),
 ]
 
 
 def test_comparison_table_by_hand():
     header, cells = table.comparison_cells(ROWS)
     assert "SIMULATED" in header[2]
-    assert cells[0][:7] == ["Proposed", "94.1", "92.5", "88.0 to 95.0", "0.970", "21.3", "SIMULATED"]
-    assert cells[1][1:7] == ["-", "-", "-", "-", "-", "real data"]
+    assert cells[0][:5] == ["Proposed", "94.1 %", "92.5", "88.0 to 95.0", "235 of 254"]
+    assert cells[0][5:8] == ["0.970", "21.3", "SIMULATED"]
+    assert cells[1][1:8] == ["-", "-", "-", "-", "-", "-", "real data"]
 
 
 def test_aligned_table_puts_numbers_right_and_text_left():
@@ -85,7 +86,7 @@ def test_aligned_table_puts_numbers_right_and_text_left():
 def test_markdown_escapes_bars():
     lines = table.markdown_table(*table.comparison_cells(ROWS)).splitlines()
     assert "RCVA \\| moving" in lines[3]
-    assert {line.replace("\\|", "").count("|") for line in lines} == {10}
+    assert {line.replace("\\|", "").count("|") for line in lines} == {11}
 
 
 def test_comparison_csv_reads_back():

@@ -14,7 +14,8 @@ class ComparisonRow(NamedTuple):
     Attributes:
         system: The name in the paper's table, such as "Proposed (k-Means clustering)".
         method: The value of `--method` that runs it.
-        paper_accuracy: Accuracy in the paper, percent, or None where it gives none.
+        paper: Accuracy as the paper prints it, "94.1 %" or "9 of 10"; None where it prints nothing.
+        correct, labelled: Our correct pairs, and all pairs with a label; None, 0 without labels.
         accuracy: Ours, in [0, 1], or None.
         interval: 95 % interval of ours, two numbers in [0, 1], or None.
         roc_auc: In [0, 1], or None.
@@ -25,7 +26,9 @@ class ComparisonRow(NamedTuple):
 
     system: str
     method: str
-    paper_accuracy: float | None
+    paper: str | None
+    correct: int | None
+    labelled: int
     accuracy: float | None
     interval: Sequence[float] | None
     roc_auc: float | None
@@ -55,7 +58,8 @@ def percent_interval(interval: Sequence[float] | None) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.replace(" to ", "").replace(".", "").replace("-", "").replace(" ", "").isdigit()
+    words = text.replace(" to ", " ").replace(" of ", " ").removesuffix(" %").split()
+    return all(word == "-" or word.replace(".", "", 1).isdigit() for word in words)
 
 
 def aligned_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -118,9 +122,10 @@ def comparison_cells(rows: Sequence[ComparisonRow]) -> tuple[list[str], list[lis
     cells = [
         [
             row.system,
-            number(row.paper_accuracy, 1),
+            row.paper or "-",
             percent(row.accuracy),
             percent_interval(row.interval),
+            "-" if row.correct is None else f"{row.correct} of {row.labelled}",
             number(row.roc_auc),
             number(None if row.seconds_per_pair is None else 1000 * row.seconds_per_pair, 1),
             source_word(row.source),
@@ -133,15 +138,16 @@ def comparison_cells(rows: Sequence[ComparisonRow]) -> tuple[list[str], list[lis
 
 
 def comparison_csv(rows: Sequence[ComparisonRow]) -> str:
-    """A comparison table as CSV with full digits; columns are the fields of `ComparisonRow`, shares in percent."""
-    header = ["system", "method", "paper_accuracy_percent", "accuracy_percent", "interval_low_percent"]
-    header += ["interval_high_percent", "roc_auc", "seconds_per_pair", "source", "note"]
+    """A comparison table as CSV with full digits; shares in percent, `source` "real" or "SIMULATED"."""
+    header = ["system", "method", "paper", "accuracy_percent", "interval_low_percent", "interval_high_percent"]
+    header += ["correct", "labelled", "roc_auc", "seconds_per_pair", "source", "note"]
     cells = []
     for row in rows:
         low, high = row.interval if row.interval is not None else (None, None)
         shares = [None if v is None else 100 * v for v in (row.accuracy, low, high)]
-        cells.append([row.system, row.method, row.paper_accuracy, *shares, row.roc_auc, row.seconds_per_pair])
-        cells[-1] += [SIMULATED if row.source == "simulated" else "real", row.note]
+        source = SIMULATED if row.source == "simulated" else row.source
+        counts = [row.correct, row.labelled, row.roc_auc, row.seconds_per_pair]
+        cells.append([row.system, row.method, row.paper, *shares, *counts, source, row.note])
     return csv_table(header, cells)
 
 

@@ -1,0 +1,115 @@
+"""Every system of the paper's tables: its name here, its title there, what it is made of, and the printed figures."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from planetcd_jax.config import ChangeConfig
+from planetcd_jax.errors import ConfigError
+
+PAPER_TEST_PAIRS = types.MappingProxyType({"hirise_rsl": 254, "ctx": 96, "lroc": 10})
+"""Pairs on which the paper's figures were measured (section IV-A)."""
+
+KERNER_LROC_CORRECT = 8
+"""Correct pairs of 10 that the paper prints for "the method in [3]" on LROC, without saying which of them it is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One system of the comparison.
+
+    Attributes:
+        name: Name for `--method`.
+        title: Row label in the paper's tables.
+        kind: "unsupervised" or "supervised".
+        score: Where rho comes from: "deep" (`score`), "rcva" (`baselines.rcva`) or "classifier"
+            (`baselines.supervised`).
+        decision: What turns rho into a decision: "self_supervised" (tau of pseudo-unchanged pairs), "kmeans", or
+            "classifier".
+        changes: Fields of `ChangeConfig` in which the system differs from the proposed one.
+        classifier: "naive_bayes", "svm", "inception", or None for an unsupervised system.
+        representation: What the classifier sees: "difference", "absolute", "signed", "composite" or "bottleneck".
+        accuracy: Accuracy in percent that the paper prints, by data set (tables I and II).
+        correct: Correct pairs that the paper prints, by data set (LROC has 10 pairs).
+    """
+
+    name: str
+    title: str
+    kind: str
+    score: str
+    decision: str
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    classifier: str | None = None
+    representation: str | None = None
+    accuracy: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    correct: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def configured(self, config: ChangeConfig) -> ChangeConfig:
+        """`config` with the fields set in which this system differs from the proposed one."""
+        return dataclasses.replace(config, **self.changes)
+
+    def paper_figure(self, dataset: str) -> str | None:
+        """What the paper prints for a data set, such as "94.1 %" or "9 of 10"; None where it prints nothing."""
+        if dataset in self.accuracy:
+            return f"{self.accuracy[dataset]:.1f} %"
+        if dataset in self.correct:
+            return f"{self.correct[dataset]} of {PAPER_TEST_PAIRS[dataset]}"
+        return None
+
+
+def _unsupervised(
+    name: str,
+    title: str,
+    hirise: float,
+    ctx: float | None = None,
+    lroc: int | None = None,
+    *,
+    score: str = "deep",
+    decision: str = "self_supervised",
+    **changes: Any,
+) -> Method:
+    accuracy = {"hirise_rsl": hirise} | ({} if ctx is None else {"ctx": ctx})
+    correct = {} if lroc is None else {"lroc": lroc}
+    return Method(name, title, "unsupervised", score, decision, changes, accuracy=accuracy, correct=correct)
+
+
+def _supervised(name: str, title: str, classifier: str, representation: str, hirise: float, ctx: float) -> Method:
+    made_of = {"classifier": classifier, "representation": representation}
+    accuracy = {"hirise_rsl": hirise, "ctx": ctx}
+    return Method(name, title, "supervised", "classifier", "classifier", **made_of, accuracy=accuracy)
+
+
+_ROWS = (
+    _unsupervised("proposed", "Proposed", 94.1, 81.3, 9),
+    _unsupervised("proposed_mean", "Proposed (average pooling)", 92.1, 76.0, 7, pooling="mean"),
+    _unsupervised("proposed_kmeans", "Proposed (k-Means clustering)", 91.7, 75.0, 8, decision="kmeans"),
+    _unsupervised("proposed_conv3_3", "Proposed (Layer 7)", 92.1, layer="conv3_3"),
+    _unsupervised("proposed_conv3_1", "Proposed (Layer 5)", 90.9, layer="conv3_1"),
+    _supervised("inception_absolute", "Inception-v3 absolute difference", "inception", "absolute", 94.5, 71.9),
+    _supervised("naive_bayes_difference", "Naive Bayes pixel difference", "naive_bayes", "difference", 94.5, 52.1),
+    _supervised("inception_signed", "Inception-v3 signed difference", "inception", "signed", 91.7, 54.2),
+    _supervised("inception_composite", "Inception-v3 composite grayscale", "inception", "composite", 89.8, 55.2),
+    _supervised("svm_absolute", "SVM absolute difference", "svm", "absolute", 87.8, 67.7),
+    _supervised(
+        "inception_bottleneck", "Inception-v3 bottleneck representation", "inception", "bottleneck", 70.1, 75.0
+    ),
+    _unsupervised("rcva", "RCVA", 64.6, 59.4, 7, score="rcva"),
+)
+
+METHODS: Mapping[str, Method] = types.MappingProxyType({row.name: row for row in _ROWS})
+"""All systems by name, in the order of the paper's table I.
+
+Source: Saha & Zhu, tables I and II, and the text of section IV-C for LROC.
+"""
+
+
+def method(name: str) -> Method:
+    """The system of that name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"method is {name!r}; choose one of {', '.join(METHODS)}.")
+    return METHODS[name]

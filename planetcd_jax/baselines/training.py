@@ -1,0 +1,318 @@
+"""A training loop that can be stopped at any step and taken up again with the same outcome.
+
+Everything that decides a step follows from the seed, the epoch and the step: the order of the examples and the keys of
+augmentation and dropout are derived, never carried along. A checkpoint is therefore the arrays of `TrainState` alone.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from planetcd_jax.baselines.checkpoints import Checkpoints
+from planetcd_jax.errors import ConfigError, DataError
+from planetcd_jax.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one training.
+
+    The article of Kerner et al. 2019 could not be read here, so all of these are assumed, except the learning rate of
+    the autoencoder (0.001, from its first author's code).
+
+    Attributes:
+        learning_rate: Of Adam.
+        batch_size: Pairs in a step (fewer if there are fewer).
+        max_epochs: Passes over the training pairs at most.
+        patience: Epochs without a better validation loss after which training stops.
+        width: Multiplier of Inception-v3's feature counts; pretrained weights need 1.
+        dropout: Share of the pooled features that is dropped in training.
+        augment: Whether pairs are flipped and turned by multiples of 90 degrees in training, both dates alike.
+        contrast: Whether patches are brought to local contrast first.
+        image_size: None for the size of the training patches, or rows = columns to which patches are resampled.
+        autoencoder_epochs: Passes of the autoencoder at most.
+        autoencoder_rate: Learning rate of the autoencoder.
+        checkpoint_steps: Steps between checkpoints; one is written at the end of each epoch anyhow.
+        seed: Decides initial weights, order, augmentation and dropout.
+    """
+
+    learning_rate: float = 1e-4
+    batch_size: int = 32
+    max_epochs: int = 60
+    patience: int = 10
+    width: float = 1.0
+    dropout: float = 0.2
+    augment: bool = True
+    contrast: bool = False
+    image_size: int | None = None
+    autoencoder_epochs: int = 30
+    autoencoder_rate: float = 1e-3
+    checkpoint_steps: int = 500
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("learning_rate", "autoencoder_rate"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give a rate above 0.")
+        for name in ("batch_size", "max_epochs", "patience", "autoencoder_epochs", "checkpoint_steps"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give a whole number, 1 or more.")
+        if not 0 < self.width <= 1:
+            raise ConfigError(f"width is {self.width!r}; give a multiplier in (0, 1].")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is {self.dropout!r}; give a share in [0, 1).")
+
+    def classifier_schedule(self) -> "Schedule":
+        """Schedule of Inception-v3."""
+        return Schedule(
+            self.learning_rate, self.batch_size, self.max_epochs, self.patience, self.checkpoint_steps, self.seed
+        )
+
+    def autoencoder_schedule(self) -> "Schedule":
+        """Schedule of the autoencoder."""
+        return self.classifier_schedule()._replace(
+            learning_rate=self.autoencoder_rate, max_epochs=self.autoencoder_epochs
+        )
+
+
+class Schedule(NamedTuple):
+    """What one training takes of a `TrainConfig`, by the same names."""
+
+    learning_rate: float
+    batch_size: int
+    max_epochs: int
+    patience: int
+    checkpoint_steps: int
+    seed: int
+
+
+FULL = TrainConfig()
+"""The published network, for a GPU or a long evening."""
+
+SMALL = TrainConfig(
+    learning_rate=1e-3, batch_size=32, max_epochs=8, patience=4, width=0.25, image_size=75, autoencoder_epochs=3
+)
+"""A quarter of the features at 75x75 px, for two CPU cores in minutes. Tables say so."""
+
+PRESETS = {"full": FULL, "small": SMALL}
+
+MAX_GRADIENT_NORM = 1.0
+"""Norm to which the gradient of a step is cut."""
+
+Batch = tuple[Array, ...]
+LossFn = Callable[[Any, Any, Batch, Array, bool], tuple[Array, Any]]
+"""`loss(params, stats, batch, key, train) -> ([B] losses, new stats)`."""
+
+
+class TrainState(NamedTuple):
+    """All that a training carries from step to step; arrays only.
+
+    Attributes:
+        step: Steps done.
+        params, stats: Trained parameters, and statistics of batch normalisation.
+        opt_state: Of the optimiser.
+        best_params, best_stats: Those of the epoch with the least validation loss.
+        best_loss, best_epoch: That loss and that epoch; infinity and -1 before the first.
+        loss_sum: Sum of the training losses of the epoch so far.
+        history: [2, max_epochs] training and validation loss of each epoch, NaN where not yet.
+    """
+
+    step: Array
+    params: Any
+    stats: Any
+    opt_state: Any
+    best_params: Any
+    best_stats: Any
+    best_loss: Array
+    best_epoch: Array
+    loss_sum: Array
+    history: Array
+
+
+class Trained(NamedTuple):
+    """Outcome of a training.
+
+    Attributes:
+        params, stats: Of the best epoch.
+        history: {"train": [...], "validation": [...], "best_epoch": int}, plain numbers, for curves and JSON.
+        last: The state at the end.
+    """
+
+    params: Any
+    stats: Any
+    history: dict[str, Any]
+    last: TrainState
+
+
+class ArrayData:
+    """Examples held in arrays with a common first axis."""
+
+    def __init__(self, *arrays: np.ndarray):
+        if not arrays or len({len(a) for a in arrays}) != 1 or len(arrays[0]) == 0:
+            raise DataError(f"arrays hold {[len(a) for a in arrays]} examples; give one number above 0 for all.")
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """The examples of these indices, as arrays."""
+        return tuple(array[indices] for array in self.arrays)
+
+
+def _order(seed: int, epoch: int, n: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(n)
+
+
+def _indices(seed: int, step: int, n: int, batch: int) -> np.ndarray:
+    """Indices of the examples of a step; the last step of an epoch is filled from the epoch's own start."""
+    steps = -(-n // batch)
+    epoch, place = divmod(step, steps)
+    order = _order(seed, epoch, n)
+    return np.take(order, np.arange(place * batch, (place + 1) * batch), mode="wrap")
+
+
+def _compiled(loss_fn: LossFn, optimizer: optax.GradientTransformation):
+    def train_step(state: TrainState, batch: Batch, key: Array) -> TrainState:
+        def mean_loss(params):
+            losses, stats = loss_fn(params, state.stats, batch, key, True)
+            return losses.mean(), stats
+
+        (loss, stats), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return state._replace(
+            step=state.step + 1, params=params, stats=stats, opt_state=opt_state, loss_sum=state.loss_sum + loss
+        )
+
+    def losses(params, stats, batch: Batch, key: Array) -> Array:
+        return loss_fn(params, stats, batch, key, False)[0]
+
+    return jax.jit(train_step), jax.jit(losses)
+
+
+def _mean_loss(losses, state: TrainState, data, batch: int, key: Array) -> Array:
+    total, n = 0.0, len(data)
+    for start in range(0, n, batch):
+        indices = np.arange(start, start + batch)
+        values = losses(state.params, state.stats, data.batch(np.minimum(indices, n - 1)), key)
+        total += float(np.asarray(values, np.float64)[indices < n].sum())
+    return jnp.asarray(total / n, jnp.float32)
+
+
+def _checked_loss(validation: Array, state: TrainState, name: str) -> Array:
+    if not (np.isfinite(validation) and np.isfinite(state.loss_sum)):
+        raise DataError(f"{name}: the loss is not finite after step {int(state.step)}; lower the learning rate.")
+    return validation
+
+
+def _end_epoch(state: TrainState, epoch: int, steps: int, validation: Array) -> TrainState:
+    better = bool(validation < state.best_loss)
+    history = state.history.at[:, epoch].set(jnp.stack([state.loss_sum / steps, validation]))
+    state = state._replace(history=history, loss_sum=jnp.zeros_like(state.loss_sum))
+    if not better:
+        return state
+    return state._replace(
+        best_params=state.params,
+        best_stats=state.stats,
+        best_loss=validation,
+        best_epoch=jnp.asarray(epoch, jnp.int32),
+    )
+
+
+def _new_state(params, stats, optimizer, max_epochs: int) -> TrainState:
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        stats=stats,
+        opt_state=optimizer.init(params),
+        best_params=params,
+        best_stats=stats,
+        best_loss=jnp.float32(jnp.inf),
+        best_epoch=jnp.int32(-1),
+        loss_sum=jnp.float32(0),
+        history=jnp.full((2, max_epochs), jnp.nan, jnp.float32),
+    )
+
+
+def _history(state: TrainState, epochs: int) -> dict[str, Any]:
+    train, validation = (row[:epochs].tolist() for row in np.asarray(state.history, np.float64))
+    return {"train": train, "validation": validation, "best_epoch": int(state.best_epoch)}
+
+
+def _stale(state: TrainState, epochs: int, patience: int) -> bool:
+    return epochs - 1 - int(state.best_epoch) >= patience
+
+
+def train(
+    loss_fn: LossFn,
+    params: Any,
+    stats: Any,
+    data: ArrayData,
+    validation: ArrayData,
+    schedule: Schedule,
+    *,
+    name: str = "training",
+    checkpoint_dir: str | pathlib.Path | None = None,
+    settings: dict[str, Any] | None = None,
+    progress: bool = False,
+    on_checkpoint: Callable[[int], None] | None = None,
+) -> Trained:
+    """Trains with Adam, stops early on the validation loss, and keeps the best epoch.
+
+    Args:
+        loss_fn: `loss(params, stats, batch, key, train) -> ([B] losses, new stats)`.
+        params, stats: Initial pytrees of arrays; `stats` may be an empty dict.
+        data, validation: Anything with `len` and `batch(indices) -> tuple of arrays`, such as `ArrayData`.
+        schedule: How long and how fast.
+        name: For the progress bar and errors.
+        checkpoint_dir: None, or a folder of this training alone. If it holds a state, training goes on from there.
+        settings: What else must be the same for going on, JSON-able.
+        progress: Whether to show a progress bar.
+        on_checkpoint: Called with the number of steps done, after each checkpoint (or where one would be).
+
+    Returns:
+        `Trained`.
+
+    Raises:
+        ConfigError: if the folder holds a training with other settings.
+        DataError: if the loss is no longer finite.
+    """
+    import tqdm  # imported late: needed for this alone
+
+    n, batch = len(data), min(schedule.batch_size, len(data))
+    steps, key = -(-n // batch), jax.random.key(schedule.seed)
+    optimizer = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT_NORM), optax.adam(schedule.learning_rate))
+    train_step, losses = _compiled(loss_fn, optimizer)
+    counts = {"name": name, "examples": n, "validation_examples": len(validation)}
+    checkpoints = Checkpoints(checkpoint_dir, schedule._asdict() | counts | (settings or {}))
+    start = _new_state(params, stats, optimizer, schedule.max_epochs)
+    state = TrainState(**checkpoints.restore(start._asdict()))
+    last = schedule.max_epochs * steps
+    bar = tqdm.tqdm(total=last, initial=int(state.step), desc=name, disable=not progress, unit="step")
+    try:
+        while (step := int(state.step)) < last and not (
+            step % steps == 0 and _stale(state, step // steps, schedule.patience)
+        ):
+            examples = data.batch(_indices(schedule.seed, step, n, batch))
+            state = train_step(state, examples, jax.random.fold_in(key, step))
+            ended = (step + 1) % steps == 0
+            if ended:
+                loss = _checked_loss(_mean_loss(losses, state, validation, batch, key), state, name)
+                state = _end_epoch(state, step // steps, steps, loss)
+                bar.set_postfix(validation=f"{float(loss):.4f}")
+            bar.update()
+            if ended or (step + 1) % schedule.checkpoint_steps == 0:
+                checkpoints.save(step + 1, state._asdict())
+                if on_checkpoint is not None:
+                    on_checkpoint(step + 1)
+    finally:
+        bar.close()
+        checkpoints.close()
+    return Trained(state.best_params, state.best_stats, _history(state, int(state.step) // steps), state)

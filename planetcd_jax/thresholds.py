@@ -1,0 +1,77 @@
+"""From the scores of pseudo-unchanged pairs to a threshold and p-values."""
+
+import fractions
+
+import chex
+import jax.numpy as jnp
+
+from planetcd_jax.config import ChangeConfig
+from planetcd_jax.errors import PatchError
+from planetcd_jax.types import Array
+
+
+def _check_scores(name: str, scores: Array) -> None:
+    if scores.ndim != 1 or scores.shape[0] == 0:
+        raise PatchError(f"{name} has shape {scores.shape}; give a vector of at least one score.")
+
+
+def threshold(rho_null: Array, config: ChangeConfig, *, valid: Array | None = None) -> Array:
+    """tau: the largest pseudo-unchanged score after the top 1 - `config.quantile` of them are dropped.
+
+    Of N scores, floor((1 - quantile) N) are dropped: none of 19 at 0.95, one of 20. No interpolation.
+
+    Args:
+        rho_null: [N] float, scores of pseudo-unchanged pairs, N >= 1.
+        config: Its `quantile` is used.
+        valid: [N] bool; False marks padding, which changes nothing. None means that all are valid.
+
+    Returns:
+        Scalar of the dtype of `rho_null`. NaN if a valid score is NaN, or if none is valid.
+
+    Raises:
+        PatchError: if `rho_null` is not a vector of at least one score.
+
+    Source: Saha & Zhu, section III-D, equation 4.
+    """
+    rho_null = jnp.asarray(rho_null)
+    _check_scores("rho_null", rho_null)
+    valid = jnp.ones(rho_null.shape, bool) if valid is None else valid
+    chex.assert_equal_shape([rho_null, valid])
+    # As a fraction, because 0.05 * 20 must be 1 and neither a little more nor a little less.
+    tail = fractions.Fraction(1.0 - config.quantile).limit_denominator(10_000)
+    n = valid.sum(dtype=jnp.int32)
+    whole, rest = n // tail.denominator, n % tail.denominator  # apart, so that int32 holds the product
+    dropped = whole * tail.numerator + rest * tail.numerator // tail.denominator
+    ordered = jnp.sort(jnp.where(valid, rho_null, jnp.inf))  # [N], padding last
+    tau = ordered[jnp.clip(n - 1 - dropped, 0, rho_null.shape[0] - 1)]
+    bad = jnp.any(valid & jnp.isnan(rho_null)) | (n == 0)
+    return jnp.where(bad, jnp.asarray(jnp.nan, rho_null.dtype), tau)
+
+
+def p_values(rho: Array, rho_null: Array, *, valid: Array | None = None) -> Array:
+    """Share of pseudo-unchanged scores at or above each score: (1 + #{rho_null >= rho}) / (1 + N).
+
+    Args:
+        rho: [M] float, scores to judge.
+        rho_null: [N] float, scores of pseudo-unchanged pairs.
+        valid: [N] bool, False marks padding in `rho_null`. None means that all are valid.
+
+    Returns:
+        [M] float32 in (0, 1]; NaN where `rho` is NaN, and everywhere if a valid null score is NaN.
+
+    Raises:
+        PatchError: if either argument is not a vector of at least one score.
+
+    Source: the Monte Carlo p-value of Davison & Hinkley 1997, equation 4.11, which counts the observed score itself.
+    """
+    rho, rho_null = jnp.asarray(rho), jnp.asarray(rho_null)
+    _check_scores("rho", rho)
+    _check_scores("rho_null", rho_null)
+    valid = jnp.ones(rho_null.shape, bool) if valid is None else valid
+    chex.assert_equal_shape([rho_null, valid])
+    ordered = jnp.sort(jnp.where(valid, rho_null, -jnp.inf))  # [N], padding first
+    below = jnp.searchsorted(ordered, rho, side="left")  # [M]
+    above = (rho_null.shape[0] - below).astype(jnp.float32)
+    p = (1.0 + above) / (1.0 + valid.sum(dtype=jnp.float32))
+    bad = jnp.isnan(rho) | jnp.any(valid & jnp.isnan(rho_null))
+    return jnp.where(bad, jnp.nan, p)
