@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from planetcd_jax.data import surface_changes as changes
-from planetcd_jax.data.ranges import SceneRanges
-from planetcd_jax.data.surface_changes import Overlay, uniform
-from planetcd_jax.data.terrain import add_craters, blur_and_shift, fractal, power_law, rough_relief, shade
+from planetcd_jax.data.draws import draw, log_scaled, power_law, scaled, whole
+from planetcd_jax.data.ranges import CraftRanges, ImpactRanges, SceneRanges, StreakRanges
+from planetcd_jax.data.surface_changes import Overlay
+from planetcd_jax.data.terrain import add_craters, blur_and_shift, fractal, rough_relief, shade
 from planetcd_jax.types import Array
 
 NOTHING, IMPACT, STREAKS, CRAFT = range(4)
@@ -23,6 +24,9 @@ MASK_FACTOR = 0.04
 """A pixel counts as changed where its brightness factor changes by more than this share, or its height by more than
 `MASK_HEIGHT` pixels."""
 MASK_HEIGHT = 0.05
+
+MAX_CONTRAST = 4.0
+"""Most that a display stretches a flat scene: brightness in units of its mean, times this."""
 
 _CHANGE_MARGIN = 0.15
 """A change is centred at least this share of the patch away from the edge of both patches."""
@@ -78,11 +82,14 @@ def crater_slots(height: int, width: int, ranges: SceneRanges) -> int:
 
 def simulate_sun(key: Array, ranges: SceneRanges) -> tuple[Sun, Sun]:
     """Sun positions of the two dates."""
-    keys = jax.random.split(key, 4)
-    first = Sun(uniform(keys[0], ranges.sun_azimuth_deg), uniform(keys[1], ranges.sun_elevation_deg))
-    azimuth = first.azimuth + uniform(keys[2], ranges.sun_azimuth_change_deg)
-    elevation = first.elevation + uniform(keys[3], ranges.sun_elevation_change_deg)
-    return jax.tree.map(jnp.deg2rad, first), jax.tree.map(jnp.deg2rad, Sun(azimuth, elevation))
+    azimuth, elevation, turn, climb = draw(
+        key,
+        ranges.sun_azimuth_deg,
+        ranges.sun_elevation_deg,
+        ranges.sun_azimuth_change_deg,
+        ranges.sun_elevation_change_deg,
+    )
+    return jax.tree.map(jnp.deg2rad, (Sun(azimuth, elevation), Sun(azimuth + turn, elevation + climb)))
 
 
 def simulate_scene(key: Array, height: int, width: int, ranges: SceneRanges, sun_azimuth: Array) -> Scene:
@@ -97,29 +104,34 @@ def simulate_scene(key: Array, height: int, width: int, ranges: SceneRanges, sun
     Returns:
         The `Scene`.
     """
-    keys = jax.random.split(key, 12)
-    rms_slope = jnp.tan(jnp.deg2rad(uniform(keys[0], ranges.rms_slope_deg)))
-    relief = rough_relief(keys[1], height, width, uniform(keys[2], ranges.hurst), rms_slope)
+    key_numbers, key_white, key_craters = jax.random.split(key, 3)
+    rms_slope, hurst, density, turn, tilt, rms, albedo_hurst, stretch = draw(
+        key_numbers,
+        ranges.rms_slope_deg,
+        ranges.hurst,
+        (0.0, 1.0),
+        (-ranges.tilt_from_sun_deg, ranges.tilt_from_sun_deg),
+        ranges.tilt_deg,
+        ranges.albedo_rms,
+        ranges.albedo_hurst,
+        ranges.albedo_stretch,
+    )
+    white = jax.random.normal(key_white, (2, height, width), jnp.float32)
+    relief = rough_relief(white[0], hurst, jnp.tan(jnp.deg2rad(rms_slope)))
+    share = log_scaled(density, ranges.crater_density) / ranges.crater_density[1]
+    relief = _cratered(key_craters, relief, share, ranges)
+    downslope = sun_azimuth + jnp.deg2rad(turn)
+    albedo = jnp.exp(rms * fractal(white[1], albedo_hurst, stretch, downslope))
+    return Scene(relief, albedo, downslope, jnp.tan(jnp.deg2rad(tilt)))
 
+
+def _cratered(key: Array, relief: Array, share: Array, ranges: SceneRanges) -> Array:
+    """The relief with the set's crater population; `share` of the densest one."""
+    height, width = relief.shape
     n = crater_slots(height, width, ranges)
-    low, high = (math.log(d) for d in ranges.crater_density)
-    share = jnp.exp(uniform(keys[3], (low, high)) - high)
-    diameters = power_law(keys[4], n, *ranges.crater_px, ranges.crater_exponent)
-    diameters = jnp.where(jax.random.uniform(keys[5], (n,), jnp.float32) < share, diameters, 0.0)
-    rows = uniform(keys[6], (0.0, float(height)), (n,))
-    cols = uniform(keys[7], (0.0, float(width)), (n,))
-    relief = add_craters(relief, rows, cols, diameters, uniform(keys[8], ranges.crater_depth, (n,)))
-
-    key_tilt, key_turn = jax.random.split(keys[9])
-    turn = jnp.deg2rad(uniform(key_turn, (-ranges.tilt_from_sun_deg, ranges.tilt_from_sun_deg)))
-    downslope = sun_azimuth + turn
-    key_field, key_hurst, key_stretch = jax.random.split(keys[10], 3)
-    pattern = fractal(
-        key_field, height, width, uniform(key_hurst, ranges.albedo_hurst), uniform(key_stretch, ranges.albedo_stretch),
-        downslope,
-    )  # fmt: skip
-    albedo = jnp.exp(uniform(keys[11], ranges.albedo_rms) * pattern)
-    return Scene(relief, albedo, downslope, jnp.tan(jnp.deg2rad(uniform(key_tilt, ranges.tilt_deg))))
+    u = jax.random.uniform(key, (5, n), jnp.float32)
+    diameters = jnp.where(u[0] < share, power_law(u[1], ranges.crater_px, ranges.crater_exponent), 0.0)
+    return add_craters(relief, height * u[2], width * u[3], diameters, scaled(u[4], ranges.crater_depth))
 
 
 def radiance(scene: Scene, overlay: Overlay, sun: Sun, limb: Array, haze: Array) -> Array:
@@ -171,57 +183,58 @@ def simulate_pair(key: Array, changed: Array, ranges: SceneRanges) -> SimulatedP
     Returns:
         The `SimulatedPair`; also an unchanged pair differs in light, registration, display and noise.
     """
-    keys = jax.random.split(key, 10)
+    keys = jax.random.split(key, 6)
     pad = math.ceil(ranges.max_shift_px) + 8
     height, width = (n + 2 * pad + (n % 2) for n in (ranges.height, ranges.width))
-    kind = _kind(keys[0], changed, ranges)
+    which, row, col, limb, *haze_psf = draw(
+        keys[0], (0.0, 1.0), (-1.0, 1.0), (-1.0, 1.0), ranges.limb, *[ranges.haze] * 2, *[ranges.psf_px] * 2
+    )
+    haze, psf = haze_psf[:2], haze_psf[2:]
+    kind = _kind(which, changed, ranges)
+    shift = _shift(jnp.stack([row, col]), ranges)
     suns = simulate_sun(keys[1], ranges)
     scene = simulate_scene(keys[2], height, width, ranges, suns[0].azimuth)
-    shift = _shift(keys[3], ranges)
 
     size = jnp.array([ranges.height, ranges.width], jnp.float32)
     lo = pad + _CHANGE_MARGIN * size + jnp.maximum(-shift, 0.0)
     hi = pad + (1 - _CHANGE_MARGIN) * size - jnp.maximum(shift, 0.0)
-    overlays = simulate_changes(keys[4], kind, scene, suns, lo, hi, ranges)
+    overlays = simulate_changes(keys[3], kind, scene, suns, lo, hi, ranges)
 
-    limb, haze = uniform(keys[5], ranges.limb), uniform(keys[6], ranges.haze, (2,))
-    psf = uniform(keys[7], ranges.psf_px, (2,))
     still = jnp.zeros((2,), jnp.float32)
     views = [
         blur_and_shift(radiance(scene, overlays[t], suns[t], limb, haze[t]), psf[t], (move[0], move[1]))
         for t, move in enumerate((still, shift))
     ]
     window = (slice(pad, pad + ranges.height), slice(pad, pad + ranges.width))
-    before, after = display(keys[8], views[0][window], views[1][window], ranges)
+    before, after = display(keys[4], views[0][window], views[1][window], ranges)
     mask = _changed_pixels(*overlays)[window]
     return SimulatedPair(before, after, mask, kind, shift, *suns)
 
 
 def display(key: Array, before: Array, after: Array, ranges: SceneRanges) -> tuple[Array, Array]:
     """Two radiances as stretched 8-bit images in [0, 1]: detector noise, level, contrast, gain, offset. [H, W] each."""
-    keys = jax.random.split(key, 7)
-    snr = uniform(keys[0], ranges.snr)
-    level, spread = uniform(keys[1], ranges.level), uniform(keys[2], ranges.spread)
+    key_numbers, key_noise = jax.random.split(key)
+    snr, level, spread, gain, offset = draw(
+        key_numbers, ranges.snr, ranges.level, ranges.spread, ranges.gain_change, ranges.offset_change
+    )
     before = before / jnp.mean(before) - 1.0
     after = after / jnp.mean(after) - 1.0
-    contrast = jnp.minimum(spread / (jnp.std(before) + 1e-6), 6.0 * level)
-    gain, offset = uniform(keys[3], ranges.gain_change), uniform(keys[4], ranges.offset_change)
-    before = before + jax.random.normal(keys[5], before.shape, jnp.float32) / snr
-    after = after + jax.random.normal(keys[6], after.shape, jnp.float32) / snr
+    contrast = jnp.minimum(spread / (jnp.std(before) + 1e-6), MAX_CONTRAST * level)
+    noise = jax.random.normal(key_noise, (2, *before.shape), jnp.float32) / snr
+    before, after = before + noise[0], after + noise[1]
     first, second = level + contrast * before, level + offset + gain * contrast * after
     return tuple(jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0) / 255.0 for x in (first, second))
 
 
-def _kind(key: Array, changed: Array, ranges: SceneRanges) -> Array:
+def _kind(u: Array, changed: Array, ranges: SceneRanges) -> Array:
     if ranges.streaks is not None:
         kind = jnp.int32(STREAKS)
     else:
-        kind = jnp.where(jax.random.uniform(key) < ranges.craft_share, CRAFT, IMPACT).astype(jnp.int32)
+        kind = jnp.where(u < ranges.craft_share, CRAFT, IMPACT).astype(jnp.int32)
     return jnp.where(changed, kind, NOTHING).astype(jnp.int32)
 
 
-def _shift(key: Array, ranges: SceneRanges) -> Array:
-    u = jax.random.uniform(key, (2,), jnp.float32, -1.0, 1.0)
+def _shift(u: Array, ranges: SceneRanges) -> Array:
     return ranges.max_shift_px * jnp.sign(u) * jnp.abs(u) ** ranges.shift_power
 
 
@@ -234,48 +247,48 @@ def _changed_pixels(first: Overlay, second: Overlay) -> Array:
     return brightness | (jnp.abs(second.height - first.height) > MASK_HEIGHT)
 
 
-def _impact_overlay(key: Array, shape: tuple[int, int], centre: Array, ranges) -> Overlay:
-    keys = jax.random.split(key, 8)
-    diameter = power_law(keys[0], 1, *ranges.diameter_px, ranges.diameter_exponent)[0]
-    low, high = (math.log(r) for r in ranges.zone_radius_px)
-    radius = jnp.exp(uniform(keys[1], (low, high)))
-    outer = uniform(keys[2], ranges.outer) * jnp.where(jax.random.uniform(keys[3]) < ranges.outer_opposite, -1.0, 1.0)
-    inner = uniform(keys[4], ranges.inner) * jnp.where(jax.random.uniform(keys[5]) < ranges.inner_opposite, -1.0, 1.0)
-    cluster = jax.random.uniform(keys[6]) < ranges.cluster
-    return changes.impact(keys[7], shape, (centre[0], centre[1]), diameter, radius, inner, outer, cluster)
+def _impact_overlay(key: Array, shape: tuple[int, int], centre: Array, ranges: ImpactRanges) -> Overlay:
+    key_numbers, key_shape = jax.random.split(key)
+    unit = (0.0, 1.0)
+    size, reach, flip_outer, flip_inner, many, outer, inner = draw(key_numbers, *[unit] * 5, ranges.outer, ranges.inner)
+    diameter = power_law(size, ranges.diameter_px, ranges.diameter_exponent)
+    radius = log_scaled(reach, ranges.zone_radius_px)
+    outer = outer * jnp.where(flip_outer < ranges.outer_opposite, -1.0, 1.0)
+    inner = inner * jnp.where(flip_inner < ranges.inner_opposite, -1.0, 1.0)
+    return changes.impact(
+        key_shape, shape, (centre[0], centre[1]), diameter, radius, inner, outer, many < ranges.cluster
+    )
 
 
-def _streak_overlays(key: Array, changed: Array, scene: Scene, ranges) -> tuple[Overlay, Overlay]:
+def _streak_overlays(key: Array, changed: Array, scene: Scene, ranges: StreakRanges) -> tuple[Overlay, Overlay]:
     """Streaks that stand on both dates, and in a changed pair streaks that grow or, time reversed, fade."""
     shape = scene.relief.shape
-    keys = jax.random.split(key, 10)
-    n_stand, n_new = ranges.standing[1], ranges.count[1]
-    n = n_stand + n_new
-    standing = jax.random.randint(keys[0], (), ranges.standing[0], n_stand + 1)
-    new = jax.random.randint(keys[1], (), ranges.count[0], n_new + 1)
+    n_stand, n = ranges.standing[1], ranges.standing[1] + ranges.count[1]
+    u = jax.random.uniform(key, (n + 1, 12), jnp.float32)
+    one, u = u[n], u[:n]
     order = jnp.arange(n)
     is_new = order >= n_stand
+    standing, new = whole(one[0], ranges.standing), whole(one[1], ranges.count)
+    order = order.astype(jnp.float32)
     present = jnp.where(is_new, (order - n_stand < new) & changed, order < standing)
-    widths = jnp.exp(uniform(keys[2], (math.log(ranges.width_px[0]), math.log(ranges.width_px[1])), (n,)))
-    lengths = jnp.where(present, uniform(keys[3], ranges.length_px, (n,)), 0.0)
-    contrasts = uniform(keys[4], ranges.contrast, (n,))
-    reach = 0.35 * min(shape)
-    offsets = uniform(keys[5], (-reach, reach), (n,))
-    starts = uniform(keys[6], (-0.5 * min(shape), 0.1 * min(shape)), (n,))
-    early = jnp.where(is_new, lengths * uniform(keys[7], ranges.old_length, (n,)), lengths)
-    fades = jax.random.uniform(keys[8]) < ranges.fading
+    lengths = jnp.where(present, scaled(u[:, 0], ranges.length_px), 0.0)
+    early = jnp.where(is_new, lengths * scaled(u[:, 1], ranges.old_length), lengths)
+    widths, contrasts = log_scaled(u[:, 2], ranges.width_px), scaled(u[:, 3], ranges.contrast)
+    side = float(min(shape))
+    starts, offsets = scaled(u[:, 4], (-0.5 * side, 0.1 * side)), scaled(u[:, 5], (-0.35 * side, 0.35 * side))
+    fades = one[2] < ranges.fading
 
     def lay(length):
-        return changes.streaks(keys[9], shape, scene.downslope, starts, offsets, length, widths, contrasts)
+        return changes.streaks(shape, scene.downslope, starts, offsets, length, widths, contrasts, u[:, 6:])
 
     short, long = lay(early), lay(lengths)
     return _where(fades, long, short), _where(fades, short, long)
 
 
-def _craft_overlay(key: Array, shape: tuple[int, int], centre: Array, sun: Sun, ranges) -> Overlay:
-    keys = jax.random.split(key, 5)
-    draws = (ranges.size_px, ranges.height_px, ranges.brightness, ranges.halo_radius_px, ranges.halo)
-    size, height, brightness, radius, halo = (uniform(k, r) for k, r in zip(keys, draws, strict=True))
+def _craft_overlay(key: Array, shape: tuple[int, int], centre: Array, sun: Sun, ranges: CraftRanges) -> Overlay:
+    size, height, brightness, radius, halo = draw(
+        key, ranges.size_px, ranges.height_px, ranges.brightness, ranges.halo_radius_px, ranges.halo
+    )
     return changes.craft(
         shape, (centre[0], centre[1]), size, height, brightness, radius, halo, sun.azimuth, sun.elevation
     )

@@ -8,11 +8,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax.data.terrain import add_craters, fractal, grid
+from planetcd_jax.data.terrain import FRESH_DEPTH, add_craters, fractal, grid
 from planetcd_jax.types import Array
 
 CRAFT_SHADOW = 0.12
 """Brightness left in a craft's shadow: light scattered by the ground around."""
+
+RAYS = 14
+"""Number of waves that make up the outline of a blast zone."""
+
+CLUSTER = 5
+"""Most craters in a cluster."""
 
 
 class Overlay(NamedTuple):
@@ -22,24 +28,16 @@ class Overlay(NamedTuple):
     factor: Array
 
 
-def uniform(key: Array, bounds: tuple[float, float], shape: tuple[int, ...] = ()) -> Array:
-    """Uniform draw between two bounds, float32."""
-    return jax.random.uniform(key, shape, jnp.float32, bounds[0], bounds[1])
-
-
 def no_change(height: int, width: int) -> Overlay:
     """The overlay that changes nothing."""
     return Overlay(jnp.zeros((height, width), jnp.float32), jnp.ones((height, width), jnp.float32))
 
 
-def _ray_pattern(key: Array, theta: Array, n_rays: int, strength: Array) -> Array:
+def _ray_pattern(theta: Array, phases: Array, sizes: Array) -> Array:
     """How far a blast reaches by direction, around 1: a lopsided body and rays of random width. [H, W] -> [H, W]."""
-    key_phase, key_size = jax.random.split(key)
-    order = jnp.arange(1, n_rays + 1, dtype=jnp.float32)
-    phase = jax.random.uniform(key_phase, (n_rays,), jnp.float32, 0.0, 2 * jnp.pi)
-    size = strength * jax.random.normal(key_size, (n_rays,), jnp.float32) / jnp.sqrt(order)
-    waves = jnp.cos(order[:, None, None] * theta[None] + phase[:, None, None])  # [n, H, W]
-    return jnp.exp(jnp.sum(size[:, None, None] * waves, axis=0))
+    order = jnp.arange(1, phases.shape[0] + 1, dtype=jnp.float32)
+    waves = jnp.cos(order[:, None, None] * theta[None] + 2 * jnp.pi * phases[:, None, None])  # [R, H, W]
+    return jnp.exp(jnp.sum((sizes / jnp.sqrt(order))[:, None, None] * waves, axis=0))
 
 
 def impact(
@@ -67,33 +65,35 @@ def impact(
     Returns:
         The `Overlay`.
     """
-    keys = jax.random.split(key, 5)
+    key_ground, key_size, key_phase = jax.random.split(key, 3)
+    white = jax.random.normal(key_ground, shape, jnp.float32)
+    sizes = jax.random.normal(key_size, (RAYS + 2 * CLUSTER,), jnp.float32)
+    phases = jax.random.uniform(key_phase, (RAYS + 2 * CLUSTER,), jnp.float32)
     rows, cols = grid(*shape)
     d_row, d_col = rows - centre[0], cols - centre[1]
     distance, theta = jnp.sqrt(d_row**2 + d_col**2), jnp.arctan2(d_col, -d_row)
-    reach = zone_radius * _ray_pattern(keys[0], theta, 14, jnp.float32(0.22))
+    reach = zone_radius * _ray_pattern(theta, phases[:RAYS], 0.22 * sizes[:RAYS])
     body = jnp.exp(-((distance / reach) ** 2))
     near = jnp.exp(-((distance / (0.3 * reach + diameter)) ** 4))
-    mottle = 1.0 + 0.25 * fractal(keys[1], *shape, jnp.float32(0.2))
+    mottle = 1.0 + 0.25 * fractal(white, jnp.float32(0.2))
     factor = 1.0 + (outer * body * (1.0 - near) + inner * near) * jnp.clip(mottle, 0.2, 1.8)
 
-    n = 5
-    spread = 0.25 * zone_radius * jax.random.normal(keys[2], (2, n), jnp.float32)
+    spread = 0.25 * zone_radius * sizes[RAYS:].reshape(2, CLUSTER)
     spread = spread.at[:, 0].set(0.0)
-    share = jax.random.uniform(keys[3], (n,), jnp.float32, 0.3, 0.8).at[0].set(1.0)
-    present = (jnp.arange(n) == 0) | (cluster & (jax.random.uniform(keys[4], (n,)) < 0.7))
+    share = 0.3 + 0.5 * phases[RAYS : RAYS + CLUSTER].at[0].set(1.4)
+    present = jnp.arange(CLUSTER) == 0
+    present |= cluster & (phases[RAYS + CLUSTER :] < 0.7)
     height = add_craters(
         jnp.zeros(shape, jnp.float32),
         centre[0] + spread[0],
         centre[1] + spread[1],
         jnp.where(present, diameter * share, 0.0),
-        jnp.full((n,), 0.2, jnp.float32),
+        jnp.full((CLUSTER,), FRESH_DEPTH, jnp.float32),
     )
     return Overlay(height, jnp.clip(factor, 0.1, 2.5))
 
 
 def streaks(
-    key: Array,
     shape: tuple[int, int],
     downslope: Array,
     starts: Array,
@@ -101,18 +101,19 @@ def streaks(
     lengths: Array,
     widths: Array,
     contrasts: Array,
+    courses: Array,
 ) -> Overlay:
     """Dark streaks that run down a slope, meander a little and taper at their lower end, as RSL do.
 
     Args:
-        key: PRNG key of the meanders; the same key gives the same courses for other lengths.
         shape: (H, W).
         downslope: Azimuth that they run towards, radians clockwise from up.
         starts: [S] where each begins, pixels along the slope from the middle of the image.
         offsets: [S] its place across the slope, pixels from the middle.
         lengths: [S] pixels; 0 is no streak.
-        widths: [S] pixels.
+        widths: [S] pixels; a streak is at most a fifth as wide as it is long.
         contrasts: [S] share of the brightness that it takes away, in [0, 1].
+        courses: [S, 6] in [0, 1), phases and sizes of three meanders.
 
     Returns:
         The `Overlay`; its heights are 0.
@@ -121,27 +122,22 @@ def streaks(
     d_row, d_col = rows - shape[0] / 2, cols - shape[1] / 2
     along = -jnp.cos(downslope) * d_row + jnp.sin(downslope) * d_col  # [H, W], grows downslope
     across = jnp.sin(downslope) * d_row + jnp.cos(downslope) * d_col
-    n = starts.shape[0]
-    key_phase, key_size = jax.random.split(key)
-    phases = jax.random.uniform(key_phase, (n, 3), jnp.float32, 0.0, 2 * jnp.pi)
-    sizes = jax.random.uniform(key_size, (n, 3), jnp.float32, 0.0, 1.0)
 
     def lay(light, streak):
-        start, offset, length, width, contrast, phase, size = streak
+        start, offset, length, width, contrast, course = streak
         waves = jnp.float32(2 * jnp.pi) / jnp.array([90.0, 41.0, 17.0], jnp.float32)
-        swing = jnp.array([5.0, 2.0, 0.6], jnp.float32) * size
-        course = offset + sum(swing[k] * jnp.sin(waves[k] * along + phase[k]) for k in range(3))
+        swing = jnp.array([5.0, 2.0, 0.6], jnp.float32) * course[3:]
+        phase = 2 * jnp.pi * course[:3]
+        middle = offset + sum(swing[k] * jnp.sin(waves[k] * along + phase[k]) for k in range(3))
         down = along - start
         taper = jnp.clip((length - down) / (0.35 * length + 1.0), 0.0, 1.0) ** 0.5
-        half = 0.5 * width * taper
+        half = 0.5 * jnp.minimum(width, 0.2 * length) * taper
         soft = 0.6
-        inside = jax.nn.sigmoid((half - jnp.abs(across - course)) / soft)
+        inside = jax.nn.sigmoid((half - jnp.abs(across - middle)) / soft)
         inside *= jax.nn.sigmoid(down / 1.5) * jax.nn.sigmoid((length - down) / 1.5)
         return light * jnp.where(length > 0, 1.0 - contrast * inside, 1.0), None
 
-    light, _ = jax.lax.scan(
-        lay, jnp.ones(shape, jnp.float32), (starts, offsets, lengths, widths, contrasts, phases, sizes)
-    )
+    light, _ = jax.lax.scan(lay, jnp.ones(shape, jnp.float32), (starts, offsets, lengths, widths, contrasts, courses))
     return Overlay(jnp.zeros(shape, jnp.float32), light)
 
 

@@ -10,6 +10,9 @@ import jax.numpy as jnp
 
 from planetcd_jax.types import Array
 
+FRESH_DEPTH = 0.2
+"""Depth over diameter of a fresh simple crater (Pike 1977)."""
+
 
 def wave_numbers(height: int, width: int) -> tuple[Array, Array]:
     """Angular frequencies of the rows [H, 1] and columns [1, W//2+1] of `rfft2`, radians per pixel."""
@@ -18,14 +21,13 @@ def wave_numbers(height: int, width: int) -> tuple[Array, Array]:
     return rows, cols
 
 
-def fractal(key: Array, height: int, width: int, hurst: Array, stretch: Array = 1.0, azimuth: Array = 0.0) -> Array:
-    """A self-affine Gaussian field with zero mean and unit standard deviation; periodic.
+def fractal(white: Array, hurst: Array, stretch: Array = 1.0, azimuth: Array = 0.0) -> Array:
+    """A self-affine field with zero mean and unit standard deviation; periodic.
 
     Its power spectrum falls as k^-(2 H + 2) for a Hurst exponent H.
 
     Args:
-        key: PRNG key.
-        height, width: Size, pixels.
+        white: [H, W] float32, Gaussian white noise.
         hurst: Hurst exponent, scalar; 0.5 rough, 1 smooth; -1 is white noise.
         stretch: Correlation length along `azimuth` over the length across it; 1 is isotropic.
         azimuth: Direction of that stretch, radians clockwise from up.
@@ -33,13 +35,13 @@ def fractal(key: Array, height: int, width: int, hurst: Array, stretch: Array = 
     Returns:
         [H, W] float32.
     """
-    rows, cols = wave_numbers(height, width)
+    chex.assert_rank(white, 2)
+    rows, cols = wave_numbers(*white.shape)
     along = -jnp.cos(azimuth) * rows + jnp.sin(azimuth) * cols  # [H, W//2+1]
     across = jnp.sin(azimuth) * rows + jnp.cos(azimuth) * cols
     k2 = (along * stretch) ** 2 + across**2
     amplitude = jnp.where(k2 > 0, jnp.where(k2 > 0, k2, 1.0) ** (-0.5 * (hurst + 1.0)), 0.0)
-    noise = jnp.fft.rfft2(jax.random.normal(key, (height, width), jnp.float32))
-    field = jnp.fft.irfft2(noise * amplitude.astype(jnp.complex64), s=(height, width))
+    field = jnp.fft.irfft2(jnp.fft.rfft2(white) * amplitude.astype(jnp.complex64), s=white.shape)
     return (field / jnp.std(field)).astype(jnp.float32)
 
 
@@ -51,22 +53,23 @@ def gradient(relief: Array) -> tuple[Array, Array]:
     return by_row, by_col
 
 
-def rough_relief(key: Array, height: int, width: int, hurst: Array, rms_slope: Array) -> Array:
+def rough_relief(white: Array, hurst: Array, rms_slope: Array) -> Array:
     """Fractal heights in pixels, scaled so that the slope from pixel to pixel has the given RMS (a ratio)."""
-    relief = fractal(key, height, width, hurst)
+    relief = fractal(white, hurst)
     by_row, by_col = gradient(relief)
     return relief * rms_slope / jnp.sqrt(jnp.mean(by_row**2 + by_col**2))
 
 
 def crater_profile(radius: Array, depth_ratio: Array) -> Array:
-    """Height of a bowl-shaped crater of unit diameter against the distance from its centre.
+    """Height of a simple crater of unit diameter against the distance from its centre.
 
-    Parabolic bowl to the rim; outside it the rim falls with the cube of the distance (McGetchin et al. 1973).
-    Rim height 0.18 of the depth: simple craters have a depth of 0.196 and a rim of 0.036 diameters (Pike 1977).
+    Fresh: a parabolic bowl up to the rim, which falls outside with the cube of the distance (McGetchin et al. 1973);
+    depth 0.196 and rim 0.036 diameters (Pike 1977). Worn ones are shallower and their rim is rounded off, as slow
+    downhill creep leaves them: a blend of the fresh shape and a Gaussian bowl by how shallow the crater is.
 
     Args:
         radius: Distance from the centre in crater radii, >= 0.
-        depth_ratio: Depth from rim to floor over diameter.
+        depth_ratio: Depth from rim to floor over diameter, at most `FRESH_DEPTH`.
 
     Returns:
         Height over diameter, same shape as `radius`.
@@ -74,7 +77,10 @@ def crater_profile(radius: Array, depth_ratio: Array) -> Array:
     rim = 0.18 * depth_ratio
     bowl = rim - depth_ratio * (1.0 - radius**2)
     apron = rim * jnp.maximum(radius, 1.0) ** -3.0
-    return jnp.where(radius < 1.0, bowl, jnp.where(radius < 5.0, apron, 0.0))
+    fresh = jnp.where(radius < 1.0, bowl, apron)
+    worn = depth_ratio * (0.12 * jnp.exp(-((radius - 1.15) ** 2) / 0.18) - jnp.exp(-1.6 * radius**2))
+    share = jnp.clip(depth_ratio / FRESH_DEPTH, 0.0, 1.0)
+    return jnp.where(radius < 5.0, share * fresh + (1.0 - share) * worn, 0.0)
 
 
 def add_craters(relief: Array, rows: Array, cols: Array, diameters: Array, depth_ratios: Array) -> Array:
@@ -96,13 +102,6 @@ def add_craters(relief: Array, rows: Array, cols: Array, diameters: Array, depth
         return heights + diameter * crater_profile(2.0 * distance / size, depth), None
 
     return jax.lax.scan(lay, relief, (rows, cols, diameters, depth_ratios))[0]
-
-
-def power_law(key: Array, n: int, low: float, high: float, exponent: float) -> Array:
-    """[n] diameters with a cumulative number N(> D) that goes as D^-exponent between `low` and `high`."""
-    u = jax.random.uniform(key, (n,), jnp.float32)
-    a, b = low**-exponent, high**-exponent
-    return (a - u * (a - b)) ** (-1.0 / exponent)
 
 
 def grid(height: int, width: int) -> tuple[Array, Array]:

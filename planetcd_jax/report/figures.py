@@ -220,9 +220,9 @@ def _groups(rho: np.ndarray, labels: np.ndarray | None) -> list[tuple[str, np.nd
     return [(name, rho[labels == value], colour) for name, value, colour in named if (labels == value).any()]
 
 
-def _bin_edges(scores: np.ndarray, tau: float) -> np.ndarray:
+def _bin_edges(scores: np.ndarray, tau: float | None) -> np.ndarray:
     """Equal bins over all scores, one edge just above tau, so that no bin lies on both sides of the decision."""
-    tau = float(np.nextafter(tau, np.inf))  # a score of tau itself is unchanged
+    tau = float(scores.min() if tau is None else np.nextafter(tau, np.inf))  # a score of tau itself is unchanged
     low, high = min(float(scores.min()), tau), max(float(scores.max()), tau)
     step = (high - low or 1.0) / min(48, max(12, round(2 * len(scores) ** 0.5)))
     return tau + step * np.arange(np.floor((low - tau) / step), np.ceil((high - tau) / step) + 2)
@@ -231,7 +231,7 @@ def _bin_edges(scores: np.ndarray, tau: float) -> np.ndarray:
 def histogram_figure(
     rho: np.ndarray,
     rho_null: np.ndarray | None,
-    tau: float,
+    tau: float | None,
     *,
     labels: np.ndarray | None,
     title: str,
@@ -242,7 +242,7 @@ def histogram_figure(
     Args:
         rho: [N] float, scores; coloured by label where there are labels.
         rho_null: [N] float, scores of the pseudo-unchanged pairs, drawn below the axis; or None.
-        tau: The threshold, drawn as a line.
+        tau: The threshold, drawn as a line; or None.
         labels: [N] int (1, 0, -1) or None.
         title: The line above.
         simulated: Whether the pairs are simulated.
@@ -267,7 +267,8 @@ def histogram_figure(
             edges[:-1], -counts, np.diff(edges), align="edge", color=_GREY, edgecolor="white", linewidth=0.4, label=name
         )
     axes.axhline(0, color=_BLACK, linewidth=0.8)
-    axes.axvline(tau, color=_RED, linewidth=1.6, label=f"tau = {tau:.4g}")
+    if tau is not None:
+        axes.axvline(tau, color=_RED, linewidth=1.6, label=f"tau = {tau:.4g}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set_xlabel("change score rho", **_TEXT)
     axes.set_ylabel("pairs", **_TEXT)

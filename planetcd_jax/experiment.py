@@ -1,0 +1,282 @@
+"""One run, from its settings to a written folder: open, score, print, draw, write."""
+
+import dataclasses
+import datetime
+import pathlib
+import textwrap
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from planetcd_jax.config import ChangeConfig
+from planetcd_jax.data import PairSet, open_dataset
+from planetcd_jax.detection import decide
+from planetcd_jax.errors import WeightsError
+from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_names
+from planetcd_jax.report import gallery, output, record, results, table
+from planetcd_jax.version import __version__
+from planetcd_jax.weights_io import Weights, load_weights
+
+TITLES = {
+    "hirise_rsl": "Table I: HiRISE RSL",
+    "ctx": "Table II: CTX meteorite impacts",
+    "lroc": "LROC Moon data set (section IV-C)",
+    "pairs": "All systems on your pairs",
+}
+
+
+def _say(name: str, text: str) -> None:
+    """One named line of what a run prints, wrapped under itself."""
+    print(textwrap.fill(f"{name:<10}{text}", 110, subsequent_indent=" " * 10, break_on_hyphens=False), flush=True)
+
+
+def _config_text(config: ChangeConfig) -> str:
+    return "  ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
+
+
+def _fitted(config: ChangeConfig, settings: types.SimpleNamespace) -> tuple[ChangeConfig, Weights]:
+    """The weights, and the configuration with the input normalisation that they expect.
+
+    Weights of another origin than the shipped ones may be made for another input normalisation. The paper's preset
+    then takes theirs, unless --set names one; the authors' preset keeps its own, which is part of what they did.
+    """
+    weights = load_weights(settings.weights)
+    if weights.backbone != config.backbone:
+        remedy = (
+            "give --weights=hf:timm/vgg16_bn.tv_in1k or a file, or run the shipped weights with --backbone=vgg16 "
+            "--set=feature_clip=None"
+            if settings.weights is None
+            else f"add --backbone={weights.backbone}"
+        )
+        raise WeightsError(
+            f"{weights.path} holds weights of {weights.backbone}, and the backbone is {config.backbone}; {remedy}."
+        )
+    named = any(text.startswith(("input_mean=", "input_std=")) for text in settings.set)
+    if settings.preset == "paper" and not named:
+        config = dataclasses.replace(config, input_mean=weights.input_mean, input_std=weights.input_std)
+    return config, weights
+
+
+def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
+    return open_dataset(
+        settings.dataset,
+        data_dir=settings.data_dir,
+        pairs_csv=settings.pairs_csv,
+        source=settings.source,
+        split=settings.split,
+        revision=settings.revision,
+        patch_size=settings.patch_size,
+        margin=config.max_shift,
+        stretch=settings.stretch,
+        seed=settings.seed,
+    )
+
+
+def _open_training(settings: types.SimpleNamespace) -> tuple[PairSet, PairSet]:
+    same = settings.train_dataset == settings.dataset
+    folder = settings.train_data_dir or (settings.data_dir if same else None)
+    options = {"source": settings.source, "revision": settings.revision, "stretch": settings.stretch}
+    options |= {"data_dir": folder, "seed": settings.seed, "margin": 0}
+    train, validation = (open_dataset(settings.train_dataset, split=split, **options) for split in ("train", "val"))
+    return train, validation
+
+
+def _training_config(settings: types.SimpleNamespace) -> Any:
+    from planetcd_jax.baselines import training
+
+    preset = settings.training or ("small" if jax.default_backend() == "cpu" else "full")
+    chosen = dataclasses.replace(training.PRESETS[preset], contrast=settings.local_contrast, seed=settings.seed)
+    return dataclasses.replace(chosen, width=1.0) if settings.inception_weights else chosen
+
+
+def _job(config: ChangeConfig, weights: Weights, settings: types.SimpleNamespace) -> Job:
+    return Job(
+        config,
+        weights.params,
+        settings.seed,
+        settings.batch_size,
+        settings.num_devices,
+        settings.micro_batch,
+        settings.on_bad_pair,
+        open_training=lambda: _open_training(settings),
+        training=_training_config(settings),
+        inception_weights=settings.inception_weights,
+        checkpoint_dir=settings.checkpoint_dir,
+    )
+
+
+def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathlib.Path:
+    """Runs one method, or all, on a data set and writes the folder of the run.
+
+    Args:
+        config: Of the proposed method.
+        settings: Every flag by its name.
+
+    Returns:
+        The folder with the results.
+
+    Raises:
+        PlanetCDError: one of its kinds, with a message for the user.
+    """
+    target = _target(settings)
+    with output.run_folder(target, overwrite=settings.overwrite) as folder:
+        config, weights = _fitted(config, settings)
+        with _open(config, settings) as pair_set:
+            names = method_names(settings.method)
+            _announce(config, weights, pair_set, settings)
+            bench = Bench(pair_set, _job(config, weights, settings))
+            outcomes = []
+            for name in names:
+                if len(names) > 1:
+                    _say("method", name)
+                outcomes.append(bench.run(name))
+            about = _about(weights, pair_set, settings)
+            _write(folder, outcomes, pair_set, about, settings, weights)
+    _finish(target, settings)
+    return target
+
+
+def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> None:
+    devices = jax.local_devices()
+    print(f"planetcd {__version__}")
+    _say("method", f"{settings.method}  (preset {settings.preset}, seed {settings.seed})")
+    _say("data", f"{pair_set.name}: {len(pair_set)} pairs, {table.source_word(pair_set.source)}{_why(pair_set)}")
+    _say("config", _config_text(config))
+    _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
+    _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
+
+
+def _why(pair_set: PairSet) -> str:
+    reason = pair_set.provenance.get("reason")
+    return f" ({reason})" if reason else ""
+
+
+def _about(weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> dict[str, Any]:
+    """What metrics.json says beside the figures and the configuration."""
+    return {
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "preset": settings.preset,
+        "seed": settings.seed,
+        "flags": dict(sorted(vars(settings).items())),
+        "weights": {name: getattr(weights, name) for name in ("origin", "sha256", "path", "backbone")},
+        "provenance": pair_set.provenance,
+    }
+
+
+def _metrics(outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any]) -> dict[str, Any]:
+    figures = record.figures(
+        outcome.scores, seconds=outcome.seconds, compile_seconds=outcome.compile_seconds, skipped=outcome.skipped
+    )
+    run = {**figures, **outcome.details, "config": dataclasses.asdict(outcome.config), "note": outcome.note}
+    return record.record(pair_set.name, pair_set.source, outcome.method.name, run, **about)
+
+
+def _title(name: str, method: str, metrics: Mapping[str, Any]) -> str:
+    accuracy = metrics["accuracy"]
+    return f"{name}, {method}" + ("" if accuracy is None else f": accuracy {table.percent(accuracy)} %")
+
+
+def _write_outcome(folder: pathlib.Path, outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any]) -> dict:
+    """The files of one method, without the pictures of pairs; returns what metrics.json holds."""
+    metrics = _metrics(outcome, pair_set, about)
+    results.write_results(folder / results.RESULTS, outcome.scores)
+    results.save_scores(folder / results.SCORES, outcome.scores, metrics)
+    title = _title(pair_set.name, outcome.method.name, metrics)
+    gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated")
+    if outcome.history:
+        _write_curves(folder, outcome, simulated=pair_set.source == "simulated")
+    return metrics
+
+
+def _write_curves(folder: pathlib.Path, outcome: Outcome, *, simulated: bool) -> None:
+    raise NotImplementedError
+
+
+def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> Iterator[Any]:
+    for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
+        pair = pair_set.read(int(outcome.index[i]))
+        yield gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
+
+
+def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> None:
+    """Everything in the folder of a run: the first method's files at its top, the others' in folders of their own."""
+    first = outcomes[0]
+    metrics = _write_outcome(folder, first, pair_set, about)
+    if len(outcomes) > 1:
+        metrics["methods"] = {}
+        for outcome in outcomes[1:]:
+            own = folder / "methods" / outcome.method.name
+            own.mkdir(parents=True)
+            metrics["methods"][outcome.method.name] = _write_outcome(own, outcome, pair_set, about)
+            output.write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
+        _write_comparison(folder, outcomes, pair_set)
+    else:
+        print("\n" + table.summary_table(metrics))
+    simulated = pair_set.source == "simulated"
+    pairs = list(_pictures(first, pair_set, settings.figures, weights))
+    title = f"{pair_set.name}, {first.method.name}: highest-ranked pairs"
+    gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
+    for pair_id, reason in first.skipped:
+        _say("left out", f"{pair_id}: {reason}")
+    output.write_json(folder / output.METRICS, metrics)
+
+
+def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: PairSet) -> None:
+    rows = [comparison_row(outcome, pair_set.name, pair_set.source) for outcome in outcomes]
+    header, cells = table.comparison_cells(rows)
+    title = f"{TITLES[pair_set.name]}, {len(pair_set)} pairs, {table.source_word(pair_set.source)}"
+    print(f"\n{title}\n\n{table.aligned_table(header, cells)}")
+    markdown = f"### {title}\n\n{table.markdown_table(header, cells)}\n"
+    (folder / "comparison.md").write_text(markdown, encoding="utf-8")
+    (folder / "comparison.csv").write_text(table.comparison_csv(rows), encoding="utf-8", newline="")
+
+
+def _target(settings: types.SimpleNamespace) -> pathlib.Path:
+    if settings.output_dir is not None:
+        return pathlib.Path(settings.output_dir)
+    return output.default_folder(settings.dataset, datetime.datetime.now())
+
+
+def _finish(target: pathlib.Path, settings: types.SimpleNamespace) -> None:
+    link = "" if settings.output_dir is not None else f"  (also {output.point_latest(target)})"
+    print(f"\nresults in {target}{link}")
+
+
+def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib.Path:
+    """Threshold and decisions anew from saved scores, with --quantile or the quantile that the run had.
+
+    Args:
+        path: rho.npz of an earlier run.
+        settings: `quantile`, `output_dir` and `overwrite` are used.
+
+    Returns:
+        The folder with the results.
+
+    Raises:
+        DataError: if the file does not hold the scores of a run.
+        ConfigError: if the quantile is not a share.
+        OutputError: if the results cannot be written.
+    """
+    scores, about = results.load_scores(path)
+    quantile = about["config"]["quantile"] if settings.quantile is None else settings.quantile
+    config = ChangeConfig(quantile=quantile)  # the rest of it does not matter for a decision
+    found = decide(scores.rho, scores.rho_null, config)
+    scores = scores._replace(tau=float(found.tau), changed=np.asarray(found.changed), p_value=np.asarray(found.p_value))
+    skipped = [(entry["id"], entry["reason"]) for entry in about["skipped"]]
+    metrics = {**about, **record.figures(scores, seconds=None, compile_seconds=None, skipped=skipped)}
+    metrics |= {"config": {**about["config"], "quantile": quantile}, "decided_again_from": str(path)}
+    settings.dataset = about["dataset"]
+    target = _target(settings)
+    with output.run_folder(target, overwrite=settings.overwrite) as folder:
+        results.write_results(folder / results.RESULTS, scores)
+        results.save_scores(folder / results.SCORES, scores, metrics)
+        simulated = about["source"] == "simulated"
+        title = _title(about["dataset"], about["method"], metrics)
+        gallery.write_histogram(folder, scores, title=title, simulated=simulated)
+        output.write_json(folder / output.METRICS, metrics)
+    print(f"tau at quantile {quantile:g}, from {path}\n\n{table.summary_table(metrics)}")
+    _finish(target, settings)
+    return target

@@ -1,0 +1,251 @@
+"""The command line: `python -m planetcd_jax.main --dataset=ctx`, or `planetcd --dataset=ctx` when installed."""
+
+import ast
+import dataclasses
+import os
+import pathlib
+import signal
+import sys
+import textwrap
+import types
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from absl import app, flags, logging
+
+from planetcd_jax import config as configs
+from planetcd_jax.baselines import METHODS
+from planetcd_jax.data import DATASETS
+from planetcd_jax.errors import ConfigError, PlanetCDError
+from planetcd_jax.version import __version__
+
+PROGRAM = "planetcd"
+USAGE_ERROR = 2
+
+
+class Flag(NamedTuple):
+    """One flag: its name, type ("str", "int", "float", "bool", "multi" or a tuple of choices), default and help."""
+
+    name: str
+    kind: str | tuple[str, ...]
+    default: Any
+    help: str
+
+
+FLAGS: dict[str, tuple[Flag, ...]] = {
+    "What to look at": (
+        Flag("dataset", DATASETS, None, "Data set. Default: pairs where --pairs_csv is given; else it must be named."),
+        Flag("data_dir", "str", None, "Folder (or HDF5 file) of the data. Default: fetch it, or simulate."),
+        Flag("pairs_csv", "str", None, "CSV of your pairs: id,before,after[,label]; paths relative to the CSV."),
+        Flag("source", ("auto", "real", "simulated"), "auto", "Which data: auto takes real data where it finds some."),
+        Flag("split", "str", None, "Part of the data set: train, val, test or all. Default: test where there is one."),
+        Flag("revision", "str", "main", "Branch, tag or commit of the data set on the Hugging Face hub."),
+        Flag("patch_size", "int", None, "Pixels; larger images are cut into patches of this side. Default: uncut."),
+        Flag("stretch", "str", "auto", "How values become [0, 1], both dates alike."),
+        Flag("on_bad_pair", ("error", "skip"), "error", "At a pair that cannot be scored: stop, or list it and go on."),
+    ),
+    "The method": (
+        Flag("method", (*METHODS, "all"), "proposed", "System of the paper's tables; all runs and compares them."),
+        Flag("preset", tuple(configs.PRESETS), "paper", "Settings that the flags below change one by one."),
+        Flag("backbone", configs.BACKBONES[:2], None, "Network."),
+        Flag("layer", configs.VGG16_LAYERS, None, "Convolution at which the network is cut."),
+        Flag("weights", "str", None, "Weights: .h5, .safetensors or hf:OWNER/NAME. Default: the shipped VGG-16."),
+        Flag(
+            "noise_sigma",
+            "float",
+            None,
+            "Standard deviation of the noise of a pseudo-unchanged patch, images in [0, 1].",
+        ),
+        Flag("max_shift", "int", None, "Largest shift of a pseudo-unchanged patch, pixels."),
+        Flag("quantile", "float", None, "Share of pseudo-unchanged scores at or below tau."),
+        Flag("set", "multi", [], "Any other setting as field=value, such as pooling=mean; may be repeated."),
+        Flag("seed", "int", 0, "Decides every random draw."),
+    ),
+    "Supervised methods": (
+        Flag("train_dataset", DATASETS[:2], "hirise_rsl", "Data set to train on."),
+        Flag("train_data_dir", "str", None, "Its folder. Default: --data_dir if it is the same data set."),
+        Flag("training", ("small", "full"), None, "Size of networks and training. Default: full on a GPU, else small."),
+        Flag(
+            "inception_weights", "str", None, "Inception-v3 weights: .h5, .safetensors or hf:OWNER/NAME. Default: none."
+        ),
+        Flag("local_contrast", "bool", False, "Local contrast normalisation of their input."),
+        Flag("checkpoint_dir", "str", None, "Folder from which a killed training goes on. Default: none is kept."),
+    ),
+    "The machine": (
+        Flag("batch_size", "int", None, "Pairs in a batch, over all devices. Default: what fits the device."),
+        Flag("micro_batch", "int", None, "Pairs in the network at a time on a device. Default: what fits the device."),
+        Flag("num_devices", "int", None, "Devices to use. Default: all."),
+        Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
+    ),
+    "What comes out": (
+        Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
+        Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
+        Flag("figures", "int", 8, "Number of highest-ranked pairs to draw."),
+        Flag(
+            "threshold_only", "str", None, "rho.npz of an earlier run: decide again (--quantile), without the network."
+        ),
+    ),
+}
+
+_USAGE = f"""{PROGRAM} {__version__}: which of these pairs of planetary images show a change?
+
+  python -m planetcd_jax.main --dataset=ctx
+  python -m planetcd_jax.main --dataset=pairs --pairs_csv=my_pairs.csv --output_dir=results
+  python -m planetcd_jax.main --dataset=hirise_rsl --method=all
+  python -m planetcd_jax.main --threshold_only=runs/latest/rho.npz --quantile=0.99
+"""
+
+
+_FORMS = {"str": "=TEXT", "int": "=N", "float": "=X", "multi": "=FIELD=VALUE", "bool": ""}
+
+
+def _default_text(flag: Flag) -> str:
+    """The default in words, where the help does not say it: for a setting of the method, that of each preset."""
+    if hasattr(configs.PAPER, flag.name):
+        values = {name: getattr(preset, flag.name) for name, preset in configs.PRESETS.items()}
+        if len(set(values.values())) == 1:
+            return f" Default: {values['paper']}."
+        return " Default: " + ", ".join(f"{value} ({name})" for name, value in values.items()) + "."
+    return "" if flag.default is None or flag.kind in ("bool", "multi") else f" Default: {flag.default}."
+
+
+def help_text() -> str:
+    """What --help prints: every flag with its choices, its default, its unit, in groups."""
+    lines = [_USAGE]
+    for group, members in FLAGS.items():
+        lines.append(f"{group}:")
+        for flag in members:
+            text = flag.help + _default_text(flag)
+            if isinstance(flag.kind, tuple):
+                text += f" One of: {', '.join(flag.kind)}."
+            lines.append(f"  --{flag.name}{_FORMS.get(flag.kind, '=NAME')}")
+            lines += textwrap.wrap(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _flag_values() -> flags.FlagValues:
+    """The flags, defined in a set of their own: nothing global, so the program can run twice in one process."""
+    values = flags.FlagValues()
+    simple = {
+        "str": flags.DEFINE_string,
+        "int": flags.DEFINE_integer,
+        "float": flags.DEFINE_float,
+        "bool": flags.DEFINE_boolean,
+        "multi": flags.DEFINE_multi_string,
+    }
+    for flag in (flag for members in FLAGS.values() for flag in members):
+        if isinstance(flag.kind, tuple):
+            flags.DEFINE_enum(flag.name, flag.default, flag.kind, flag.help, flag_values=values)
+        else:
+            simple[flag.kind](flag.name, flag.default, flag.help, flag_values=values)
+    return values
+
+
+def parse(arguments: Sequence[str]) -> types.SimpleNamespace:
+    """Flags by name.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Raises:
+        flags.Error: for a flag or a value that there is not, in one line.
+    """
+    values = _flag_values()
+    rest = values([PROGRAM, *arguments])[1:]
+    if rest:
+        raise flags.Error(f"{rest[0]!r} is not a flag; flags are written --name=value, see --help.")
+    for name in ("data_dir", "pairs_csv", "weights", "output_dir", "threshold_only"):
+        if values[name].value == "":
+            raise flags.Error(f"--{name} is empty; give a path, or leave the flag out.")
+    if values["figures"].value < 0:
+        raise flags.Error(f"--figures={values['figures'].value}: give a number of pairs, 0 or more.")
+    return types.SimpleNamespace(**values.flag_values_dict())
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """("pooling", "mean") out of "pooling=mean"; numbers, True, False, None and tuples as Python writes them."""
+    name, equals, value = text.partition("=")
+    fields = [field.name for field in dataclasses.fields(configs.ChangeConfig)]
+    if not equals or name not in fields:
+        raise ConfigError(f"--set={text}: write field=value, where field is one of {', '.join(fields)}.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def change_config(settings: types.SimpleNamespace) -> configs.ChangeConfig:
+    """The preset with the flags that were given in place of its own fields.
+
+    Raises:
+        ConfigError: if a field has a value outside its domain.
+    """
+    names = ("backbone", "layer", "precision", "noise_sigma", "max_shift", "quantile")
+    given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+    given |= dict(_setting(text) for text in settings.set)
+    try:
+        return dataclasses.replace(configs.PRESETS[settings.preset], **given)
+    except TypeError as error:  # a text where a number belongs
+        raise ConfigError(f"--set={','.join(settings.set)}: a value has the wrong type ({error}).") from None
+
+
+def _start(settings: types.SimpleNamespace) -> None:
+    """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
+    from planetcd_jax import experiment
+
+    config = change_config(settings)
+    if settings.threshold_only is not None:
+        experiment.decide_again(pathlib.Path(settings.threshold_only), settings)
+        return
+    settings.dataset = settings.dataset or ("pairs" if settings.pairs_csv else None)
+    if settings.dataset is None:
+        raise ConfigError(f"--dataset is missing; choose one of {', '.join(DATASETS)}, see --help.")
+    experiment.run_dataset(config, settings)
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Parses, runs and reports; what goes wrong on purpose is one line on standard error.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
+    """
+    if any(argument.lstrip("-") in ("help", "h", "helpfull", "helpshort") for argument in arguments):
+        print(help_text())
+        return 0
+    if "--version" in arguments:
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    try:
+        _start(parse(arguments))
+    except flags.Error as error:
+        print(f"{PROGRAM}: {_one_line(error)}", file=sys.stderr)
+        return USAGE_ERROR
+    except PlanetCDError as error:
+        print(f"{PROGRAM}: {_one_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; nothing was written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def run() -> None:
+    """Console entry `planetcd`: runs the command line of this process and exits with its status."""
+    # As an exception, so that a half-written folder is removed when the process is asked to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    logging.set_verbosity(logging.WARNING)  # JAX says at a lower level which backends are not there
+    # The program's flags are its own (see `_flag_values`); absl is handed none of them.
+    app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's chatter
+    run()
