@@ -99,7 +99,7 @@ def centre_crops(before: Image, after: Image) -> tuple[Image, Image]:
     def cut(image: Image) -> Image:
         top, left = (np.array(image.values.shape[:2]) - size) // 2
         window = (slice(top, top + size[0]), slice(left, left + size[1]))
-        return Image(image.values[window], image.valid[window])
+        return Image(image.values[window], image.valid[window], image.dtype)
 
     return cut(before), cut(after)
 

@@ -23,16 +23,19 @@ class Image(NamedTuple):
     Attributes:
         values: [H, W] for one band, else [H, W, C]; the file's own type, no-data pixels included.
         valid: [H, W] bool, True where every band has data and is finite.
+        dtype: Type in the file, which decides the stretch; `values` of a grey mean may be floats.
     """
 
     values: np.ndarray
     valid: np.ndarray
+    dtype: np.dtype
 
 
 def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | None = None) -> Image:
     """An image file.
 
-    The file's own shape decides: one band gives [H, W], more give [H, W, C]. An alpha band becomes part of the mask,
+    Values are the physical ones where the file gives a scale and an offset (ISIS cubes). The file's own shape
+    decides: one band gives [H, W], more give [H, W, C]. An alpha band becomes part of the mask,
     not a band. A colour table is looked up; a table of greys gives one band. Nothing looks at the values to
     find out whether three bands are the same.
 
@@ -56,10 +59,14 @@ def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | N
         except (rasterio.errors.RasterioError, MemoryError) as err:
             raise _unreadable(path, err) from err
         kinds = [c.name for c in src.colorinterp]
+        scales, offsets = np.array(src.scales), np.array(src.offsets)
         table = _colour_table(src) if kinds == ["palette"] else None
     if table is not None:
         bands = table[bands[0]].transpose(2, 0, 1)
         kinds = ["grey"] * len(bands)
+    elif not (np.allclose(scales, 1.0) and np.allclose(offsets, 0.0)):
+        scaled = bands * scales[:, None, None] + offsets[:, None, None]
+        bands = np.where(valid, scaled, 0.0)  # the marks of missing pixels are no physical values
     colours = [i for i, kind in enumerate(kinds) if kind != "alpha"] or list(range(len(bands)))
     bands = bands[colours]
     return _masked(bands, valid, grey, nodata, path)
@@ -84,14 +91,10 @@ def _masked(bands: np.ndarray, valid: np.ndarray, grey: bool, nodata: float | No
     if nodata is not None:
         valid = valid & (bands != nodata).all(0)
     if len(bands) == 1:
-        return Image(bands[0], valid)
+        return Image(bands[0], valid, bands.dtype)
     if grey:
-        dtype = np.float64 if bands.dtype == np.float64 else np.float32
-        mean = bands.mean(axis=0, dtype=np.float64).astype(dtype)
-        # The mean of equal integers is that integer: keep the type, and with it the stretch that belongs to it.
-        exact = np.issubdtype(bands.dtype, np.integer) and np.array_equal(mean, np.round(mean))
-        return Image(mean.astype(bands.dtype) if exact else mean, valid)
-    return Image(np.moveaxis(bands, 0, -1), valid)
+        return Image(bands.mean(axis=0, dtype=np.float64), valid, bands.dtype)
+    return Image(np.moveaxis(bands, 0, -1), valid, bands.dtype)
 
 
 def _open(path: str | os.PathLike):

@@ -152,6 +152,11 @@ def checked(raw: RawPair, where: str) -> Pair:
         BadPairError: if shapes differ, pixels are missing or not finite, values leave [0, 1], or a date is constant.
     """
     before, after = np.asarray(raw.before, np.float32), np.asarray(raw.after, np.float32)
+    if before.shape[:2] == after.shape[:2] and before.shape != after.shape:
+        raise BadPairError(
+            f"{where}: before has shape {shape_text(before.shape)} and after {shape_text(after.shape)}; give both "
+            "dates the same bands, or open the set with grey=True (the mean of the bands)."
+        )
     if before.shape != after.shape:
         raise BadPairError(
             f"{where}: before has shape {shape_text(before.shape)} and after {shape_text(after.shape)}; the two must "

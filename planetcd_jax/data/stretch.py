@@ -45,15 +45,15 @@ def stretched(before: Image, after: Image, stretch: str) -> tuple[np.ndarray, np
     """
     if stretch not in STRETCHES:
         describe(stretch)
+    if stretch == "none":
+        return _masked(before, 0.0).astype(np.float32), _masked(after, 0.0).astype(np.float32)
     low, high = _bounds(before, after, stretch)
     return _scaled(before, low, high), _scaled(after, low, high)
 
 
 def _bounds(before: Image, after: Image, stretch: str) -> tuple[float, float]:
     """Values that become 0 and 1."""
-    if stretch == "none":
-        return 0.0, 1.0
-    types = {before.values.dtype, after.values.dtype}
+    types = {before.dtype, after.dtype}
     if stretch == "dtype":
         return _type_bounds(types)
     if stretch == "auto" and types == {np.dtype(np.uint8)}:
@@ -77,12 +77,14 @@ def _type_bounds(types: set[np.dtype]) -> tuple[float, float]:
     return float(info.min), float(info.max)
 
 
+def _masked(image: Image, fill: float) -> np.ndarray:
+    """Values as float64, with `fill` where there is no data."""
+    mask = image.valid if image.values.ndim == 2 else image.valid[..., None]
+    return np.where(mask, image.values, fill).astype(np.float64)
+
+
 def _scaled(image: Image, low: float, high: float) -> np.ndarray:
-    values = image.values.astype(np.float32 if image.values.dtype.itemsize <= 2 else np.float64)
-    mask = image.valid if values.ndim == 2 else image.valid[..., None]
-    values = np.where(mask, values, low)
-    if (low, high) == (0.0, 1.0):
-        return values.astype(np.float32)  # as stored: values outside [0, 1] are told, not clipped
+    values = _masked(image, low)
     if high > low:
         values = (values - low) / (high - low)
     else:
