@@ -2,6 +2,7 @@
 
 import pathlib
 import threading
+import time
 from typing import Any
 
 from planetcd_jax.errors import DataError
@@ -9,8 +10,12 @@ from planetcd_jax.errors import DataError
 REPOSITORIES = {"hirise_rsl": "Mirali33/mb-change_cls_hirise", "ctx": "Mirali33/mb-change_cls_ctx"}
 """Mars-Bench (Purohit et al. 2025, CC BY 4.0) on the hub, by data set."""
 
-DEADLINE_S = 4.0
-"""Seconds that the hub has to say which commit a revision is, name look-up and the client's own retries included."""
+DEADLINE_S = 3.5
+"""Seconds until the hub must have said which commit a revision is: import of the client, name look-up and the client's
+own retries included."""
+
+_LEAST_S = 1.0
+"""Seconds that the hub has at least, however long the import took."""
 
 
 class HubUnreachable(DataError):
@@ -35,12 +40,13 @@ def fetch(repository: str, revision: str, *, patterns: list[str] | None = None) 
         DataError: if the hub knows the repository but not the revision.
         HubUnreachable: if there is neither an answer nor a copy.
     """
+    start = time.monotonic()
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     commit, reason = None, "HF_HUB_OFFLINE is set"
     if not constants.HF_HUB_OFFLINE:
-        commit, reason = _resolve(repository, revision)
+        commit, reason = _resolve(repository, revision, max(DEADLINE_S - (time.monotonic() - start), _LEAST_S))
     options = {"repo_type": "dataset", "allow_patterns": patterns}
     try:
         folder = snapshot_download(repository, revision=commit or revision, local_files_only=commit is None, **options)
@@ -56,8 +62,8 @@ def fetch(repository: str, revision: str, *, patterns: list[str] | None = None) 
     return folder, facts
 
 
-def _resolve(repository: str, revision: str) -> tuple[str | None, str]:
-    """Commit of a revision, or None and why not; within `DEADLINE_S`.
+def _resolve(repository: str, revision: str, patience: float) -> tuple[str | None, str]:
+    """Commit of a revision, or None and why not; within `patience` seconds.
 
     The request runs in a thread of its own, because neither a name look-up nor the client's retries can be bounded
     from outside; past the deadline the thread is left to end by itself.
@@ -69,15 +75,15 @@ def _resolve(repository: str, revision: str) -> tuple[str | None, str]:
 
     def ask() -> None:
         try:
-            answer.append(HfApi().dataset_info(repository, revision=revision, timeout=DEADLINE_S).sha)
+            answer.append(HfApi().dataset_info(repository, revision=revision, timeout=patience).sha)
         except (HfHubHTTPError, OSError, ValueError, RuntimeError, _transport_error()) as err:
             answer.append(err)
 
     thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
     thread.start()
-    thread.join(DEADLINE_S)
+    thread.join(patience)
     if not answer:
-        return None, f"the hub did not answer within {DEADLINE_S:g} s"
+        return None, f"the hub did not answer in time ({DEADLINE_S:g} s)"
     if isinstance(answer[0], RevisionNotFoundError):
         raise DataError(f"{repository} has no revision {revision!r}; give a branch, tag or commit that it has.")
     if isinstance(answer[0], BaseException):

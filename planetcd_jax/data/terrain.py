@@ -76,7 +76,7 @@ def crater_profile(radius: Array, depth_ratio: Array) -> Array:
     """
     rim = 0.18 * depth_ratio
     bowl = rim - depth_ratio * (1.0 - radius**2)
-    apron = rim * jnp.maximum(radius, 1.0) ** -3.0
+    apron = rim * jnp.maximum(radius, 1.0) ** -3
     fresh = jnp.where(radius < 1.0, bowl, apron)
     worn = depth_ratio * (0.12 * jnp.exp(-((radius - 1.15) ** 2) / 0.18) - jnp.exp(-1.6 * radius**2))
     share = jnp.clip(depth_ratio / FRESH_DEPTH, 0.0, 1.0)
