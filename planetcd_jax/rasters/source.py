@@ -1,9 +1,11 @@
 """One image file, anything that GDAL opens, as float pixels with a mask, read by windows."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import rasterio
@@ -25,6 +27,14 @@ _ISIS_VALID = {
 }
 
 _NO_DATA_CHOICES = "a number, 'none', or 'auto'"
+
+
+@contextlib.contextmanager
+def no_grid_warning() -> Iterator[None]:
+    """Silences rasterio's warning that a file has no grid; the alignment says so in words of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,8 +218,7 @@ def _open(name: str) -> rasterio.DatasetReader:
         if path.is_file() and path.stat().st_size == 0:
             raise DataError(f"{name} is empty; fetch it again.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by the alignment, in words of its own
+        with no_grid_warning():
             dataset = rasterio.open(name)
     except RasterioError as error:
         reason = str(error).splitlines()[0]
