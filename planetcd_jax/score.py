@@ -143,9 +143,14 @@ def extract(params: Params, x: Array, config: ChangeConfig, *, apply: ApplyFn | 
 
 
 def describe(params: Params, x: Array, config: ChangeConfig, *, apply: ApplyFn | None = None) -> Array:
-    """The global descriptor f of one patch: its features, pooled over all positions. [H, W(, C)] to [G, D]."""
+    """The global descriptor f of one patch: its features, pooled over all positions. [H, W(, C)] to [G, D].
+
+    NaN throughout if a pixel is NaN.
+    """
     features = extract(params, x, config, apply=apply)  # [G, H', W', D]
-    return features.max(axis=(1, 2)) if config.pooling == "max" else features.mean(axis=(1, 2))
+    pooled = features.max(axis=(1, 2)) if config.pooling == "max" else features.mean(axis=(1, 2))  # [G, D]
+    # A maximum may or may not let NaN through, by device: say it here.
+    return jnp.where(jnp.isnan(x).any(), jnp.nan, pooled)
 
 
 def compare(f_before: Array, f_after: Array, config: ChangeConfig) -> Array:
@@ -171,7 +176,7 @@ def change_score(
         apply: None for the network of `config`, or `apply(params, [N, H, W, 3]) -> dict of named activations`.
 
     Returns:
-        Scalar float32, >= 0; 0 for identical patches. NaN if a pixel is NaN.
+        Scalar float32, >= 0; 0 for identical patches (to rounding, with mean pooling). NaN if a pixel is NaN.
 
     Raises:
         PatchError: if the arrays are not two patches of one shape, large enough for the layer.

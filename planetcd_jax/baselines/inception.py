@@ -120,6 +120,9 @@ BLOCKS = {
 """Branches of each mixed stage, in the order in which their outputs are concatenated."""
 
 
+LAST_STAGE = "mixed10"
+
+
 def units() -> Iterator[tuple[str | None, Unit]]:
     """Every (stage, unit) in the order in which Keras and torchvision create them; the stage is None in the stem."""
     yield from ((None, step) for step in STEM if isinstance(step, Unit))
@@ -202,6 +205,7 @@ class InceptionV3(nn.Module):
         width: Multiplier of every feature count; 1 is the published network, less is for small runs.
         flavour: "keras" or "torch", see the module's text.
         momentum: Share of the old running statistics that a training step keeps.
+        last_stage: Stage after which to stop, "mixed0" to "mixed10"; an early one makes a smaller network.
 
     Example:
         >>> model = InceptionV3(classes=1000)
@@ -213,6 +217,7 @@ class InceptionV3(nn.Module):
     width: float = 1.0
     flavour: str = "keras"
     momentum: float = 0.9
+    last_stage: str = LAST_STAGE
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> dict[str, Array]:
@@ -223,15 +228,18 @@ class InceptionV3(nn.Module):
             train: Whether batch normalisation uses, and updates, the statistics of the batch.
 
         Returns:
-            "stem", "mixed0" ... "mixed10" [N, H', W', D], "pool" [N, D] and, with `classes`, "logits" [N, classes].
+            "stem", "mixed0" ... up to the last stage [N, H', W', D], its mean "pool" [N, D] and, with `classes`,
+            "logits" [N, classes].
 
         Raises:
-            ConfigError: if the width or the flavour is out of its domain.
+            ConfigError: if width, flavour or last stage is out of its domain.
             PatchError: if the image is smaller than 75x75.
         """
         chex.assert_rank(x, 4)
         if self.flavour not in FLAVOURS:
             raise ConfigError(f"flavour is {self.flavour!r}; choose one of {', '.join(FLAVOURS)}.")
+        if self.last_stage not in BLOCKS:
+            raise ConfigError(f"last_stage is {self.last_stage!r}; choose one of {', '.join(BLOCKS)}.")
         if not 0 < self.width <= 1:
             raise ConfigError(f"width is {self.width!r}; give a multiplier in (0, 1].")
         if min(x.shape[1:3]) < MIN_SIZE:
@@ -244,6 +252,8 @@ class InceptionV3(nn.Module):
         acts = {"stem": x}
         for name, branches in BLOCKS.items():
             x = acts[name] = Steps(branches, **options, name=name)(x, train)  # [N, H', W', D]
+            if name == self.last_stage:
+                break
         x = acts["pool"] = x.mean(axis=(1, 2))  # [N, D]
         if self.classes is not None:
             dense = nn.Dense(self.classes, precision=jax.lax.Precision.HIGHEST, name="head")

@@ -78,7 +78,8 @@ class SupervisedModel:
         """What a table must say of it, JSON-able."""
         about = {"method": self.method.name, "initial_weights": self.initial_weights, "size": list(self.size)}
         if self.method.classifier == "inception":
-            about |= {"width": self.config.width, "epochs": len(self.history["classifier"]["train"])}
+            about |= {"width": self.config.width, "last_stage": self.config.last_stage}
+            about["epochs"] = len(self.history["classifier"]["train"])
         return about | {"local_contrast": self.config.contrast}
 
 

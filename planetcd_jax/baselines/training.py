@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from planetcd_jax.baselines.checkpoints import Checkpoints
+from planetcd_jax.baselines.inception import BLOCKS, LAST_STAGE
 from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.types import Array
 
@@ -32,6 +33,7 @@ class TrainConfig:
         max_epochs: Passes over the training pairs at most.
         patience: Epochs without a better validation loss after which training stops.
         width: Multiplier of Inception-v3's feature counts; pretrained weights need 1.
+        last_stage: Stage at which Inception-v3 ends, "mixed0" to "mixed10" (the whole).
         dropout: Share of the pooled features that is dropped in training.
         augment: Whether pairs are flipped and turned by multiples of 90 degrees in training, both dates alike.
         contrast: Whether patches are brought to local contrast first.
@@ -47,6 +49,7 @@ class TrainConfig:
     max_epochs: int = 60
     patience: int = 10
     width: float = 1.0
+    last_stage: str = LAST_STAGE
     dropout: float = 0.2
     augment: bool = True
     contrast: bool = False
@@ -65,6 +68,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give a whole number, 1 or more.")
         if not 0 < self.width <= 1:
             raise ConfigError(f"width is {self.width!r}; give a multiplier in (0, 1].")
+        if self.last_stage not in BLOCKS:
+            raise ConfigError(f"last_stage is {self.last_stage!r}; choose one of {', '.join(BLOCKS)}.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout is {self.dropout!r}; give a share in [0, 1).")
 
