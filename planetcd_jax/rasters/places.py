@@ -107,6 +107,13 @@ def list_candidates(
     return found
 
 
+def chip_size(plan: Plan, config: ChangeConfig) -> tuple[int, int]:
+    """Side of a chip, and the first row and column of the window inside it, pixels."""
+    step = scoremap.grid_step(config)
+    inner = int(_SURROUNDINGS * plan.window) // step * step
+    return plan.window + 2 * inner, inner
+
+
 def _grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else image.mean(axis=-1)
 
@@ -134,7 +141,7 @@ def measure(
     """
     halo = scoremap.halo(config)
     step = scoremap.grid_step(config)
-    inner = int(_SURROUNDINGS * plan.window) // step * step
+    inner = chip_size(plan, config)[1]
     heat_of = jax.jit(partial(pixel_map, config=config))
     for candidate in found:
         measured, shift = _measure_one(candidate, pair, samples, plan)

@@ -177,11 +177,32 @@ class Source:
         pixels[~valid] = 0.0
         return pixels, valid
 
-    def _good(self, block: np.ndarray, window: Window) -> np.ndarray:
+    def read_reduced(self, row: int, col: int, height: int, width: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """A window inside the image, reduced so that its longer side has at most `most` pixels; for display.
+
+        Returns:
+            [h, w, B] float32, [h, w] bool.
+
+        Raises:
+            DataError: if the file cannot be read.
+        """
+        shrink = max(1.0, max(height, width) / most)
+        shape = max(1, round(height / shrink)), max(1, round(width / shrink))
+        window = Window(col, row, width, height)
+        try:
+            block = self._dataset.read(list(self.bands), window=window, out_shape=(len(self.bands), *shape))
+            good = self._good(block, window, shape)
+        except RasterioError as error:
+            raise DataError(f"{self.name} cannot be read ({str(error).splitlines()[0]}); fetch it again.") from None
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(np.float32), good
+
+    def _good(self, block: np.ndarray, window: Window, shape: tuple[int, int] | None = None) -> np.ndarray:
         """[h, w] bool: pixels that are valid in every band."""
         good = np.isfinite(block).all(axis=0) if block.dtype.kind == "f" else np.ones(block.shape[1:], bool)
         if self._use_mask:
-            good &= (self._dataset.read_masks(list(self.bands), window=window) > 0).all(axis=0)
+            out = None if shape is None else (len(self.bands), *shape)
+            good &= (self._dataset.read_masks(list(self.bands), window=window, out_shape=out) > 0).all(axis=0)
         if self._nodata is not None:
             good &= (block != np.asarray(self._nodata)).all(axis=0)
         if self._valid_range is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
+import markupsafe
 import numpy as np
 
 from planetcd_jax.report import page_images
@@ -148,12 +149,12 @@ def scene_page(
     )
 
 
-def _safe_json(value: Any) -> jinja2.utils.markupsafe.Markup:
+def _safe_json(value: Any) -> markupsafe.Markup:
     """JSON that cannot end the script element it stands in, whatever names it holds."""
     text = json.dumps(jsonable(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return jinja2.utils.markupsafe.Markup(text)
+    return markupsafe.Markup(text)
 
 
 @functools.cache
