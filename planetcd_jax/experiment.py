@@ -72,6 +72,10 @@ def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
         margin=config.max_shift,
         stretch=settings.stretch,
         seed=settings.seed,
+        grey=settings.grey,
+        nodata=settings.nodata,
+        size_mismatch=settings.size_mismatch,
+        missing="keep" if settings.on_bad_pair == "skip" else "error",
     )
 
 
@@ -79,7 +83,7 @@ def _open_training(settings: types.SimpleNamespace) -> tuple[PairSet, PairSet]:
     same = settings.train_dataset == settings.dataset
     folder = settings.train_data_dir or (settings.data_dir if same else None)
     options = {"source": settings.source, "revision": settings.revision, "stretch": settings.stretch}
-    options |= {"data_dir": folder, "seed": settings.seed, "margin": 0}
+    options |= {"data_dir": folder, "seed": settings.seed, "nodata": settings.nodata}
     train, validation = (open_dataset(settings.train_dataset, split=split, **options) for split in ("train", "val"))
     return train, validation
 
@@ -143,15 +147,12 @@ def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, setting
     devices = jax.local_devices()
     print(f"planetcd {__version__}")
     _say("method", f"{settings.method}  (preset {settings.preset}, seed {settings.seed})")
-    _say("data", f"{pair_set.name}: {len(pair_set)} pairs, {table.source_word(pair_set.source)}{_why(pair_set)}")
+    _say("data", f"{pair_set.name}: {len(pair_set)} pairs, {table.source_word(pair_set.source)}")
+    for note in pair_set.provenance.get("notes", ()):
+        _say("note", note)
     _say("config", _config_text(config))
     _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
     _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
-
-
-def _why(pair_set: PairSet) -> str:
-    reason = pair_set.provenance.get("reason")
-    return f" ({reason})" if reason else ""
 
 
 def _about(weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from absl import app, flags, logging
 from planetcd_jax import config as configs
 from planetcd_jax.baselines import METHODS
 from planetcd_jax.data import DATASETS
+from planetcd_jax.data.files import SIZE_MISMATCHES
+from planetcd_jax.data.stretch import STRETCHES
 from planetcd_jax.errors import ConfigError, PlanetCDError
 from planetcd_jax.version import __version__
 
@@ -41,7 +43,25 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("split", "str", None, "Part of the data set: train, val, test or all. Default: test where there is one."),
         Flag("revision", "str", "main", "Branch, tag or commit of the data set on the Hugging Face hub."),
         Flag("patch_size", "int", None, "Pixels; larger images are cut into patches of this side. Default: uncut."),
-        Flag("stretch", "str", "auto", "How values become [0, 1], both dates alike."),
+        Flag(
+            "stretch",
+            STRETCHES,
+            "auto",
+            "How values become [0, 1], both dates alike: 8-bit by 255, others by percentiles.",
+        ),
+        Flag(
+            "grey",
+            "bool",
+            None,
+            "Read colour files as the mean of their bands. Default: the paper's sets yes, pairs no.",
+        ),
+        Flag("nodata", "float", None, "A value that means no data, beside what files say themselves. Default: none."),
+        Flag(
+            "size_mismatch",
+            SIZE_MISMATCHES,
+            "error",
+            "Where two dates differ in size: stop, or crop both to the centre.",
+        ),
         Flag("on_bad_pair", ("error", "skip"), "error", "At a pair that cannot be scored: stop, or list it and go on."),
     ),
     "The method": (
@@ -106,7 +126,11 @@ def _default_text(flag: Flag) -> str:
         if len(set(values.values())) == 1:
             return f" Default: {values['paper']}."
         return " Default: " + ", ".join(f"{value} ({name})" for name, value in values.items()) + "."
-    return "" if flag.default is None or flag.kind in ("bool", "multi") else f" Default: {flag.default}."
+    return (
+        ""
+        if "Default" in flag.help or flag.default is None or flag.kind in ("bool", "multi")
+        else f" Default: {flag.default}."
+    )
 
 
 def help_text() -> str:

@@ -19,8 +19,11 @@ from planetcd_jax.report.table import ComparisonRow, source_word
 from planetcd_jax.runtime import RunResult, batches, run_detection
 from planetcd_jax.types import Params
 
-# Pairs read together for a supervised method.
-_READ = 256
+
+def _read_size(shape: tuple[int, ...]) -> int:
+    """Pairs read together for a supervised method, whatever their shape."""
+    del shape
+    return 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +90,6 @@ def _labels(pair_set: PairSet, index: np.ndarray) -> np.ndarray:
     return np.full(len(index), -1, np.int8) if pair_set.labels is None else np.asarray(pair_set.labels)[index]
 
 
-def _rcva(params: Params, before: jax.Array, after: jax.Array, config: ChangeConfig) -> jax.Array:
-    del params, config
-    return rcva_score(before, after)
-
-
 class Bench:
     """Runs methods on one set of pairs and does shared work once: equal scores, and the reading of training pairs."""
 
@@ -123,7 +121,7 @@ class Bench:
                 micro_batch=job.micro_batch,
                 on_bad_pair=job.on_bad_pair,
                 progress=job.progress,
-                score=None if method.score == "deep" else _rcva,
+                score=None if method.score == "deep" else rcva_score,
             )
         return self._results[known]
 
@@ -185,8 +183,10 @@ def _note(model: Any, words: str) -> str:
     """How a supervised system was trained, in the words of a table's cell."""
     parts = [f"trained on {words}"]
     if model.method.classifier == "inception":
-        width = "" if model.config.width == 1 else f"width {model.config.width:g}, "
-        parts.append(f"{width}{model.size[0]}x{model.size[1]} px, {model.initial_weights}")
+        config, network = model.config, "Inception-v3"
+        network += "" if config.width == 1 else f" of width {config.width:g}"
+        network += "" if config.last_stage == "mixed10" else f" up to {config.last_stage}"
+        parts.append(f"{network}, {model.size[0]}x{model.size[1]} px, {model.initial_weights}")
     if model.config.contrast:
         parts.append("local contrast normalised")
     return "; ".join(parts)
@@ -198,7 +198,7 @@ def _labelled(pair_set: PairSet, on_bad_pair: str) -> Any:
 
     if pair_set.labels is None:
         raise DataError(f"the training pairs of {pair_set.name} have no labels; supervised methods need them.")
-    read = list(batches(pair_set, _READ, on_bad_pair=on_bad_pair))
+    read = list(batches(pair_set, _read_size, on_bad_pair=on_bad_pair))
     shapes = sorted({batch.before.shape[1:] for batch in read})
     if len(shapes) > 1:
         raise DataError(
@@ -219,7 +219,7 @@ def _predicted(model: Any, pair_set: PairSet, on_bad_pair: str) -> tuple:
     skipped: list[tuple[str, str]] = []
     started = time.perf_counter()
     index, rho, changed = [], [], []
-    for batch in batches(pair_set, _READ, on_bad_pair=on_bad_pair, skipped=skipped):
+    for batch in batches(pair_set, _read_size, on_bad_pair=on_bad_pair, skipped=skipped):
         found = supervised.predict(model, batch.before[: batch.count], batch.after[: batch.count])
         index.append(batch.index[: batch.count].astype(np.int64))
         rho.append(found.score)

@@ -223,18 +223,27 @@ def fit_inception(
     return InceptionFit(network, {"params": done.params, "batch_stats": done.stats}, encoder, history)
 
 
+@functools.partial(jax.jit, static_argnames=("network", "representation"))
+def _logits(
+    variables: Any,
+    encoder: Encoder | None,
+    before: Array,
+    after: Array,
+    network: ChangeClassifier,
+    representation: str,
+) -> Array:
+    return network.apply(variables, network_input(representation, encoder, before, after))
+
+
 def inception_logits(fitted: InceptionFit, representation: str, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Logits of N pairs, [N, H, W] twice to [N] float32; batches of one shape, so it compiles once."""
-
-    @jax.jit
-    def logits(variables, x, y):
-        return fitted.network.apply(variables, network_input(representation, fitted.encoder, x, y))
-
     out = np.empty(len(before), np.float32)
     for start in range(0, len(before), PREDICT_BATCH):
         chosen = np.arange(start, start + PREDICT_BATCH)
         real = chosen < len(before)
         inside = np.minimum(chosen, len(before) - 1)  # the last batch is filled with its last pair
-        values = np.asarray(logits(fitted.variables, before[inside], after[inside]))
-        out[chosen[real]] = values[real]
+        values = _logits(
+            fitted.variables, fitted.encoder, before[inside], after[inside], fitted.network, representation
+        )
+        out[chosen[real]] = np.asarray(values)[real]
     return out

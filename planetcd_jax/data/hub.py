@@ -49,14 +49,14 @@ def fetch(repository: str, revision: str, *, patterns: list[str] | None = None) 
         commit, reason = _resolve(repository, revision, max(DEADLINE_S - (time.monotonic() - start), _LEAST_S))
     options = {"repo_type": "dataset", "allow_patterns": patterns}
     try:
-        folder = snapshot_download(repository, revision=commit or revision, local_files_only=commit is None, **options)
+        folder = snapshot_download(repository, revision=revision, local_files_only=commit is None, **options)
     except LocalEntryNotFoundError as err:
         raise HubUnreachable(_no_copy(repository, reason)) from err
     except (HfHubHTTPError, OSError) as err:
         reason = f"fetching it failed: {_one_line(err)}"
         raise HubUnreachable(_no_copy(repository, reason)) from err
     folder = pathlib.Path(folder)
-    facts = {"repository": repository, "revision": revision, "commit": commit or folder.name}
+    facts = {"repository": repository, "revision": revision, "commit": folder.name}  # snapshots are kept by commit
     if commit is None:
         facts["notes"] = [f"{repository}: used the stored copy of commit {folder.name}, since {reason}."]
     return folder, facts

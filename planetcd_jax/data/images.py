@@ -35,9 +35,9 @@ def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | N
     """An image file.
 
     Values are the physical ones where the file gives a scale and an offset (ISIS cubes). The file's own shape
-    decides: one band gives [H, W], more give [H, W, C]. An alpha band becomes part of the mask,
-    not a band. A colour table is looked up; a table of greys gives one band. Nothing looks at the values to
-    find out whether three bands are the same.
+    decides: one band gives [H, W], more give [H, W, C]. An alpha band becomes part of the mask, not a band. A colour
+    table is looked up; a table of greys gives one band. Nothing looks at the values to find out whether three bands
+    are the same.
 
     Args:
         path: File.
@@ -52,7 +52,7 @@ def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | N
     """
     import rasterio
 
-    with _open(path) as src, rasterio.Env(**_STRICT):
+    with rasterio.Env(**_STRICT), _open(path) as src:
         try:
             bands = src.read()  # [C, H, W]
             valid = src.dataset_mask() > 0  # [H, W]
