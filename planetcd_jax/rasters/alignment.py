@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from rasterio.warp import reproject
+from rasterio.io import MemoryFile
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as transform_points
 
 from planetcd_jax.errors import DataError
@@ -192,23 +193,39 @@ class AlignedPair:
             return self._warp_in_halves(row, col, height, width)
         source, good = self.after.read(top, left, bottom - top, right - left)
         source[~good] = np.nan
-        warped = np.full((len(self.after.bands), height, width), np.nan, np.float32)
-        reproject(
-            np.ascontiguousarray(np.moveaxis(source, -1, 0)),
-            warped,
-            src_transform=self.after.grid.part(top, left, bottom - top, right - left).transform,
-            src_crs=self.after.grid.crs if not self._one_system() else self.before.grid.crs,
-            src_nodata=np.nan,
-            dst_transform=self.before.grid.part(row, col, height, width).transform,
-            dst_crs=self.before.grid.crs,
-            dst_nodata=np.nan,
-            resampling=self._resampling,
-            tolerance=0.0,  # exact everywhere: the default bends lines differently in each window
-            XSCALE=self._scale[0],
-            YSCALE=self._scale[1],
+        warped = self._resample(
+            source, self.after.grid.part(top, left, bottom - top, right - left), row, col, height, width
         )
         valid = np.isfinite(warped).all(axis=0)
         return np.where(valid[..., None], np.moveaxis(warped, 0, -1), 0.0).astype(np.float32), valid
+
+    def _resample(self, source: np.ndarray, grid: Grid, row: int, col: int, height: int, width: int) -> np.ndarray:
+        """Pixels [h, w, B] on a grid to [B, height, width] on the before-image's; NaN is no data in both."""
+        bands = source.shape[-1]
+        profile = {
+            "driver": "GTiff", "dtype": "float32", "count": bands, "height": grid.height, "width": grid.width,
+            "crs": self.before.grid.crs if self._one_system() else grid.crs, "transform": grid.transform,
+            "nodata": np.nan,
+        }  # fmt: skip
+        with MemoryFile() as memory:
+            with memory.open(**profile) as out:
+                out.write(np.ascontiguousarray(np.moveaxis(source, -1, 0)))
+            with (
+                memory.open() as image,
+                WarpedVRT(
+                    image,
+                    crs=self.before.grid.crs,
+                    transform=self.before.grid.part(row, col, height, width).transform,
+                    height=height,
+                    width=width,
+                    nodata=np.nan,
+                    resampling=self._resampling,
+                    tolerance=1e-6,  # pixels; the default, 0.125, bends lines differently in each window, and 0 fails
+                    XSCALE=self._scale[0],
+                    YSCALE=self._scale[1],
+                ) as warped,
+            ):
+                return warped.read()
 
     def _one_system(self) -> bool:
         return body.same_system(self.before.grid.crs, self.after.grid.crs)
