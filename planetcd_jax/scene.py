@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 from absl import app, flags, logging
 
 from planetcd_jax import config as configs
-from planetcd_jax.errors import ConfigError, DataError, PlanetCDError
+from planetcd_jax.errors import ConfigError, PlanetCDError
 from planetcd_jax.version import __version__
 
 PROGRAM = "planetcd-scene"
 USAGE_ERROR = 2
+
+# Pixels within which sampled places must agree on a misregistration for it to be removed unasked.
+_AGREED = 2.0
 
 
 class Flag(NamedTuple):
@@ -33,7 +36,7 @@ class Flag(NamedTuple):
 
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "The images": (
-        Flag("before", "str", None, "First image: any file or URL that GDAL reads. Its grid is the grid of the results."),
+        Flag("before", "str", None, "First image: any file or URL that GDAL reads. Results lie on its grid."),
         Flag("after", "str", None, "Second image; brought to the grid of the first."),
         Flag("demo", "bool", False, "Simulate a pair on Mars, write it to <output_dir>-images, and run on it."),
         Flag("demo_size", "int", 3000, "Side of the simulated images, pixels."),
@@ -43,9 +46,11 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("after_nodata", "str", "auto", "The same for the second image."),
         Flag("resampling", ("nearest", "bilinear", "cubic", "lanczos"), "cubic", "How the second image is warped."),
         Flag(
-            "after_shift", "str", "0,0",
-            "Rows and columns (whole pixels) by which the second image is read further on, to undo a misregistration; "
-            "auto: what is measured on the images.",
+            "after_shift",
+            "str",
+            "auto",
+            "Rows and columns (whole pixels) by which the second image is read further on, to undo a misregistration, "
+            "such as 4,-7; 0,0 for none; auto: what is measured, where many places agree on it.",
         ),
     ),
     "The windows": (
@@ -59,18 +64,18 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("preset", tuple(configs.PRESETS), "paper", "Settings that the flags below change one by one."),
         Flag("layer", configs.VGG16_LAYERS, None, "Convolution at which the network is cut."),
         Flag("weights", "str", None, "Weights file. Default: the shipped VGG-16."),
-        Flag("noise_sigma", "float", None, "Standard deviation of the noise of a pseudo-unchanged tile, images in [0, 1]."),
+        Flag("noise_sigma", "float", None, "Standard deviation of the noise of pseudo-unchanged tiles, images 0 to 1."),
         Flag("max_shift", "int", None, "Largest shift of a pseudo-unchanged tile, pixels."),
         Flag("quantile", "float", None, "Share of pseudo-unchanged scores at or below tau."),
         Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
-        Flag("set", "multi", [], "Any other setting as field=value, such as feature_standardize=True; may be repeated."),
+        Flag("set", "multi", [], "Any other setting as field=value, such as feature_standardize=True; repeatable."),
         Flag("seed", "int", 0, "Decides every random draw."),
     ),
     "What comes out": (
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/scene-<date>-<time>."),
         Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
         Flag("resume", "bool", False, "Go on where a run with the same settings and --output_dir was killed."),
-        Flag("page_candidates", "int", 200, "Most candidates on the page, 1 to 500; those below tau fill it up."),
+        Flag("page_candidates", "int", 100, "Most candidates on the page, 1 to 500; those below tau fill it up."),
         Flag("pixel_maps", "int", 20, "Candidates, from the first, whose pixel maps are written as GeoTIFF."),
         Flag("parquet", "bool", False, "Write candidates.parquet (GeoParquet) too."),
         Flag("quiet", "bool", False, "No progress bars."),
@@ -232,7 +237,7 @@ def _start(settings: types.SimpleNamespace) -> None:
 
 def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> None:
     from planetcd_jax import scoremap, survey, weights_io
-    from planetcd_jax.rasters import places, scoring
+    from planetcd_jax.rasters import scoring
     from planetcd_jax.rasters.alignment import AlignedPair
     from planetcd_jax.rasters.source import Source
     from planetcd_jax.rasters.stretch import sample
@@ -250,19 +255,7 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     scoring.check_plan(plan, pair, config)
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)
-    if settings.after_shift == "auto":
-        measured = places.typical_shift(pair, samples)
-        if measured is None:
-            raise DataError(
-                "--after_shift=auto: too few places look alike in both images to measure a shift; give it as "
-                "rows,columns, or leave the flag out."
-            )
-        pair.after_shift = round(measured["rows"]), round(measured["cols"])
-        print(f"second image read {pair.after_shift[0]} rows and {pair.after_shift[1]} columns further on")
-    else:
-        pair.after_shift = whole_numbers("after_shift", settings.after_shift)
-        if len(pair.after_shift) != 2:
-            raise ConfigError(f"--after_shift={settings.after_shift}: give rows,columns or auto.")
+    pair.after_shift = _after_shift(settings.after_shift, pair, samples)
     hidden = ("resume", "overwrite", "output_dir", "quiet")
     said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
     request = survey.Request(
@@ -283,18 +276,34 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
         _say_truth(target)
 
 
+def _after_shift(text: str, pair, samples) -> tuple[int, int]:
+    """Whole rows and columns to undo a misregistration, and a line about them."""
+    from planetcd_jax.rasters import places
+
+    if text != "auto":
+        shift = whole_numbers("after_shift", text)
+        if len(shift) != 2:
+            raise ConfigError(f"--after_shift={text}: give rows,columns or auto.")
+        return shift
+    found = places.typical_shift(pair, samples)
+    if found is None:
+        print("misregistration: could not be told from the images; taken as none")
+        return 0, 0
+    said = f"{found['rows']:+.1f} rows, {found['cols']:+.1f} columns on {found['squares']} squares"
+    if found["spread"] > _AGREED:
+        print(f"misregistration: {said}, which differ by {found['spread']:.1f} px; left as it is")
+        return 0, 0
+    shift = round(found["rows"]), round(found["cols"])
+    print(f"misregistration: {said}; the second image is read {shift[0]:+d} rows, {shift[1]:+d} columns further on")
+    return shift
+
+
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:
-    shift = report["typical_shift"]
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
         f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {report['n_candidates']} places "
         f"(highest rho {report['highest_rho']:.6g}); {report['seconds']:.0f} s"
     )
-    if shift is not None and max(abs(shift["rows"]), abs(shift["cols"])) > 3:
-        print(
-            f"the images are misregistered by about {shift['rows']:.0f} rows and {shift['cols']:.0f} columns; "
-            "--after_shift=auto removes that"
-        )
     print(f"open {target / 'report.html'}")
 
 

@@ -19,7 +19,7 @@ from planetcd_jax.rasters import checkpoint as checkpoints
 from planetcd_jax.rasters import places, scoring, writing
 from planetcd_jax.rasters.alignment import AlignedPair
 from planetcd_jax.rasters.checkpoint import Checkpoint
-from planetcd_jax.rasters.stretch import Samples, sample
+from planetcd_jax.rasters.stretch import Samples
 from planetcd_jax.report import page, page_images, record
 from planetcd_jax.report.output import jsonable, write_json
 from planetcd_jax.types import Params
@@ -115,8 +115,8 @@ def score(
         rho = scoring.score_scene(pair, samples, params, config, plan, kept, bar.update)
     if not np.isfinite(rho).any():
         raise ConfigError(
-            f"no window of {plan.window} px has a share of {plan.min_valid:g} of its ground valid in both images; lower "
-            "--min_valid or --window, or check what is masked."
+            f"no window of {plan.window} px has a share of {plan.min_valid:g} of its ground valid in both images; "
+            "lower --min_valid or --window, or check what is masked."
         )
     p_value = np.asarray(thresholds.p_values(rho.ravel(), null)).reshape(rho.shape)
     return Scored(rho, p_value, tau, null)
@@ -163,7 +163,7 @@ def write_results(
         side=page_images.shown_side(chip_side),
         chip_side=chip_side,
         inner=inner,
-        total=len(measured),
+        changed=len(changed),
         run=run,
         before_name=pathlib.PurePath(pair.before.name).name,
         after_name=pathlib.PurePath(pair.after.name).name,
@@ -253,9 +253,11 @@ def _facts(report: Mapping[str, Any], pair: AlignedPair, scored: Scored) -> list
                     f"{report['n_windows_not_scored']} not (too little valid ground)"),
         ("Changed windows", f"{report['n_changed_windows']}"),
         ("Threshold", f"tau = {scored.tau:.6g}, quantile {config['quantile']:g} of {report['n_null']} scores of "
-                      f"pseudo-unchanged windows (noise {config['noise_sigma']:g}, shift up to {config['max_shift']} px)"),
+                      f"pseudo-unchanged windows (noise {config['noise_sigma']:g}, "
+                      f"shift up to {config['max_shift']} px)"),
         ("p-value", "share of pseudo-unchanged windows that score as high; small where a change is likely"),
-        ("Misregistration", said),
+        ("Misregistration removed", f"{pair.after_shift[0]:+d} rows, {pair.after_shift[1]:+d} columns"),
+        ("Misregistration left", said),
         ("Network", f"{config['backbone']} to {config['layer']}, {config['pooling']} pooling"
                     + (", features standardised" if config["feature_standardize"] else "")),
         ("Run", report["run"]),

@@ -91,7 +91,7 @@ def scene_page(
     side: int,
     chip_side: int,
     inner: int,
-    total: int,
+    changed: int,
     run: str,
     before_name: str,
     after_name: str,
@@ -109,7 +109,7 @@ def scene_page(
         side: Side of the pictures of a candidate, pixels.
         chip_side: Side of what they show, pixels of the before-image.
         inner: First pixel of the window in it.
-        total: Candidates of the run, on the page or not.
+        changed: Candidates of the run above tau, on the page or not.
         run: Identifies the run; marks are kept under it.
         before_name, after_name: Names of the images; any text.
         facts: Name and value of what is told about the run; any text.
@@ -128,15 +128,15 @@ def scene_page(
         for c in found
     ]
     data = {
-        "run": run, "tau": tau, "top": top, "total": total, "columns": columns, "window": overview.window,
+        "run": run, "tau": tau, "top": top, "changed": changed, "columns": columns, "window": overview.window,
         "row": corner[0], "col": corner[1], "side": side, "inner": inner * shrink, "shrink": shrink, "candidates": rows,
     }  # fmt: skip
-    changed = sum(c.row["rho"] > tau for c in found)
+    more = f" This page shows the first {len(found)}." if changed > len(found) else ""
     title = f"{'SIMULATED: ' if simulated else ''}Changes from {before_name} to {after_name}"
     return _template().render(
         title=title,
         heading=f"Changes from {before_name} to {after_name}",
-        lede=f"{changed} of {total} places score above tau = {tau:.4g}. Ranked by score, the most changed first.",
+        lede=f"{changed} places score above tau = {tau:.4g}; ranked by score, the most changed first.{more}",
         simulated=simulated,
         facts=facts,
         overview=_overview_context(overview, top),

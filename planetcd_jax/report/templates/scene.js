@@ -75,7 +75,7 @@
     spots.forEach((spot, i) => { spot.style.display = i < n ? "" : "none"; });
     if (from !== "slider") el("tau").value = Math.round(1000 * state.tau / data.top);
     if (from !== "number") el("tau-number").value = Number(state.tau.toPrecision(6));
-    const more = n === all.length && all.length < data.total ? " (all on this page)" : "";
+    const more = n === all.length && data.changed > n ? `, and ${data.changed - n} more in candidates.csv` : "";
     const own = Math.abs(state.tau - data.tau) < 1e-9 * data.top ? "tau of this run" : `this run's tau: ${number(data.tau)}`;
     el("tau-note").textContent = `${n} of ${all.length} candidates above ${number(state.tau)}${more}; ${own}`;
     el("empty").hidden = n > 0;
