@@ -80,7 +80,7 @@ def test_simulated_pages_say_so(six):
 
 
 def test_page_without_candidates():
-    assert "0 places score above" in make_page([], name="a.tif")
+    assert "0 places above tau = 150" in make_page([], name="a.tif")
 
 
 @pytest.fixture(scope="module")

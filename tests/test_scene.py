@@ -8,9 +8,7 @@ import pathlib
 import signal
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -289,55 +287,53 @@ def test_images_without_a_reference_system_run_and_say_so(images, tmp_path, caps
     assert first["lon"] == "" and first["area_unit"] == "px2" and abs(int(first["row"]) + 24 - CHANGE[0]) <= 24
 
 
-class _Ranges(BaseHTTPRequestHandler):
-    """A file server that answers requests for parts of a file, as GDAL makes them."""
-
-    folder: pathlib.Path
-    parts = 0
-
+SERVER = """
+import http.server, pathlib, sys
+class Handler(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
-        self._answer(send=False)
-
+        self.answer(False)
     def do_GET(self):
-        self._answer(send=True)
-
-    def _answer(self, send):
-        path = self.folder / self.path.lstrip("/")
+        self.answer(True)
+    def answer(self, send):
+        path = pathlib.Path(sys.argv[1]) / self.path.lstrip("/")
         if not path.is_file():
-            self.send_error(404)
-            return
+            return self.send_error(404)
         content, asked = path.read_bytes(), self.headers.get("Range")
         self.send_response(206 if asked else 200)
         if asked:
-            type(self).parts += 1
             first, last = asked.split("=")[1].split("-")
             whole, first, last = len(content), int(first), min(int(last or len(content)), len(content) - 1)
             content = content[first : last + 1]
             self.send_header("Content-Range", f"bytes {first}-{last}/{whole}")
+            print("part", flush=True)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if send:
             self.wfile.write(content)
-
     def log_message(self, *_):
         pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
 
 
 def test_images_may_be_urls(images):
-    handler = type("Handler", (_Ranges,), {"folder": pathlib.Path(images[0]).parent})
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            source = Source(f"http://127.0.0.1:{server.server_port}/after.tif")
-            local = Source(images[1])
-            np.testing.assert_array_equal(source.read(100, 90, 64, 64)[0], local.read(100, 90, 64, 64)[0])
+    """A server in a process of its own (GDAL keeps this one busy) that answers requests for parts of files."""
+    folder = pathlib.Path(images[0]).parent
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        port = int(server.stdout.readline())
+        with rasterio.Env(GDAL_HTTP_TIMEOUT=20, GDAL_HTTP_PROXY="", NO_PROXY="127.0.0.1"):
+            source = Source(f"http://127.0.0.1:{port}/after.tif")
+            part = source.read(100, 90, 64, 64)[0]
             source.close()
-        finally:
-            server.shutdown()
-            thread.join()
-    assert handler.parts > 0
+    finally:
+        server.terminate()
+        said = server.communicate()[0]
+    np.testing.assert_array_equal(part, Source(images[1]).read(100, 90, 64, 64)[0])
+    assert "part" in said
 
 
 @pytest.mark.parametrize("standard", [False, True])

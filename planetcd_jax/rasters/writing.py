@@ -3,6 +3,7 @@
 import csv
 import math
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -139,8 +140,9 @@ def write_places(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]], grid: 
     path = folder / "candidates.gpkg"
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_TIME})
     try:
-        # Without a reference system pyogrio warns; the GeoPackage then says "undefined Cartesian", which is true.
-        with no_grid_warning():
+        with warnings.catch_warnings():
+            # Without a reference system the GeoPackage says "undefined Cartesian", which is true.
+            warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
             frame.to_file(path, layer=LAYER, driver="GPKG", engine="pyogrio", geometry_type="Polygon")
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
