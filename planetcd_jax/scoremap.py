@@ -173,7 +173,8 @@ def score_map(
     # Whatever stands in for a missing pixel reaches unusable cells only; it must be finite, because 0 * NaN is NaN.
     filled = [jnp.where(valid.reshape(valid.shape + (1,) * (x.ndim - 2)), x, 0.0) for x in (before, after)]
     usable = usable_cells(valid, config)  # [H', W']
-    maps = [features(params, x, config) for x in filled]  # two of [G, H', W', D]
+    # One after the other, not side by side: the network's inner activations are by far the most memory.
+    maps = jax.lax.map(lambda x: features(params, x, config), jnp.stack(filled))  # [2, G, H', W', D]
     step = vgg.stride(config.layer)
     rows, cols = map_shape(before.shape[0] - 2 * margin, before.shape[1] - 2 * margin, window, stride)
     corners = jnp.stack(jnp.meshgrid(jnp.arange(rows), jnp.arange(cols), indexing="ij"), axis=-1).reshape(-1, 2)
@@ -183,7 +184,7 @@ def score_map(
 
 
 def _window_score(
-    maps: list[Array], usable: Array, side: int, min_valid: float, config: ChangeConfig, corner: Array
+    maps: Array, usable: Array, side: int, min_valid: float, config: ChangeConfig, corner: Array
 ) -> Array:
     """Rho of the window whose first cell is `corner`; NaN if too few cells are usable."""
     inside = jax.lax.dynamic_slice(usable, corner, (side, side))  # [h, w]

@@ -13,6 +13,7 @@ import pyogrio
 import pyproj
 import rasterio
 import shapely
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.enums import Resampling
 
 from planetcd_jax.errors import OutputError
@@ -138,6 +139,23 @@ def write_places(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]], grid: 
     system = None if grid.crs is None else pyproj.CRS.from_wkt(grid.crs.to_wkt())
     frame = geopandas.GeoDataFrame(columns, geometry=geopandas.GeoSeries(shapes, crs=system), crs=system)
     path = folder / "candidates.gpkg"
+    try:
+        _write_geopackage(path, frame)
+        whole = pyogrio.read_info(path, layer=LAYER)["features"] == len(rows)
+    except (DataSourceError, DataLayerError, FeatureError) as error:
+        reason = str(error).splitlines()[0]
+        raise OutputError(f"{path} cannot be written ({reason}); free some space and go on with --resume.") from None
+    if not whole:
+        raise OutputError(f"{path} was not written whole; free some space on the disk and go on with --resume.")
+    if parquet:
+        frame.to_parquet(folder / "candidates.parquet", index=False)
+    with open(folder / "candidates.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
+
+
+def _write_geopackage(path: pathlib.Path, frame: geopandas.GeoDataFrame) -> None:
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_TIME})
     try:
         with warnings.catch_warnings():
@@ -146,14 +164,6 @@ def write_places(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]], grid: 
             frame.to_file(path, layer=LAYER, driver="GPKG", engine="pyogrio", geometry_type="Polygon")
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
-    if len(rows) != pyogrio.read_info(path, layer=LAYER)["features"]:
-        raise OutputError(f"{path} was not written whole; free some space on the disk and go on with --resume.")
-    if parquet:
-        frame.to_parquet(folder / "candidates.parquet", index=False)
-    with open(folder / "candidates.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
 
 
 def _cell(value: Any) -> Any:

@@ -136,8 +136,8 @@ def scene_page(
     return _template().render(
         title=title,
         heading=f"Changes from {before_name} to {after_name}",
-        lede=f"{changed} place{'' if changed == 1 else 's'} above tau = {tau:.4g}; ranked by score, the most changed first."
-        + (more if changed else " Lower tau to see what comes closest."),
+        lede=f"{changed} place{'' if changed == 1 else 's'} above tau = {tau:.4g}; ranked by score, the most changed "
+        "first." + (more if changed else " Lower tau to see what comes closest."),
         simulated=simulated,
         facts=facts,
         overview=_overview_context(overview, top),
