@@ -21,6 +21,7 @@ from planetcd_jax.errors import (
     PlanetCDError,
     WeightsError,
 )
+from planetcd_jax.pixelmap import change_mask, otsu_threshold, pixel_change_map
 from planetcd_jax.score import change_score, change_scores, compare, describe, extract
 from planetcd_jax.thresholds import p_values, threshold
 from planetcd_jax.types import Detection
@@ -45,6 +46,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "batch_scores",
+    "change_mask",
     "change_score",
     "change_scores",
     "compare",
@@ -55,9 +57,11 @@ __all__ = [
     "extract",
     "load_vgg16",
     "load_weights",
+    "otsu_threshold",
     "p_values",
     "pair_scores",
     "patch_key",
+    "pixel_change_map",
     "pseudo_unchanged",
     "pseudo_unchanged_pair",
     "threshold",

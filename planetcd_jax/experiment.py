@@ -5,18 +5,21 @@ import datetime
 import pathlib
 import textwrap
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from planetcd_jax.config import ChangeConfig
+from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
 from planetcd_jax.data import PairSet, open_dataset
 from planetcd_jax.detection import decide
 from planetcd_jax.errors import WeightsError
 from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_names
-from planetcd_jax.report import gallery, output, record, results, table
+from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
+from planetcd_jax.report import curves, gallery, output, record, results, table
+from planetcd_jax.report.figures import PairPicture
+from planetcd_jax.runtime import split_cpu
 from planetcd_jax.version import __version__
 from planetcd_jax.weights_io import Weights, load_weights
 
@@ -125,6 +128,7 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
     Raises:
         PlanetCDError: one of its kinds, with a message for the user.
     """
+    split_cpu(settings.num_devices)
     target = _target(settings)
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
         config, weights = _fitted(config, settings)
@@ -188,18 +192,32 @@ def _write_outcome(folder: pathlib.Path, outcome: Outcome, pair_set: PairSet, ab
     title = _title(pair_set.name, outcome.method.name, metrics)
     gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated")
     if outcome.history:
-        _write_curves(folder, outcome, simulated=pair_set.source == "simulated")
+        trained = outcome.details["training"]
+        title = f"{outcome.method.name}, {trained['trained_on']}"
+        simulated = trained["trained_source"] == "simulated"
+        curves.write_learning_curves(folder, outcome.history, title=title, simulated=simulated)
     return metrics
 
 
-def _write_curves(folder: pathlib.Path, outcome: Outcome, *, simulated: bool) -> None:
-    raise NotImplementedError
+def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> list[PairPicture]:
+    """The highest-ranked pairs as they are drawn; with a pixel change map where the method is a deep one."""
+    config, pictures = outcome.config, []
+    depth = VGG16_LAYERS.index(config.layer)
+    layers = tuple(layer for layer in DCVA_LAYERS if VGG16_LAYERS.index(layer) <= depth) or (config.layer,)
 
+    @jax.jit
+    def maps(params, before, after):
+        heat = pixel_change_map(params, before, after, config, layers=layers)
+        return heat, change_mask(heat)
 
-def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> Iterator[Any]:
     for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
         pair = pair_set.read(int(outcome.index[i]))
-        yield gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
+        picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
+        if outcome.method.score == "deep":
+            heat, mask = maps(weights.params, pair.before, pair.after)
+            picture = picture._replace(heat=np.asarray(heat), mask=np.asarray(mask))
+        pictures.append(picture)
+    return pictures
 
 
 def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> None:
@@ -217,7 +235,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     else:
         print("\n" + table.summary_table(metrics))
     simulated = pair_set.source == "simulated"
-    pairs = list(_pictures(first, pair_set, settings.figures, weights))
+    pairs = _pictures(first, pair_set, settings.figures, weights)
     title = f"{pair_set.name}, {first.method.name}: highest-ranked pairs"
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:
@@ -229,9 +247,12 @@ def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: P
     rows = [comparison_row(outcome, pair_set.name, pair_set.source) for outcome in outcomes]
     header, cells = table.comparison_cells(rows)
     title = f"{TITLES[pair_set.name]}, {len(pair_set)} pairs, {table.source_word(pair_set.source)}"
-    print(f"\n{title}\n\n{table.aligned_table(header, cells)}")
-    markdown = f"### {title}\n\n{table.markdown_table(header, cells)}\n"
-    (folder / "comparison.md").write_text(markdown, encoding="utf-8")
+    notes = table.footnotes(rows)
+    print("\n" + "\n\n".join(filter(None, (title, table.aligned_table(header, cells), notes))))
+    markdown = "\n\n".join(
+        filter(None, (f"### {title}", table.markdown_table(header, cells), notes.replace("\n", "  \n")))
+    )
+    (folder / "comparison.md").write_text(markdown + "\n", encoding="utf-8")
     (folder / "comparison.csv").write_text(table.comparison_csv(rows), encoding="utf-8", newline="")
 
 

@@ -38,7 +38,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "What to look at": (
         Flag("dataset", DATASETS, None, "Data set. Default: pairs where --pairs_csv is given; else it must be named."),
         Flag("data_dir", "str", None, "Folder (or HDF5 file) of the data. Default: fetch it, or simulate."),
-        Flag("pairs_csv", "str", None, "CSV of your pairs: id,before,after[,label]; paths relative to the CSV."),
+        Flag(
+            "pairs_csv",
+            "str",
+            None,
+            "CSV of your pairs: id,before,after[,label]; paths relative to the CSV. Default: none.",
+        ),
         Flag("source", ("auto", "real", "simulated"), "auto", "Which data: auto takes real data where it finds some."),
         Flag("split", "str", None, "Part of the data set: train, val, test or all. Default: test where there is one."),
         Flag("revision", "str", "main", "Branch, tag or commit of the data set on the Hugging Face hub."),
@@ -101,9 +106,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
         Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
         Flag("figures", "int", 8, "Number of highest-ranked pairs to draw."),
-        Flag(
-            "threshold_only", "str", None, "rho.npz of an earlier run: decide again (--quantile), without the network."
-        ),
+        Flag("threshold_only", "str", None, "rho.npz of an earlier run: decide again with --quantile. Default: run."),
     ),
 }
 

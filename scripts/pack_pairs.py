@@ -30,7 +30,7 @@ SIZE_MISMATCH = flags.DEFINE_enum(
     "size_mismatch", "error", ("error", "crop"), "Two images of different size: error, or the centre that both share."
 )
 SEED = flags.DEFINE_integer("seed", 0, "Seed of a simulated set.")
-ON_BAD_PAIR = flags.DEFINE_enum("on_bad_pair", "stop", ("stop", "skip"), "Stop at a bad pair, or leave it out.")
+ON_BAD_PAIR = flags.DEFINE_enum("on_bad_pair", "error", ("error", "skip"), "Stop at a bad pair, or leave it out.")
 BY_SHAPE = flags.DEFINE_bool("by_shape", False, "One file for each patch shape, named OUTPUT_HxW.h5.")
 OUTPUT = flags.DEFINE_string("output", None, "HDF5 file to write.")
 

@@ -31,7 +31,7 @@ def test_a_good_pair_is_read_as_it_is():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda r: r._replace(after=r.after[:29]), "before has shape 30 x 40 and after 29 x 40.*size_mismatch='crop'"),
+        (lambda r: r._replace(after=r.after[:29]), "before has shape 30 x 40 and after 29 x 40.*--size_mismatch=crop"),
         (lambda r: r._replace(after=r.after[..., None]), "and after 30 x 40 x 1 bands; give both.*same bands"),
         (lambda r: r._replace(valid=np.arange(1200).reshape(30, 40) > 11), r"1\.0% of the pixels have no data.*crop"),
         (lambda r: r._replace(before=r.before * np.nan), "before holds NaN or infinite"),

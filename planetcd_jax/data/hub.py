@@ -19,7 +19,7 @@ _LEAST_S = 1.0
 
 
 class HubUnreachable(DataError):
-    """The hub did not answer, has no such repository, or no copy of it is stored here."""
+    """Neither the hub nor a stored copy gives the set: no answer, no such repository, or another layout."""
 
 
 def fetch(repository: str, revision: str, *, patterns: list[str] | None = None) -> tuple[pathlib.Path, dict[str, Any]]:

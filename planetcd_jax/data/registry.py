@@ -93,6 +93,12 @@ def _published(name, data_dir, pairs_csv, source, split, revision, seed, options
     patterns = None if split == "all" else [layouts.ANNOTATION, f"data/{split or 'test'}/*"]
     try:
         root, facts = hub.fetch(hub.REPOSITORIES[name], revision, patterns=patterns)
+        if not (root / layouts.ANNOTATION).is_file():
+            raise hub.HubUnreachable(
+                f"{hub.REPOSITORIES[name]} at commit {facts['commit']} has no {layouts.ANNOTATION}, so it is not in "
+                "the Mars-Bench layout; fetch that from Zenodo and name its folder by --data_dir, or choose a "
+                "--revision that has it."
+            )
     except hub.HubUnreachable as err:
         if source == "real":
             raise

@@ -87,6 +87,7 @@ def batches(
         return -(-min(batch_size(shape[0]), len(source)) // multiple) * multiple
 
     waiting: dict[tuple, list[tuple[int, PairLike]]] = {}
+    yielded: set[tuple] = set()
     for i in range(len(source)):
         try:
             pair = source.read(i)
@@ -101,7 +102,8 @@ def batches(
         group.append((i, pair))
         if len(group) == size(shape):
             yield _stack(group, size(shape))
+            yielded.add(shape)
             waiting[shape] = []
     for shape, group in waiting.items():
-        if group:
-            yield _stack(group, size(shape))
+        if group:  # padded to the size of its shape's other batches; the only one of its shape needs no more than that
+            yield _stack(group, size(shape) if shape in yielded else -(-len(group) // multiple) * multiple)
