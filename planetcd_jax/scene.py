@@ -75,7 +75,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/scene-<date>-<time>."),
         Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
         Flag("resume", "bool", False, "Go on where a run with the same settings and --output_dir was killed."),
-        Flag("page_candidates", "int", 100, "Most candidates on the page, 1 to 500; those below tau fill it up."),
+        Flag("page_candidates", "int", 60, "Most candidates on the page, 1 to 500; those below tau fill it up."),
         Flag("pixel_maps", "int", 20, "Candidates, from the first, whose pixel maps are written as GeoTIFF."),
         Flag("parquet", "bool", False, "Write candidates.parquet (GeoParquet) too."),
         Flag("quiet", "bool", False, "No progress bars."),
