@@ -20,7 +20,7 @@ LAYERS = [
     {"runtime"},
     {"data", "rasters"},
     {"report"},
-    {"experiment", "methods"},
+    {"experiment", "methods", "survey"},
     {"main", "scene", "__main__"},
 ]
 LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
