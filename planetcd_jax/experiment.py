@@ -11,17 +11,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from planetcd_jax.commandline import fitted_weights
 from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
 from planetcd_jax.data import PairSet, open_dataset
 from planetcd_jax.detection import decide
-from planetcd_jax.errors import WeightsError
 from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_names
 from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
 from planetcd_jax.runtime import split_cpu
 from planetcd_jax.version import __version__
-from planetcd_jax.weights_io import Weights, load_weights
+from planetcd_jax.weights_io import Weights
 
 TITLES = {
     "hirise_rsl": "Table I: HiRISE RSL",
@@ -38,29 +38,6 @@ def _say(name: str, text: str) -> None:
 
 def _config_text(config: ChangeConfig) -> str:
     return "  ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
-
-
-def _fitted(config: ChangeConfig, settings: types.SimpleNamespace) -> tuple[ChangeConfig, Weights]:
-    """The weights, and the configuration with the input normalisation that they expect.
-
-    Weights of another origin than the shipped ones may be made for another input normalisation. The paper's preset
-    then takes theirs, unless --set names one; the authors' preset keeps its own, which is part of what they did.
-    """
-    weights = load_weights(settings.weights)
-    if weights.backbone != config.backbone:
-        remedy = (
-            "give --weights=hf:timm/vgg16_bn.tv_in1k or a file, or run the shipped weights with --backbone=vgg16 "
-            "--set=feature_clip=None"
-            if settings.weights is None
-            else f"add --backbone={weights.backbone}"
-        )
-        raise WeightsError(
-            f"{weights.path} holds weights of {weights.backbone}, and the backbone is {config.backbone}; {remedy}."
-        )
-    named = any(text.startswith(("input_mean=", "input_std=")) for text in settings.set)
-    if settings.preset == "paper" and not named:
-        config = dataclasses.replace(config, input_mean=weights.input_mean, input_std=weights.input_std)
-    return config, weights
 
 
 def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
@@ -131,7 +108,7 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
     split_cpu(settings.num_devices)
     target = _target(settings)
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
-        config, weights = _fitted(config, settings)
+        config, weights = fitted_weights(config, settings)
         with _open(config, settings) as pair_set:
             names = method_names(settings.method)
             _announce(config, weights, pair_set, settings)

@@ -1,37 +1,26 @@
 """The command line for whole scenes: `python -m planetcd_jax.scene --before=A.tif --after=B.jp2 --output_dir=out`."""
 
-import ast
 import csv
-import dataclasses
 import datetime
 import os
 import pathlib
 import sys
-import textwrap
 import types
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from absl import app, flags, logging
+from absl import app, logging
 
+from planetcd_jax import commandline
 from planetcd_jax import config as configs
-from planetcd_jax.errors import ConfigError, PlanetCDError
+from planetcd_jax.commandline import Flag
+from planetcd_jax.errors import ConfigError
 from planetcd_jax.version import __version__
 
 PROGRAM = "planetcd-scene"
-USAGE_ERROR = 2
 
 # Pixels within which sampled places must agree on a misregistration for it to be removed unasked.
 _AGREED = 2.0
-
-
-class Flag(NamedTuple):
-    """One flag: its name, type ("str", "int", "float", "bool", "multi" or a tuple of choices), default and help."""
-
-    name: str
-    kind: str | tuple[str, ...]
-    default: Any
-    help: str
 
 
 FLAGS: dict[str, tuple[Flag, ...]] = {
@@ -89,75 +78,6 @@ _USAGE = f"""{PROGRAM} {__version__}: where do these two images of one place dif
 
 Then open report.html in the output folder.
 """
-
-_FORMS = {"str": "=TEXT", "int": "=N", "float": "=X", "multi": "=FIELD=VALUE", "bool": ""}
-
-
-def help_text() -> str:
-    """What --help prints: every flag with its choices and its default, in groups."""
-    lines = [_USAGE]
-    for group, members in FLAGS.items():
-        lines.append(f"{group}:")
-        for flag in members:
-            text = flag.help
-            if flag.default is not None and flag.kind not in ("bool", "multi"):
-                text += f" Default: {flag.default}."
-            elif hasattr(configs.PAPER, flag.name):
-                text += f" Default: {getattr(configs.PAPER, flag.name)} (paper)."
-            if isinstance(flag.kind, tuple):
-                text += f" One of: {', '.join(flag.kind)}."
-            lines.append(f"  --{flag.name}{_FORMS.get(flag.kind, '=NAME')}")
-            lines += textwrap.wrap(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 8)
-        lines.append("")
-    return "\n".join(lines)
-
-
-def parse(arguments: Sequence[str]) -> types.SimpleNamespace:
-    """Flags by name.
-
-    Args:
-        arguments: The command line without the program's name.
-
-    Raises:
-        flags.Error: for a flag or a value that there is not, in one line.
-    """
-    values = flags.FlagValues()  # a set of its own, so the program can run twice in one process
-    simple = {
-        "str": flags.DEFINE_string, "int": flags.DEFINE_integer, "float": flags.DEFINE_float,
-        "bool": flags.DEFINE_boolean, "multi": flags.DEFINE_multi_string,
-    }  # fmt: skip
-    for flag in (flag for members in FLAGS.values() for flag in members):
-        if isinstance(flag.kind, tuple):
-            flags.DEFINE_enum(flag.name, flag.default, flag.kind, flag.help, flag_values=values)
-        else:
-            simple[flag.kind](flag.name, flag.default, flag.help, flag_values=values)
-    rest = values([PROGRAM, *arguments])[1:]
-    if rest:
-        raise flags.Error(f"{rest[0]!r} is not a flag; flags are written --name=value, see --help.")
-    return types.SimpleNamespace(**values.flag_values_dict())
-
-
-def change_config(settings: types.SimpleNamespace) -> configs.ChangeConfig:
-    """The preset with the flags that were given in place of its own fields.
-
-    Raises:
-        ConfigError: if a field has a value outside its domain.
-    """
-    names = ("layer", "precision", "noise_sigma", "max_shift", "quantile")
-    given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
-    fields = [field.name for field in dataclasses.fields(configs.ChangeConfig)]
-    for text in settings.set:
-        name, equals, value = text.partition("=")
-        if not equals or name not in fields:
-            raise ConfigError(f"--set={text}: write field=value, where field is one of {', '.join(fields)}.")
-        try:
-            given[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            given[name] = value
-    try:
-        return dataclasses.replace(configs.PRESETS[settings.preset], **given)
-    except TypeError as error:  # a text where a number belongs
-        raise ConfigError(f"--set={','.join(settings.set)}: a value has the wrong type ({error}).") from None
 
 
 def whole_numbers(name: str, text: str) -> tuple[int, ...]:
@@ -220,7 +140,7 @@ def _check_counts(settings: types.SimpleNamespace) -> None:
 
 def _start(settings: types.SimpleNamespace) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
-    config = change_config(settings)
+    config = commandline.change_config(settings)
     _check_counts(settings)
     try:
         import geopandas  # noqa: F401
@@ -236,13 +156,14 @@ def _start(settings: types.SimpleNamespace) -> None:
 
 
 def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> None:
-    from planetcd_jax import scoremap, survey, weights_io
+    from planetcd_jax import scoremap, survey
     from planetcd_jax.rasters import scoring
     from planetcd_jax.rasters.alignment import AlignedPair
     from planetcd_jax.rasters.source import Source
     from planetcd_jax.rasters.stretch import sample
 
     scoremap.check_shareable(config)
+    config, weights = commandline.fitted_weights(config, settings)
     target = _target(settings)
     names = _images(settings, target)
     sources = []
@@ -262,10 +183,8 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
         config, plan, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
         {name: value for name, value in said.items() if name not in hidden}, settings.demo,
     )  # fmt: skip
-    params = weights_io.load_vgg16(settings.weights)
-    weights = settings.weights or "shipped"
     report = survey.run_survey(
-        request, pair, samples, params, weights, target,
+        request, pair, samples, weights.params, weights.sha256, target,
         resume=settings.resume, overwrite=settings.overwrite, quiet=settings.quiet,
     )  # fmt: skip
     if report is None:
@@ -330,23 +249,13 @@ def execute(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
     """
-    if any(argument.lstrip("-") in ("help", "h", "helpfull", "helpshort") for argument in arguments):
-        print(help_text())
-        return 0
-    try:
-        _start(parse(arguments))
-    except flags.Error as error:
-        return _complain(error, USAGE_ERROR)
-    except PlanetCDError as error:
-        return _complain(error, 1)
-    except KeyboardInterrupt:
-        return _complain("interrupted; add --resume to go on.", 130)
-    return 0
-
-
-def _complain(error: Exception | str, status: int) -> int:
-    print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
-    return status
+    return commandline.execute(
+        PROGRAM,
+        lambda: commandline.help_text(_USAGE, FLAGS),
+        lambda given: _start(commandline.parse(PROGRAM, FLAGS, given)),
+        arguments,
+        "interrupted; add --resume to go on.",
+    )
 
 
 def run() -> None:

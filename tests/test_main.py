@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from planetcd_jax import experiment, main, methods
+from planetcd_jax import commandline, experiment, main, methods
 from planetcd_jax.data import PairSet
 from planetcd_jax.data.pairs import RawPair
 
@@ -89,7 +89,7 @@ def test_metrics_say_how_the_run_was_made(lroc):
 
 def test_decide_again_uses_the_new_quantile_and_no_network(lroc, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(methods, "run_detection", None)
-    monkeypatch.setattr(experiment, "load_weights", None)
+    monkeypatch.setattr(experiment, "fitted_weights", None)
     out = tmp_path / "again"
     arguments = [f"--threshold_only={lroc / 'rho.npz'}", "--quantile=0.5", f"--output_dir={out}"]
     assert main.execute(arguments) == 0
@@ -194,7 +194,7 @@ def test_help_names_every_flag_with_its_default(capsys):
     for words in ("images in [0, 1]. Default: 0.02.", "pixels. Default: 10.", "vgg16 (paper), vgg16_bn (authors_code)"):
         assert words in flat
     for flag in (flag for members in main.FLAGS.values() for flag in members):
-        assert "Default" in flag.help + main._default_text(flag) or flag.kind in ("bool", "multi"), flag.name
+        assert "Default" in flag.help + commandline.default_text(flag) or flag.kind in ("bool", "multi"), flag.name
 
 
 def test_flags_take_the_place_of_the_presets_fields():
@@ -205,7 +205,7 @@ def test_flags_take_the_place_of_the_presets_fields():
         "--set=pooling=mean",
         "--quantile=0.9",
     ]
-    config = main.change_config(main.parse(given))
+    config = commandline.change_config(main.parse(given))
     assert (config.backbone, config.feature_clip, config.pooling, config.quantile) == ("vgg16", None, "mean", 0.9)
     assert (config.feature_standardize, config.input_mean, config.max_shift) == (True, (0.5, 0.5, 0.5), 10)
 
