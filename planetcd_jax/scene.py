@@ -19,6 +19,9 @@ from planetcd_jax.version import __version__
 
 PROGRAM = "planetcd-scene"
 
+# GDAL's block cache. rasterio hands a number on as bytes; with less than a block, reduced reads of JP2 never end.
+_CACHE_BYTES = 256 * 2**20
+
 # Pixels within which sampled places must agree on a misregistration for it to be removed unasked.
 _AGREED = 2.0
 
@@ -151,7 +154,9 @@ def _start(settings: types.SimpleNamespace) -> None:
     import rasterio
 
     # A small block cache, since every block is used once or twice; patience with servers that stutter.
-    with rasterio.Env(GDAL_CACHEMAX=256, GDAL_HTTP_MAX_RETRY=3, GDAL_HTTP_CONNECTTIMEOUT=20, GDAL_HTTP_TIMEOUT=120):
+    with rasterio.Env(
+        GDAL_CACHEMAX=_CACHE_BYTES, GDAL_HTTP_MAX_RETRY=3, GDAL_HTTP_CONNECTTIMEOUT=20, GDAL_HTTP_TIMEOUT=120
+    ):
         _survey(settings, config)
 
 

@@ -111,7 +111,7 @@ def chunks() -> dict:
 def _one_memory(folder: str, side: str) -> None:
     """Scores one scene in this process and prints its peak of resident memory."""
     home = pathlib.Path(folder)
-    with rasterio.Env(GDAL_CACHEMAX=256):
+    with rasterio.Env(GDAL_CACHEMAX=256 * 2**20):
         pair = AlignedPair(Source(str(home / "a.tif")), Source(str(home / "b.tif")))
         plan = scoring.Plan(_WINDOW.value, _STRIDE.value, chunk=_CHUNK.value)
         start = time.perf_counter()

@@ -32,7 +32,7 @@ pyproj = pytest.importorskip("pyproj", reason="needs the extra 'scene'")
 ROOT = pathlib.Path(scene.__file__).resolve().parents[1]
 GRID = Affine(6.0, 0.0, 4_446_000.0, 0.0, -6.0, 1_104_000.0)
 CHANGE = (150, 210)  # middle of the changed square, rows and columns
-SMALL = ("--window=48", "--stride=24", "--null_draws=3", "--page_candidates=5", "--pixel_maps=2", "--quiet")
+SMALL = ("--window=48", "--stride=24", "--null_draws=3", "--page_candidates=2", "--pixel_maps=2", "--quiet")
 
 
 def texture(height, width, seed):
@@ -363,7 +363,7 @@ from planetcd_jax.rasters.checkpoint import Checkpoint
 from planetcd_jax.rasters.source import Source
 from planetcd_jax.rasters.stretch import sample
 import rasterio
-with rasterio.Env(GDAL_CACHEMAX=16):
+with rasterio.Env(GDAL_CACHEMAX=16 * 2**20):
     pair = AlignedPair(Source(sys.argv[1]), Source(sys.argv[1]))
     plan = scoring.Plan(window=64, stride=64, chunk=512, null_draws=2)
     rho = scoring.score_scene(pair, sample(pair), weights_io.load_vgg16(), ChangeConfig(layer="conv1_1"), plan,
@@ -431,6 +431,14 @@ def test_demo_images_are_georeferenced_misaligned_and_known(tmp_path):
     second, there = pair.read_after(250, 300, 128, 128)
     shift = residual_shift(first[..., 0], second[..., 0], here & there)
     assert np.abs(np.subtract(shift, demo_scene.MISREGISTRATION)).max() < 1.0
+
+
+def test_block_cache_holds_blocks(images, tmp_path, monkeypatch):
+    """rasterio counts the cache in bytes: it must hold the blocks that a chunk is read from, and stay small."""
+    sizes = []
+    monkeypatch.setattr(scene, "_survey", lambda *_: sizes.append(rasterio.env.getenv()["GDAL_CACHEMAX"]))
+    assert run(images, tmp_path / "out") == 0
+    assert 64 * 2**20 <= sizes[0] <= 512 * 2**20
 
 
 def test_help_names_every_flag(capsys):
