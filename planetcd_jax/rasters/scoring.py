@@ -42,7 +42,7 @@ class Plan:
     window: int = 100
     stride: int = 24
     min_valid: float = 0.5
-    chunk: int = 1024
+    chunk: int = 512
     null_draws: int = 128
 
 
@@ -50,7 +50,7 @@ def check_plan(plan: Plan, pair: AlignedPair, config: ChangeConfig) -> None:
     """Raises ConfigError or DataError if the windows do not fit the method or the overlap."""
     scoremap.check_windows(plan.window, plan.stride, config)
     if plan.chunk < plan.stride:
-        raise ConfigError(f"chunk is {plan.chunk} px; give at least the stride, {plan.stride} px (1024 is usual).")
+        raise ConfigError(f"chunk is {plan.chunk} px; give at least the stride, {plan.stride} px (512 is usual).")
     if not 0 <= plan.min_valid <= 1:
         raise ConfigError(f"min_valid is {plan.min_valid:g}; give a share in [0, 1].")
     if plan.null_draws < 1:
