@@ -21,7 +21,9 @@ from planetcd_jax.errors import (
     PlanetCDError,
     WeightsError,
 )
+from planetcd_jax.pixelmap import change_mask, otsu_threshold, pixel_change_map
 from planetcd_jax.score import change_score, change_scores, compare, describe, extract
+from planetcd_jax.scoremap import null_score_map, score_map
 from planetcd_jax.thresholds import p_values, threshold
 from planetcd_jax.types import Detection
 from planetcd_jax.version import __version__
@@ -46,6 +48,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "batch_scores",
+    "change_mask",
     "change_score",
     "change_scores",
     "compare",
@@ -56,10 +59,14 @@ __all__ = [
     "extract",
     "load_vgg16",
     "load_weights",
+    "null_score_map",
+    "otsu_threshold",
     "p_values",
     "pair_scores",
     "patch_key",
+    "pixel_change_map",
     "pseudo_unchanged",
     "pseudo_unchanged_pair",
+    "score_map",
     "threshold",
 ]

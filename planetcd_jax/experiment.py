@@ -6,22 +6,22 @@ import pathlib
 import textwrap
 import types
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from planetcd_jax.commandline import fitted_weights
 from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
 from planetcd_jax.data import PairSet, open_dataset
 from planetcd_jax.detection import decide
-from planetcd_jax.errors import WeightsError
 from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_names
 from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
-from planetcd_jax.report import gallery, output, record, results, table
+from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
+from planetcd_jax.runtime import split_cpu
 from planetcd_jax.version import __version__
-from planetcd_jax.weights_io import Weights, load_weights
+from planetcd_jax.weights_io import Weights
 
 TITLES = {
     "hirise_rsl": "Table I: HiRISE RSL",
@@ -38,29 +38,6 @@ def _say(name: str, text: str) -> None:
 
 def _config_text(config: ChangeConfig) -> str:
     return "  ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
-
-
-def _fitted(config: ChangeConfig, settings: types.SimpleNamespace) -> tuple[ChangeConfig, Weights]:
-    """The weights, and the configuration with the input normalisation that they expect.
-
-    Weights of another origin than the shipped ones may be made for another input normalisation. The paper's preset
-    then takes theirs, unless --set names one; the authors' preset keeps its own, which is part of what they did.
-    """
-    weights = load_weights(settings.weights)
-    if weights.backbone != config.backbone:
-        remedy = (
-            "give --weights=hf:timm/vgg16_bn.tv_in1k or a file, or run the shipped weights with --backbone=vgg16 "
-            "--set=feature_clip=None"
-            if settings.weights is None
-            else f"add --backbone={weights.backbone}"
-        )
-        raise WeightsError(
-            f"{weights.path} holds weights of {weights.backbone}, and the backbone is {config.backbone}; {remedy}."
-        )
-    named = any(text.startswith(("input_mean=", "input_std=")) for text in settings.set)
-    if settings.preset == "paper" and not named:
-        config = dataclasses.replace(config, input_mean=weights.input_mean, input_std=weights.input_std)
-    return config, weights
 
 
 def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
@@ -128,9 +105,10 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
     Raises:
         PlanetCDError: one of its kinds, with a message for the user.
     """
+    split_cpu(settings.num_devices)
     target = _target(settings)
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
-        config, weights = _fitted(config, settings)
+        config, weights = fitted_weights(config, settings)
         with _open(config, settings) as pair_set:
             names = method_names(settings.method)
             _announce(config, weights, pair_set, settings)
@@ -191,12 +169,11 @@ def _write_outcome(folder: pathlib.Path, outcome: Outcome, pair_set: PairSet, ab
     title = _title(pair_set.name, outcome.method.name, metrics)
     gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated")
     if outcome.history:
-        _write_curves(folder, outcome, simulated=pair_set.source == "simulated")
+        trained = outcome.details["training"]
+        title = f"{outcome.method.name}, {trained['trained_on']}"
+        simulated = trained["trained_source"] == "simulated"
+        curves.write_learning_curves(folder, outcome.history, title=title, simulated=simulated)
     return metrics
-
-
-def _write_curves(folder: pathlib.Path, outcome: Outcome, *, simulated: bool) -> None:
-    raise NotImplementedError
 
 
 def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> list[PairPicture]:
@@ -204,13 +181,18 @@ def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights)
     config, pictures = outcome.config, []
     depth = VGG16_LAYERS.index(config.layer)
     layers = tuple(layer for layer in DCVA_LAYERS if VGG16_LAYERS.index(layer) <= depth) or (config.layer,)
-    heat_of = jax.jit(partial(pixel_change_map, config=config, layers=layers))
+
+    @jax.jit
+    def maps(params, before, after):
+        heat = pixel_change_map(params, before, after, config, layers=layers)
+        return heat, change_mask(heat)
+
     for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
         pair = pair_set.read(int(outcome.index[i]))
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
         if outcome.method.score == "deep":
-            heat = heat_of(weights.params, pair.before, pair.after)
-            picture = picture._replace(heat=np.asarray(heat), mask=np.asarray(change_mask(heat)))
+            heat, mask = maps(weights.params, pair.before, pair.after)
+            picture = picture._replace(heat=np.asarray(heat), mask=np.asarray(mask))
         pictures.append(picture)
     return pictures
 
@@ -242,9 +224,12 @@ def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: P
     rows = [comparison_row(outcome, pair_set.name, pair_set.source) for outcome in outcomes]
     header, cells = table.comparison_cells(rows)
     title = f"{TITLES[pair_set.name]}, {len(pair_set)} pairs, {table.source_word(pair_set.source)}"
-    print(f"\n{title}\n\n{table.aligned_table(header, cells)}")
-    markdown = f"### {title}\n\n{table.markdown_table(header, cells)}\n"
-    (folder / "comparison.md").write_text(markdown, encoding="utf-8")
+    notes = table.footnotes(rows)
+    print("\n" + "\n\n".join(filter(None, (title, table.aligned_table(header, cells), notes))))
+    markdown = "\n\n".join(
+        filter(None, (f"### {title}", table.markdown_table(header, cells), notes.replace("\n", "  \n")))
+    )
+    (folder / "comparison.md").write_text(markdown + "\n", encoding="utf-8")
     (folder / "comparison.csv").write_text(table.comparison_csv(rows), encoding="utf-8", newline="")
 
 

@@ -1,44 +1,37 @@
 """The command line: `python -m planetcd_jax.main --dataset=ctx`, or `planetcd --dataset=ctx` when installed."""
 
-import ast
-import dataclasses
 import os
 import pathlib
 import signal
 import sys
-import textwrap
 import types
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from absl import app, flags, logging
 
+from planetcd_jax import commandline
 from planetcd_jax import config as configs
 from planetcd_jax.baselines import METHODS
+from planetcd_jax.commandline import Flag
 from planetcd_jax.data import DATASETS
 from planetcd_jax.data.files import SIZE_MISMATCHES
 from planetcd_jax.data.stretch import STRETCHES
-from planetcd_jax.errors import ConfigError, PlanetCDError
+from planetcd_jax.errors import ConfigError
 from planetcd_jax.version import __version__
 
 PROGRAM = "planetcd"
-USAGE_ERROR = 2
-
-
-class Flag(NamedTuple):
-    """One flag: its name, type ("str", "int", "float", "bool", "multi" or a tuple of choices), default and help."""
-
-    name: str
-    kind: str | tuple[str, ...]
-    default: Any
-    help: str
 
 
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "What to look at": (
         Flag("dataset", DATASETS, None, "Data set. Default: pairs where --pairs_csv is given; else it must be named."),
         Flag("data_dir", "str", None, "Folder (or HDF5 file) of the data. Default: fetch it, or simulate."),
-        Flag("pairs_csv", "str", None, "CSV of your pairs: id,before,after[,label]; paths relative to the CSV."),
+        Flag(
+            "pairs_csv",
+            "str",
+            None,
+            "CSV of your pairs: id,before,after[,label]; paths relative to the CSV. Default: none.",
+        ),
         Flag("source", ("auto", "real", "simulated"), "auto", "Which data: auto takes real data where it finds some."),
         Flag("split", "str", None, "Part of the data set: train, val, test or all. Default: test where there is one."),
         Flag("revision", "str", "main", "Branch, tag or commit of the data set on the Hugging Face hub."),
@@ -101,9 +94,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
         Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
         Flag("figures", "int", 8, "Number of highest-ranked pairs to draw."),
-        Flag(
-            "threshold_only", "str", None, "rho.npz of an earlier run: decide again (--quantile), without the network."
-        ),
+        Flag("threshold_only", "str", None, "rho.npz of an earlier run: decide again with --quantile. Default: run."),
     ),
 }
 
@@ -116,56 +107,6 @@ _USAGE = f"""{PROGRAM} {__version__}: which of these pairs of planetary images s
 """
 
 
-_FORMS = {"str": "=TEXT", "int": "=N", "float": "=X", "multi": "=FIELD=VALUE", "bool": ""}
-
-
-def _default_text(flag: Flag) -> str:
-    """The default in words, where the help does not say it: for a setting of the method, that of each preset."""
-    if hasattr(configs.PAPER, flag.name):
-        values = {name: getattr(preset, flag.name) for name, preset in configs.PRESETS.items()}
-        if len(set(values.values())) == 1:
-            return f" Default: {values['paper']}."
-        return " Default: " + ", ".join(f"{value} ({name})" for name, value in values.items()) + "."
-    return (
-        ""
-        if "Default" in flag.help or flag.default is None or flag.kind in ("bool", "multi")
-        else f" Default: {flag.default}."
-    )
-
-
-def help_text() -> str:
-    """What --help prints: every flag with its choices, its default, its unit, in groups."""
-    lines = [_USAGE]
-    for group, members in FLAGS.items():
-        lines.append(f"{group}:")
-        for flag in members:
-            text = flag.help + _default_text(flag)
-            if isinstance(flag.kind, tuple):
-                text += f" One of: {', '.join(flag.kind)}."
-            lines.append(f"  --{flag.name}{_FORMS.get(flag.kind, '=NAME')}")
-            lines += textwrap.wrap(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 8)
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _flag_values() -> flags.FlagValues:
-    """The flags, defined in a set of their own: nothing global, so the program can run twice in one process."""
-    values = flags.FlagValues()
-    simple = {
-        "str": flags.DEFINE_string,
-        "int": flags.DEFINE_integer,
-        "float": flags.DEFINE_float,
-        "bool": flags.DEFINE_boolean,
-        "multi": flags.DEFINE_multi_string,
-    }
-    for flag in (flag for members in FLAGS.values() for flag in members):
-        if isinstance(flag.kind, tuple):
-            flags.DEFINE_enum(flag.name, flag.default, flag.kind, flag.help, flag_values=values)
-        else:
-            simple[flag.kind](flag.name, flag.default, flag.help, flag_values=values)
-    return values
-
-
 def parse(arguments: Sequence[str]) -> types.SimpleNamespace:
     """Flags by name.
 
@@ -175,50 +116,20 @@ def parse(arguments: Sequence[str]) -> types.SimpleNamespace:
     Raises:
         flags.Error: for a flag or a value that there is not, in one line.
     """
-    values = _flag_values()
-    rest = values([PROGRAM, *arguments])[1:]
-    if rest:
-        raise flags.Error(f"{rest[0]!r} is not a flag; flags are written --name=value, see --help.")
+    settings = commandline.parse(PROGRAM, FLAGS, arguments)
     for name in ("data_dir", "pairs_csv", "weights", "output_dir", "threshold_only"):
-        if values[name].value == "":
+        if getattr(settings, name) == "":
             raise flags.Error(f"--{name} is empty; give a path, or leave the flag out.")
-    if values["figures"].value < 0:
-        raise flags.Error(f"--figures={values['figures'].value}: give a number of pairs, 0 or more.")
-    return types.SimpleNamespace(**values.flag_values_dict())
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """("pooling", "mean") out of "pooling=mean"; numbers, True, False, None and tuples as Python writes them."""
-    name, equals, value = text.partition("=")
-    fields = [field.name for field in dataclasses.fields(configs.ChangeConfig)]
-    if not equals or name not in fields:
-        raise ConfigError(f"--set={text}: write field=value, where field is one of {', '.join(fields)}.")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
-def change_config(settings: types.SimpleNamespace) -> configs.ChangeConfig:
-    """The preset with the flags that were given in place of its own fields.
-
-    Raises:
-        ConfigError: if a field has a value outside its domain.
-    """
-    names = ("backbone", "layer", "precision", "noise_sigma", "max_shift", "quantile")
-    given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
-    given |= dict(_setting(text) for text in settings.set)
-    try:
-        return dataclasses.replace(configs.PRESETS[settings.preset], **given)
-    except TypeError as error:  # a text where a number belongs
-        raise ConfigError(f"--set={','.join(settings.set)}: a value has the wrong type ({error}).") from None
+    if settings.figures < 0:
+        raise flags.Error(f"--figures={settings.figures}: give a number of pairs, 0 or more.")
+    return settings
 
 
 def _start(settings: types.SimpleNamespace) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
     from planetcd_jax import experiment
 
-    config = change_config(settings)
+    config = commandline.change_config(settings)
     if settings.threshold_only is not None:
         experiment.decide_again(pathlib.Path(settings.threshold_only), settings)
         return
@@ -237,28 +148,13 @@ def execute(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
     """
-    if any(argument.lstrip("-") in ("help", "h", "helpfull", "helpshort") for argument in arguments):
-        print(help_text())
-        return 0
-    if "--version" in arguments:
-        print(f"{PROGRAM} {__version__}")
-        return 0
-    try:
-        _start(parse(arguments))
-    except flags.Error as error:
-        print(f"{PROGRAM}: {_one_line(error)}", file=sys.stderr)
-        return USAGE_ERROR
-    except PlanetCDError as error:
-        print(f"{PROGRAM}: {_one_line(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; nothing was written.", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return commandline.execute(
+        PROGRAM,
+        lambda: commandline.help_text(_USAGE, FLAGS),
+        lambda given: _start(parse(given)),
+        arguments,
+        "interrupted; nothing was written.",
+    )
 
 
 def run() -> None:

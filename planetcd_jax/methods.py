@@ -10,13 +10,15 @@ import numpy as np
 
 from planetcd_jax.baselines import METHODS, Method, registry
 from planetcd_jax.baselines.rcva import rcva_score
+from planetcd_jax.baselines.train_config import SMALL, TrainConfig
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.data import PairSet
-from planetcd_jax.errors import DataError
+from planetcd_jax.data import Pair, PairSet
+from planetcd_jax.errors import BadPairError, DataError, PatchError
 from planetcd_jax.report import metrics
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.table import ComparisonRow, source_word
 from planetcd_jax.runtime import RunResult, batches, run_detection
+from planetcd_jax.score import check_pair
 from planetcd_jax.types import Params
 
 
@@ -38,7 +40,7 @@ class Job:
         on_bad_pair: "error" or "skip".
         progress: Whether to show progress bars.
         open_training: Opens the training and the validation pairs of the supervised methods.
-        training: Settings of their training (`baselines.training.TrainConfig`), or None for its default.
+        training: Settings of their training (`TrainConfig`), or None for its default.
         inception_weights: Initial weights of Inception-v3, or None to start from scratch.
         checkpoint_dir: Folder that a killed training is resumed from, or None.
     """
@@ -52,7 +54,7 @@ class Job:
     on_bad_pair: str = "error"
     progress: bool = True
     open_training: Callable[[], tuple[PairSet, PairSet]] | None = None
-    training: Any = None
+    training: TrainConfig | None = None
     inception_weights: str | None = None
     checkpoint_dir: str | None = None
 
@@ -90,6 +92,26 @@ def _labels(pair_set: PairSet, index: np.ndarray) -> np.ndarray:
     return np.full(len(index), -1, np.int8) if pair_set.labels is None else np.asarray(pair_set.labels)[index]
 
 
+class _LargeEnough:
+    """The pairs of a set, each checked against what the network needs, so that a patch too small is named."""
+
+    def __init__(self, pair_set: PairSet, config: ChangeConfig):
+        self.ids = pair_set.ids
+        self._pair_set = pair_set
+        self._config = config
+
+    def __len__(self) -> int:
+        return len(self._pair_set)
+
+    def read(self, i: int) -> Pair:
+        pair = self._pair_set.read(i)
+        try:
+            check_pair(pair.before, pair.after, self._config)
+        except PatchError as error:
+            raise BadPairError(f"{self._pair_set.where(i)}: {error}") from None
+        return pair
+
+
 class Bench:
     """Runs methods on one set of pairs and does shared work once: equal scores, and the reading of training pairs."""
 
@@ -97,7 +119,7 @@ class Bench:
         self._pair_set = pair_set
         self._job = job
         self._results: dict[tuple[str, ChangeConfig], RunResult] = {}
-        self._training: tuple[Any, Any, str] | None = None
+        self._training: tuple[Any, Any, dict[str, str]] | None = None
 
     def run(self, name: str) -> Outcome:
         """The outcome of one method of `METHODS`.
@@ -114,7 +136,7 @@ class Bench:
             self._results[known] = run_detection(
                 jax.random.key(job.seed),
                 job.params if method.score == "deep" else {},
-                self._pair_set,
+                _LargeEnough(self._pair_set, config) if method.score == "deep" else self._pair_set,
                 config,
                 batch_size=job.batch_size,
                 num_devices=job.num_devices,
@@ -141,42 +163,73 @@ class Bench:
         seconds = result.seconds, result.compile_seconds
         return Outcome(method, config, scores, result.index, result.skipped, *seconds, details=plan)
 
-    def _training_pairs(self) -> tuple[Any, Any, str]:
-        """Training pairs, validation pairs, and what they are in words."""
+    @property
+    def _training_config(self) -> TrainConfig:
+        return self._job.training or SMALL
+
+    def _training_pairs(self) -> tuple[Any, Any, dict[str, str]]:
+        """Training pairs, validation pairs, and what they are."""
         if self._training is None:
             if self._job.open_training is None:
                 raise DataError("supervised methods need training pairs; name them with --train_dataset.")
             train, validation = self._job.open_training()
             with train, validation:
-                pairs = _labelled(train, self._job.on_bad_pair), _labelled(validation, self._job.on_bad_pair)
-                words = f"{len(pairs[0].labels)} pairs of {train.name}, {source_word(train.source)}"
-            self._training = (*pairs, words)
+                most, policy = self._training_config.max_pairs, self._job.on_bad_pair
+                few = None if most is None else most // 4
+                pairs = _labelled(_drawn(train, most), policy), _labelled(_drawn(validation, few), policy)
+                of = "" if most is None or most >= len(train) else f"of {len(train)} "
+                words = f"{len(pairs[0].labels)} {of}pairs of {train.name}, {source_word(train.source)}"
+            self._training = (*pairs, {"trained_on": words, "trained_source": train.source})
         return self._training
 
     def _supervised(self, method: Method) -> Outcome:
-        from planetcd_jax.baselines import supervised, training
+        from planetcd_jax.baselines import supervised
 
         job = self._job
-        train, validation, words = self._training_pairs()
+        train, validation, origin = self._training_pairs()
         started = time.perf_counter()
         model = supervised.fit(
             method.name,
             train,
             validation,
-            job.training or training.SMALL,
+            self._training_config,
             weights=job.inception_weights,
             checkpoint_dir=f"{job.checkpoint_dir}/{method.name}" if job.checkpoint_dir else None,
             progress=job.progress,
         )
-        about = {**model.description(), "trained_on": words, "training_seconds": time.perf_counter() - started}
+        about = {**model.description(), **origin, "training_seconds": time.perf_counter() - started}
         index, rho, changed, skipped, seconds = _predicted(model, self._pair_set, job.on_bad_pair)
         ids = tuple(self._pair_set.ids[i] for i in index)
         no_null = np.zeros(0, np.float32), 0.5, changed, np.full(len(index), np.nan, np.float32)
         scores = Scores(ids, _labels(self._pair_set, index), rho, *no_null)
-        note = _note(model, words)
+        note = _note(model, origin["trained_on"])
         return Outcome(
             method, job.config, scores, index, skipped, seconds, 0.0, note, {"training": about}, model.history
         )
+
+
+class _Drawn:
+    """Some of the pairs of a set, as `runtime.batches` and `_labelled` take a set."""
+
+    def __init__(self, pair_set: PairSet, chosen: np.ndarray):
+        self._pair_set, self._chosen = pair_set, chosen
+        self.name = pair_set.name
+        self.ids = tuple(pair_set.ids[i] for i in chosen)
+        self.labels = None if pair_set.labels is None else np.asarray(pair_set.labels)[chosen]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def read(self, i: int) -> Any:
+        """Pair i of those that were chosen."""
+        return self._pair_set.read(int(self._chosen[i]))
+
+
+def _drawn(pair_set: PairSet, most: int | None) -> PairSet | _Drawn:
+    """The set, or `most` of its pairs: the same ones for every system and seed, so that tables can be compared."""
+    if most is None or most >= len(pair_set):
+        return pair_set
+    return _Drawn(pair_set, np.sort(np.random.default_rng(0).permutation(len(pair_set))[:most]))
 
 
 def _note(model: Any, words: str) -> str:
@@ -192,7 +245,7 @@ def _note(model: Any, words: str) -> str:
     return "; ".join(parts)
 
 
-def _labelled(pair_set: PairSet, on_bad_pair: str) -> Any:
+def _labelled(pair_set: PairSet | _Drawn, on_bad_pair: str) -> Any:
     """The pairs of a set that have a label, as arrays in memory."""
     from planetcd_jax.baselines import supervised
 

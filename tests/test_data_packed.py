@@ -79,7 +79,7 @@ def test_a_file_made_elsewhere_is_stretched_as_images_are(tmp_path):
     with open_dataset("pairs", pairs_csv=str(tmp_path / "own.h5"), stretch="none", patch_size=10, margin=4) as got:
         np.testing.assert_array_equal(got.read(0).before, floats[0, 0, :10, :10])
         assert got.ids[0] == "000000_r0_c0" and got.labels is None
-        with pytest.raises(BadPairError, match="000002_r0_c0.* 1.0% of the pixels have no data"):
+        with pytest.raises(BadPairError, match="000002_r0_c0.* \\d+ of \\d+ pixels have no data"):
             got.read(12)
 
 

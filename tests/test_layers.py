@@ -21,7 +21,8 @@ LAYERS = [
     {"data", "rasters"},
     {"report"},
     {"evaluation"},
-    {"experiment", "methods"},
+    {"commandline"},
+    {"experiment", "methods", "survey"},
     {"main", "scene", "__main__"},
 ]
 LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
@@ -64,7 +65,7 @@ def test_imports_go_down_only(path):
 def test_flags_are_read_at_the_top_only(path):
     names = {alias.name for node in ast.walk(ast.parse(path.read_text()))
              if isinstance(node, ast.ImportFrom) and node.module == "absl" for alias in node.names}  # fmt: skip
-    if place(path) not in ("main", "scene", "__main__"):
+    if place(path) not in ("main", "scene", "commandline", "__main__"):
         assert not names & {"flags", "app"}
 
 

@@ -78,6 +78,13 @@ def test_comparison_table_by_hand():
     assert cells[1][1:8] == ["-", "-", "-", "-", "-", "-", "real data"]
 
 
+def test_notes_stand_below_the_table_once_each():
+    rows = [ROWS[0], ROWS[1], ROWS[0]._replace(note="of width 0.25"), ROWS[1]]
+    assert [line[-1] for line in table.comparison_cells(rows)[1]] == ["", "(1)", "(2)", "(1)"]
+    assert table.footnotes(rows) == "(1) from scratch\n(2) of width 0.25"
+    assert table.footnotes(ROWS[:1]) == ""
+
+
 def test_aligned_table_puts_numbers_right_and_text_left():
     text = table.aligned_table(["name", "value"], [["a", "1.0"], ["long name", "-"]])
     assert text.splitlines() == ["name       value", "---------  -----", "a            1.0", "long name      -"]

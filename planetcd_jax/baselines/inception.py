@@ -135,6 +135,13 @@ def units() -> Iterator[tuple[str | None, Unit]]:
                     yield from ((name, end) for end in step)
 
 
+def _average(x: Array, *, counted: bool) -> Array:
+    """Means of 3x3 windows, same size; whether the zeros of the padding count."""
+    if not counted:
+        return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
+    return jax.lax.reduce_window(x, jnp.zeros((), x.dtype), jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME") / 9
+
+
 class ConvUnit(nn.Module):
     """Convolution, batch normalisation, ReLU, as a `Unit` says."""
 
@@ -180,7 +187,7 @@ class Steps(nn.Module):
         if step == MAXIMUM:
             return nn.max_pool(x, (3, 3), (2, 2), "VALID")
         if step == AVERAGE:
-            return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=self.flavour == "torch")
+            return _average(x, counted=self.flavour == "torch")
         if isinstance(step, Unit):
             return ConvUnit(step, self.width, self.flavour, self.momentum, name=step.name)(x, train)
         return jnp.concatenate([self._step(x, end, train) for end in step], axis=-1)

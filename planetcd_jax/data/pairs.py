@@ -155,21 +155,21 @@ def checked(raw: RawPair, where: str) -> Pair:
     if before.shape[:2] == after.shape[:2] and before.shape != after.shape:
         raise BadPairError(
             f"{where}: before has shape {shape_text(before.shape)} and after {shape_text(after.shape)}; give both "
-            "dates the same bands, or open the set with grey=True (the mean of the bands)."
+            "dates the same bands, or take the mean of the bands with --grey."
         )
     if before.shape != after.shape:
         raise BadPairError(
             f"{where}: before has shape {shape_text(before.shape)} and after {shape_text(after.shape)}; the two must "
-            "be on one grid: resample one onto the other, or open the set with size_mismatch='crop' (the centre "
-            "that both share)."
+            "be on one grid: resample one onto the other, or take the centre that both share with "
+            "--size_mismatch=crop."
         )
     if before.ndim not in (2, 3) or 0 in before.shape:
         raise BadPairError(f"{where}: shape {before.shape}; wanted an image [H, W] or [H, W, C].")
     if raw.valid is not None and not raw.valid.all():
-        missing = 1.0 - float(np.mean(raw.valid))
+        missing = int(np.size(raw.valid) - np.count_nonzero(raw.valid))
         raise BadPairError(
-            f"{where}: {missing:.1%} of the pixels have no data on one date or both; crop or cut the images to the "
-            "covered area (patch_size helps), or skip the pair with --on_bad_pair=skip."
+            f"{where}: {missing} of {np.size(raw.valid)} pixels have no data on one date or both; crop or cut "
+            "the images to the covered area (--patch_size helps), or skip the pair with --on_bad_pair=skip."
         )
     for name, image in (("before", before), ("after", after)):
         _check_values(name, image, where)

@@ -56,7 +56,7 @@ def simulated_set(name: str, *, split: str | None = None, seed: int = 0) -> Pair
     parts = [(s, i) for s in splits for i in range(SIZES[name][s])]
     labels = np.concatenate([labels_of(name, s, seed) for s in splits])
     maker = _Maker(name, seed)
-    ids = [f"sim_{name}_{s}_{i:04d}" for s, i in parts]
+    ids = [f"SIMULATED_{s}_{i:04d}" for s, i in parts]  # so that a table of ids alone says so too
     ranges = RANGES[name]
     return SimulatedSet(
         name,

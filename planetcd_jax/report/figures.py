@@ -99,7 +99,7 @@ def _panels(pair: PairPicture) -> list[str]:
     return ["before", "after", "false colour"] + ([] if pair.heat is None else ["pixel change"])
 
 
-def _draw_panel(axes: Axes, pair: PairPicture, panel: str) -> None:
+def _draw_panel(axes: Axes, pair: PairPicture, panel: str, line: float = 1.0) -> None:
     _bare(axes)
     limits = _limits(pair.before, pair.after)
     if panel == "false colour":
@@ -107,7 +107,7 @@ def _draw_panel(axes: Axes, pair: PairPicture, panel: str) -> None:
     elif panel == "pixel change":
         axes.imshow(pair.heat, cmap="magma", interpolation="nearest", vmin=0.0)
         if pair.mask is not None and pair.mask.any() and not pair.mask.all():
-            axes.contour(pair.mask.astype(float), levels=[0.5], colors=["#56F0FF"], linewidths=1.0)
+            axes.contour(pair.mask.astype(float), levels=[0.5], colors=["#56F0FF"], linewidths=line)
     else:
         image = pair.before if panel == "before" else pair.after
         axes.imshow(_as_rgb(_stretched(image, limits)), interpolation="nearest")
@@ -197,7 +197,7 @@ def ranking_figure(pairs: Sequence[PairPicture], *, title: str, simulated: bool)
         for column, panel in enumerate(panels):
             box = (text_width + column * side, bottom + 0.05, side - 0.08, side - 0.08)
             axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
-            _draw_panel(axes, pair, panel)
+            _draw_panel(axes, pair, panel, line=0.5)
             if row == 0:
                 axes.set_title(panel, fontsize=9, **_TEXT)
         rank = "" if pair.rank is None else f"#{pair.rank}  "
@@ -270,6 +270,7 @@ def histogram_figure(
     axes.axhline(0, color=_BLACK, linewidth=0.8)
     if tau is not None:
         axes.axvline(tau, color=_RED, linewidth=1.6, label=f"tau = {tau:.4g}")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set_xlabel("change score rho", **_TEXT)
     axes.set_ylabel("pairs", **_TEXT)

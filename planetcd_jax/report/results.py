@@ -46,11 +46,11 @@ def write_results(path: pathlib.Path, scores: Scores) -> None:
     """Writes id, rho, p_value, changed, label, the highest rho first.
 
     `changed` and `label` are 1 or 0; an unknown label and a p-value that a method does not have are empty cells.
-    Numbers have the digits that bring the same float32 back.
+    Scores have the digits that bring the same float32 back; p-values, which are fractions of counts, six.
     """
     rows = []
     for i in scores.ranking():
-        p_value = None if np.isnan(scores.p_value[i]) else scores.p_value[i]
+        p_value = None if np.isnan(scores.p_value[i]) else f"{scores.p_value[i]:.6g}"
         label = None if scores.labels[i] == -1 else int(scores.labels[i])
         rows.append([scores.ids[i], scores.rho[i], p_value, int(scores.changed[i]), label])
     path.write_text(csv_table(["id", "rho", "p_value", "changed", "label"], rows), encoding="utf-8", newline="")

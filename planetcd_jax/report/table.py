@@ -100,8 +100,18 @@ def csv_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return stream.getvalue()
 
 
+def _notes(rows: Sequence[ComparisonRow]) -> list[str]:
+    """The notes of a table, each once, in the order of the rows."""
+    return list(dict.fromkeys(row.note for row in rows if row.note))
+
+
+def footnotes(rows: Sequence[ComparisonRow]) -> str:
+    """What stands below a comparison table: its notes, numbered, a line each; "" without any."""
+    return "\n".join(f"({i}) {note}" for i, note in enumerate(_notes(rows), start=1))
+
+
 def comparison_cells(rows: Sequence[ComparisonRow]) -> tuple[list[str], list[list[str]]]:
-    """Header and text cells of a comparison table, for `aligned_table` and `markdown_table`.
+    """Header and text cells of a comparison table, for `aligned_table` and `markdown_table`; notes as numbers.
 
     The column titles say which data each figure is from: the paper's are from its real data sets, ours from what
     the column `our data` names, so a simulated figure never stands beside the paper's as if it were the same.
@@ -110,6 +120,7 @@ def comparison_cells(rows: Sequence[ComparisonRow]) -> tuple[list[str], list[lis
     ours = f"ours %, {SIMULATED}" if simulated else "ours %"
     header = ["system", "paper, its data", ours, "95 % interval", "correct", "ROC AUC", "ms/pair", "our data"]
     header += ["--method", "note"]
+    notes = _notes(rows)
     cells = [
         [
             row.system,
@@ -121,7 +132,7 @@ def comparison_cells(rows: Sequence[ComparisonRow]) -> tuple[list[str], list[lis
             number(None if row.seconds_per_pair is None else 1000 * row.seconds_per_pair, 1),
             source_word(row.source),
             row.method,
-            row.note,
+            f"({notes.index(row.note) + 1})" if row.note else "",
         ]
         for row in rows
     ]

@@ -1,7 +1,7 @@
 """From a set of pairs to results: batches, padding, devices and progress."""
 
 from planetcd_jax.runtime.batches import Batch, batches
-from planetcd_jax.runtime.devices import Plan, choose_devices, make_plan
+from planetcd_jax.runtime.devices import Plan, choose_devices, make_plan, split_cpu
 from planetcd_jax.runtime.run import RunResult, run_detection
 
-__all__ = ["Batch", "Plan", "RunResult", "batches", "choose_devices", "make_plan", "run_detection"]
+__all__ = ["Batch", "Plan", "RunResult", "batches", "choose_devices", "make_plan", "run_detection", "split_cpu"]

@@ -1,5 +1,6 @@
 """Which devices to use, and how many pairs to give them at a time."""
 
+import os
 from typing import NamedTuple
 
 import jax
@@ -32,6 +33,19 @@ class Plan(NamedTuple):
     micro_batch: int | None
 
 
+def split_cpu(num_devices: int | None) -> None:
+    """Lets a CPU count as `num_devices` devices, if that is more than one and JAX has not started yet.
+
+    Machines with an accelerator are not concerned: theirs come first. XLA_FLAGS, where it says how many, has its way.
+    """
+    if num_devices is None or num_devices < 2 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", num_devices)
+    except RuntimeError:  # JAX has started: `choose_devices` says how many there are
+        return
+
+
 def choose_devices(num_devices: int | None = None) -> tuple[jax.Device, ...]:
     """The first `num_devices` local devices; all of them for None.
 
@@ -44,7 +58,7 @@ def choose_devices(num_devices: int | None = None) -> tuple[jax.Device, ...]:
     if not 1 <= num_devices <= len(devices):
         raise ConfigError(
             f"num_devices is {num_devices}, and this machine has {len(devices)} ({devices[0].platform}); "
-            "to split a CPU, set XLA_FLAGS=--xla_force_host_platform_device_count=N."
+            "give a smaller number, or split a CPU with XLA_FLAGS=--xla_force_host_platform_device_count=N."
         )
     return tuple(devices[:num_devices])
 

@@ -55,6 +55,13 @@ class RunResult(NamedTuple):
         return len(self.index) / max(self.seconds, 1e-9)
 
 
+def _even(pairs: int, micro_batch: int | None) -> int | None:
+    """The largest micro-batch up to `micro_batch` that leaves no rest, which would be compiled a second time."""
+    if micro_batch is None:
+        return None
+    return next(n for n in range(min(micro_batch, pairs), 0, -1) if pairs % n == 0)
+
+
 class _Scorer:
     """`batch_scores` over a mesh of devices, compiled once for each shape, with the time that took."""
 
@@ -73,7 +80,7 @@ class _Scorer:
         self._key, self._params = jax.device_put((key, params), everywhere)
 
         def scores(key, params, before, after, index, context):
-            micro_batch = plan(before.shape[1:]).micro_batch
+            micro_batch = _even(before.shape[0], plan(before.shape[1:]).micro_batch)
             return batch_scores(
                 key, params, before, after, index, config, context=context, micro_batch=micro_batch, **options
             )

@@ -1,0 +1,86 @@
+"""Which planet or moon a coordinate reference system belongs to, and longitudes and latitudes on it."""
+
+import re
+
+import numpy as np
+import pyproj
+from rasterio.crs import CRS
+
+from planetcd_jax.errors import DataError
+
+# Names by which reference systems in use call their body. Those of fewer letters would match inside other words.
+_NAMES = (
+    "Mercury", "Venus", "Earth", "Moon", "Mars", "Phobos", "Deimos", "Ceres", "Vesta", "Bennu", "Ryugu", "Itokawa",
+    "Eros", "Io", "Europa", "Ganymede", "Callisto", "Mimas", "Enceladus", "Tethys", "Dione", "Rhea", "Titan",
+    "Hyperion", "Iapetus", "Phoebe", "Miranda", "Ariel", "Umbriel", "Titania", "Oberon", "Triton", "Pluto", "Charon",
+)  # fmt: skip
+_SAME_NAME = {"wgs": "Earth", "nad": "Earth", "etrs": "Earth", "north american": "Earth", "lunar": "Moon"}
+
+# Radii of one body differ between products by up to 0.6 % (equatorial, polar and local radii of Mars); those of the two
+# most alike bodies, Mercury and Callisto, by 1.2 %.
+_SAME_RADIUS = 0.01
+
+
+def body_name(crs: CRS) -> str | None:
+    """Name of the body as the reference system gives it, or None where it gives none."""
+    system = pyproj.CRS.from_wkt(crs.to_wkt())
+    datum, ellipsoid = system.datum, system.ellipsoid
+    texts = [part.name for part in (ellipsoid, datum, system.geodetic_crs) if part is not None]
+    for text in texts:
+        words = re.split(r"[^a-z]+", text.lower())
+        for name in _NAMES:
+            if name.lower() in words:
+                return name
+        for start, name in _SAME_NAME.items():
+            if start in text.lower():
+                return name
+    return None
+
+
+def radius(crs: CRS) -> float:
+    """Semi-major axis of the ellipsoid, metres."""
+    ellipsoid = pyproj.CRS.from_wkt(crs.to_wkt()).ellipsoid
+    return float("nan") if ellipsoid is None else ellipsoid.semi_major_metre
+
+
+def check_same_body(before: CRS, after: CRS, before_name: str, after_name: str) -> None:
+    """Raises DataError if the two systems belong to different bodies, by name or by radius."""
+    names = body_name(before), body_name(after)
+    radii = radius(before), radius(after)
+    named_apart = None not in names and names[0] != names[1]
+    sized_apart = abs(radii[0] - radii[1]) > _SAME_RADIUS * max(radii)
+    if named_apart or sized_apart:
+        said = [f"{name or 'a body'} (radius {r / 1000:.1f} km)" for name, r in zip(names, radii, strict=True)]
+        raise DataError(
+            f"{before_name} lies on {said[0]} and {after_name} on {said[1]}; give two images of one body, or correct "
+            "the reference system of the wrong one (gdal_edit.py -a_srs)."
+        )
+
+
+def same_system(before: CRS, after: CRS) -> bool:
+    """Whether two systems put every point at the same coordinates."""
+    if before == after:
+        return True
+    return pyproj.CRS.from_wkt(before.to_wkt()).equals(pyproj.CRS.from_wkt(after.to_wkt()), ignore_axis_order=True)
+
+
+def lon_lat(crs: CRS | None, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude (east, -180 to 180) and latitude of points, degrees; NaN without a reference system.
+
+    Latitudes are of the kind that the system itself uses (planetocentric for IAU spheres).
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if crs is None:
+        return np.full(x.shape, np.nan), np.full(y.shape, np.nan)
+    system = pyproj.CRS.from_wkt(crs.to_wkt())
+    to_degrees = pyproj.Transformer.from_crs(system, system.geodetic_crs, always_xy=True)
+    lon, lat = to_degrees.transform(x, y)
+    return (np.asarray(lon) + 180.0) % 360.0 - 180.0, np.asarray(lat)
+
+
+def pixel_area(crs: CRS | None, transform) -> tuple[float, str]:
+    """Area of one pixel and its unit: m2 for projected systems, else px2 (1)."""
+    if crs is None or not crs.is_projected:
+        return 1.0, "px2"
+    unit = pyproj.CRS.from_wkt(crs.to_wkt()).axis_info[0].unit_conversion_factor
+    return abs(transform.determinant) * unit**2, "m2"

@@ -1,0 +1,94 @@
+"""From a score map to places: peaks, the windows that belong to each, and what was measured there."""
+
+import dataclasses
+
+import numpy as np
+import scipy.ndimage
+
+
+@dataclasses.dataclass(frozen=True)
+class Peaks:
+    """The peaks of a score map, best first.
+
+    Attributes:
+        rows, cols: [K] int, window of each peak.
+        rho: [K] float, its score.
+        owner: [R, S] int, for each window the peak that it belongs to; -1 where not scored.
+    """
+
+    rows: np.ndarray
+    cols: np.ndarray
+    rho: np.ndarray
+    owner: np.ndarray
+
+
+def find_peaks(rho: np.ndarray, reach: int) -> Peaks:
+    """Peaks of a score map of which no two are closer than `reach` windows, in rows and columns.
+
+    The best window is the first peak and owns all windows within reach; the best of those that remain is the second
+    and owns those within its reach that have no owner yet; and so on. So every scored window has one owner, and the
+    peaks above any threshold are the same whatever the threshold.
+
+    Args:
+        rho: [R, S] float, NaN where not scored.
+        reach: Windows; with (window - 1) // stride no two peaks overlap.
+
+    Returns:
+        Their `Peaks`.
+    """
+    owner = np.full(rho.shape, -1, np.int32)
+    scored = np.isfinite(rho)
+    free = scored.copy()
+    rows, cols = np.unravel_index(np.argsort(np.where(scored, -rho, np.inf), axis=None, kind="stable"), rho.shape)
+    peaks: list[tuple[int, int]] = []
+    for row, col in zip(rows[: scored.sum()].tolist(), cols[: scored.sum()].tolist(), strict=True):
+        if not free[row, col]:
+            continue
+        near = (slice(max(0, row - reach), row + reach + 1), slice(max(0, col - reach), col + reach + 1))
+        owner[near] = np.where(free[near], len(peaks), owner[near])
+        free[near] = False
+        peaks.append((row, col))
+    found = np.asarray(peaks, int).reshape(-1, 2)
+    return Peaks(found[:, 0], found[:, 1], rho[found[:, 0], found[:, 1]], owner)
+
+
+def sites(rho: np.ndarray, tau: float) -> np.ndarray:
+    """Number, from 1, of the connected group of changed windows that each window is in; 0 where unchanged. [R, S]."""
+    with np.errstate(invalid="ignore"):
+        labels, _ = scipy.ndimage.label(rho > tau, structure=np.ones((3, 3), int))
+    return labels
+
+
+def residual_shift(before: np.ndarray, after: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
+    """Rows and columns by which the after-image's content lies further down and right, by phase correlation.
+
+    Args:
+        before, after: [H, W] float.
+        valid: [H, W] bool; the rest is put to the mean.
+
+    Returns:
+        Rows and columns, pixels, to a tenth; NaN if an image is constant.
+    """
+    from skimage.registration import phase_cross_correlation  # slow to import, and only scenes need it
+
+    images = [_tapered(image, valid) for image in (before, after)]
+    if min(np.abs(image).max() for image in images) < 1e-6:
+        return float("nan"), float("nan")
+    shift, _, _ = phase_cross_correlation(*images, upsample_factor=10, normalization=None)
+    return -float(shift[0]), -float(shift[1])
+
+
+def _tapered(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The image less its mean, fading to 0 at its edges, so that opposite edges do not correlate."""
+    if not valid.any():
+        return np.zeros(image.shape)
+    centred = np.where(valid, image - image[valid].mean(), 0.0)
+    return centred * np.hanning(image.shape[0] + 2)[1:-1, None] * np.hanning(image.shape[1] + 2)[None, 1:-1]
+
+
+def correlation(before: np.ndarray, after: np.ndarray, valid: np.ndarray) -> float:
+    """Pearson's correlation of two images over their valid pixels; NaN if one is constant."""
+    a, b = before[valid], after[valid]
+    if a.size < 2 or a.std() < 1e-6 or b.std() < 1e-6:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

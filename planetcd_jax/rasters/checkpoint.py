@@ -1,0 +1,136 @@
+"""Results that a killed run leaves behind for `--resume`: whole files only, and only for the very same run."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from rasterio.errors import RasterioError
+
+from planetcd_jax.errors import DataError, OutputError, PlanetCDError
+
+_IDENTITY = "identity.json"
+_FINAL = "final"
+
+
+def work_folder(target: pathlib.Path) -> pathlib.Path:
+    """Where a run keeps its unfinished work: beside its results, hidden."""
+    return target.with_name(f".{target.name}.partial")
+
+
+class Checkpoint:
+    """A folder of arrays by name, tied to what the run was asked to do.
+
+    Attributes:
+        folder: Where it is.
+        final: Folder in which the results are put together before they are moved to their place.
+        resumed: Whether earlier work was found.
+    """
+
+    def __init__(self, folder: pathlib.Path, identity: dict[str, Any], *, resume: bool):
+        """Opens the folder, or begins a new one.
+
+        Args:
+            folder: Where.
+            identity: JSON-able; everything that decides the results.
+            resume: Keep what a run with the same identity left there; otherwise it is removed.
+
+        Raises:
+            ConfigError, DataError: if `resume` is asked for and the work there belongs to another run.
+            OutputError: if the folder cannot be written.
+        """
+        self.folder, self.final = folder, folder / _FINAL
+        path = folder / _IDENTITY
+        with as_output_errors(folder):
+            self.resumed = resume and path.exists()
+            if self.resumed:
+                _check_identity(json.loads(path.read_text(encoding="utf-8")), identity, folder)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                write_whole(path, json.dumps(identity, indent=1).encode())
+            shutil.rmtree(self.final, ignore_errors=True)
+            self.final.mkdir()
+
+    def load(self, name: str) -> np.ndarray | None:
+        """An array that was saved, or None."""
+        path = self.folder / f"{name}.npy"
+        return np.load(path, allow_pickle=False) if path.exists() else None
+
+    def save(self, name: str, array: np.ndarray) -> None:
+        """Saves an array so that after a crash it is there whole or not at all.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        with as_output_errors(self.folder):
+            temporary = self.folder / f".{name}.tmp"
+            with open(temporary, "wb") as file:
+                np.save(file, array, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.folder / f"{name}.npy")
+
+    def publish(self, target: pathlib.Path) -> None:
+        """Moves the finished results to their place in one step and removes the rest.
+
+        Raises:
+            OutputError: if they cannot be moved there.
+        """
+        with as_output_errors(target):
+            old = target.with_name(f".{target.name}.old")
+            if target.exists() and any(target.iterdir()):
+                shutil.rmtree(old, ignore_errors=True)
+                target.rename(old)
+            self.final.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _check_identity(found: dict[str, Any], wanted: dict[str, Any], folder: pathlib.Path) -> None:
+    wanted = json.loads(json.dumps(wanted))
+    names = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    if names:
+        was, now = (_short(identity.get(names[0])) for identity in (found, wanted))
+        raise DataError(
+            f"{folder} was begun with other settings or images ({', '.join(names)}: {was}, now {now}); repeat them, "
+            "or leave out --resume to begin anew."
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file that exists whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def as_output_errors(folder: pathlib.Path) -> Iterator[None]:
+    """Turns what goes wrong while writing, disk full above all, into one OutputError that names the place.
+
+    Raises:
+        OutputError: for an OSError or a GDAL error inside the block.
+    """
+    try:
+        yield
+    except PlanetCDError:
+        raise
+    except (OSError, RasterioError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise OutputError(
+            f"{folder} cannot be written ({reason}); free some space or name another --output_dir, and add --resume to "
+            "go on where this run stopped."
+        ) from None

@@ -1,0 +1,274 @@
+"""The command line for whole scenes: `python -m planetcd_jax.scene --before=A.tif --after=B.jp2 --output_dir=out`."""
+
+import csv
+import datetime
+import os
+import pathlib
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, logging
+
+from planetcd_jax import commandline
+from planetcd_jax import config as configs
+from planetcd_jax.commandline import Flag
+from planetcd_jax.errors import ConfigError
+from planetcd_jax.version import __version__
+
+PROGRAM = "planetcd-scene"
+
+# GDAL's block cache. rasterio hands a number on as bytes; with less than a block, reduced reads of JP2 never end.
+_CACHE_BYTES = 256 * 2**20
+
+# Pixels within which sampled places must agree on a misregistration for it to be removed unasked.
+_AGREED = 2.0
+
+
+FLAGS: dict[str, tuple[Flag, ...]] = {
+    "The images": (
+        Flag("before", "str", None, "First image: any file or URL that GDAL reads. Results lie on its grid."),
+        Flag("after", "str", None, "Second image; brought to the grid of the first."),
+        Flag("demo", "bool", False, "Simulate a pair on Mars, write it to <output_dir>-images, and run on it."),
+        Flag("demo_size", "int", 3000, "Side of the simulated images, pixels."),
+        Flag("before_bands", "str", None, "Bands to use, counted from 1, such as 1 or 3,2,1. Default: all but alpha."),
+        Flag("after_bands", "str", None, "The same for the second image. Default: as many, from the first."),
+        Flag("before_nodata", "str", "auto", "Value to mask; auto: what the file says; none: nothing."),
+        Flag("after_nodata", "str", "auto", "The same for the second image."),
+        Flag("resampling", ("nearest", "bilinear", "cubic", "lanczos"), "cubic", "How the second image is warped."),
+        Flag(
+            "after_shift",
+            "str",
+            "auto",
+            "Rows and columns (whole pixels) by which the second image is read further on, to undo a misregistration, "
+            "such as 4,-7; 0,0 for none; auto: what is measured, where many places agree on it.",
+        ),
+    ),
+    "The windows": (
+        Flag("window", "int", 100, "Side of a window, pixels; a multiple of 4."),
+        Flag("stride", "int", 24, "Step from one window to the next, pixels; a multiple of 4."),
+        Flag("min_valid", "float", 0.5, "Share of a window that must be valid in both images."),
+        Flag("chunk", "int", 512, "Side of what is scored at once, pixels: memory and speed, not results."),
+        Flag("null_draws", "int", 64, "Pseudo-unchanged tiles (of up to 16 windows) from which tau is found."),
+    ),
+    "The method": (
+        Flag("preset", tuple(configs.PRESETS), "paper", "Settings that the flags below change one by one."),
+        Flag("layer", configs.VGG16_LAYERS, None, "Convolution at which the network is cut."),
+        Flag("weights", "str", None, "Weights file. Default: the shipped VGG-16."),
+        Flag("noise_sigma", "float", None, "Standard deviation of the noise of pseudo-unchanged tiles, images 0 to 1."),
+        Flag("max_shift", "int", None, "Largest shift of a pseudo-unchanged tile, pixels."),
+        Flag("quantile", "float", None, "Share of pseudo-unchanged scores at or below tau."),
+        Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
+        Flag("set", "multi", [], "Any other setting as field=value, such as feature_standardize=True; repeatable."),
+        Flag("seed", "int", 0, "Decides every random draw."),
+    ),
+    "What comes out": (
+        Flag("output_dir", "str", None, "Folder for the results. Default: runs/scene-<date>-<time>."),
+        Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
+        Flag("resume", "bool", False, "Go on where a run with the same settings and --output_dir was killed."),
+        Flag("page_candidates", "int", 60, "Most candidates on the page, 1 to 500; those below tau fill it up."),
+        Flag("pixel_maps", "int", 20, "Candidates, from the first, whose pixel maps are written as GeoTIFF."),
+        Flag("parquet", "bool", False, "Write candidates.parquet (GeoParquet) too."),
+        Flag("quiet", "bool", False, "No progress bars."),
+    ),
+}  # fmt: skip
+
+_USAGE = f"""{PROGRAM} {__version__}: where do these two images of one place differ?
+
+  python -m planetcd_jax.scene --before=A.tif --after=B.jp2 --output_dir=out
+  python -m planetcd_jax.scene --demo
+
+Then open report.html in the output folder.
+"""
+
+
+def whole_numbers(name: str, text: str) -> tuple[int, ...]:
+    """Numbers from a text such as "3,2,1".
+
+    Raises:
+        ConfigError: if it is something else.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--{name}={text}: give whole numbers with commas between them.") from None
+
+
+def _target(settings: types.SimpleNamespace) -> pathlib.Path:
+    from planetcd_jax.report.output import default_folder
+
+    if settings.output_dir is None:
+        if settings.resume:
+            raise ConfigError("--resume needs the --output_dir of the run that was killed.")
+        return default_folder("scene", datetime.datetime.now())
+    if not settings.output_dir.strip():
+        raise ConfigError("--output_dir is empty; name a folder, or leave the flag out.")
+    return pathlib.Path(settings.output_dir)
+
+
+def _images(settings: types.SimpleNamespace, target: pathlib.Path) -> tuple[str, str]:
+    """Names of the two images; simulates them for --demo."""
+    if settings.demo:
+        if settings.before or settings.after:
+            raise ConfigError("--demo makes its own images; leave out --before and --after.")
+        if settings.demo_size < 800:
+            raise ConfigError(f"--demo_size={settings.demo_size}: give 800 pixels or more.")
+        return _demo_images(settings, target.with_name(target.name + "-images"))
+    for name in ("before", "after"):
+        if not getattr(settings, name):
+            raise ConfigError(f"--{name} is missing; name an image, or try --demo, see --help.")
+    return settings.before, settings.after
+
+
+def _demo_images(settings: types.SimpleNamespace, folder: pathlib.Path) -> tuple[str, str]:
+    from planetcd_jax.data import demo_scene
+    from planetcd_jax.rasters.checkpoint import as_output_errors
+
+    paths = folder / "before.tif", folder / "after.tif"
+    if not (settings.resume and (folder / "truth.csv").exists()):
+        print(f"SIMULATED pair of {settings.demo_size} px with {demo_scene.CHANGES} changes: {folder}", flush=True)
+        with as_output_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            demo_scene.write_demo(folder, side=settings.demo_size, seed=settings.seed)
+    return os.fspath(paths[0]), os.fspath(paths[1])
+
+
+def _check_counts(settings: types.SimpleNamespace) -> None:
+    if not 1 <= settings.page_candidates <= 500:
+        raise ConfigError(f"--page_candidates={settings.page_candidates}: give 1 to 500.")
+    if settings.pixel_maps < 0:
+        raise ConfigError(f"--pixel_maps={settings.pixel_maps}: give 0 or more.")
+
+
+def _start(settings: types.SimpleNamespace) -> None:
+    """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
+    config = commandline.change_config(settings)
+    _check_counts(settings)
+    try:
+        import geopandas  # noqa: F401
+        import jinja2  # noqa: F401
+        import skimage  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is not installed; pip install 'planetcd_jax[scene]'.") from None
+    import rasterio
+
+    # A small block cache, since every block is used once or twice; patience with servers that stutter.
+    with rasterio.Env(
+        GDAL_CACHEMAX=_CACHE_BYTES, GDAL_HTTP_MAX_RETRY=3, GDAL_HTTP_CONNECTTIMEOUT=20, GDAL_HTTP_TIMEOUT=120
+    ):
+        _survey(settings, config)
+
+
+def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> None:
+    from planetcd_jax import scoremap, survey
+    from planetcd_jax.rasters import scoring
+    from planetcd_jax.rasters.alignment import AlignedPair
+    from planetcd_jax.rasters.source import Source
+    from planetcd_jax.rasters.stretch import sample
+
+    scoremap.check_shareable(config)
+    config, weights = commandline.fitted_weights(config, settings)
+    target = _target(settings)
+    names = _images(settings, target)
+    sources = []
+    for date, name in zip(("before", "after"), names, strict=True):
+        bands = getattr(settings, f"{date}_bands")
+        chosen = None if bands is None else whole_numbers(f"{date}_bands", bands)
+        sources.append(Source(name, bands=chosen, nodata=getattr(settings, f"{date}_nodata")))
+    plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
+    pair = AlignedPair(*sources, resampling=settings.resampling)
+    scoring.check_plan(plan, pair, config)
+    print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
+    samples = sample(pair)
+    pair.after_shift = _after_shift(settings.after_shift, pair, samples)
+    hidden = ("resume", "overwrite", "output_dir", "quiet")
+    said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
+    request = survey.Request(
+        config, plan, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
+        {name: value for name, value in said.items() if name not in hidden}, settings.demo,
+    )  # fmt: skip
+    report = survey.run_survey(
+        request, pair, samples, weights.params, weights.sha256, target,
+        resume=settings.resume, overwrite=settings.overwrite, quiet=settings.quiet,
+    )  # fmt: skip
+    if report is None:
+        print(f"{target} holds the results of this very run already")
+        return
+    _say(report, target)
+    if settings.demo:
+        _say_truth(target)
+
+
+def _after_shift(text: str, pair, samples) -> tuple[int, int]:
+    """Whole rows and columns to undo a misregistration, and a line about them."""
+    from planetcd_jax.rasters import places
+
+    if text != "auto":
+        shift = whole_numbers("after_shift", text)
+        if len(shift) != 2:
+            raise ConfigError(f"--after_shift={text}: give rows,columns or auto.")
+        return shift
+    found = places.typical_shift(pair, samples)
+    if found is None:
+        print("misregistration: could not be told from the images; taken as none")
+        return 0, 0
+    said = f"{found['rows']:+.1f} rows, {found['cols']:+.1f} columns on {found['squares']} squares"
+    if found["spread"] > _AGREED:
+        print(f"misregistration: {said}, which differ by {found['spread']:.1f} px; left as it is")
+        return 0, 0
+    shift = round(found["rows"]), round(found["cols"])
+    print(f"misregistration: {said}; the second image is read {shift[0]:+d} rows, {shift[1]:+d} columns further on")
+    return shift
+
+
+def _say(report: dict[str, Any], target: pathlib.Path) -> None:
+    print(
+        f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
+        f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {report['n_candidates']} places "
+        f"(highest rho {report['highest_rho']:.6g}); {report['seconds']:.0f} s"
+    )
+    print(f"open {target / 'report.html'}")
+
+
+def _say_truth(target: pathlib.Path) -> None:
+    """For the demo: which of its changes lie in a candidate, and at what rank."""
+    with open(target.with_name(target.name + "-images") / "truth.csv", newline="", encoding="utf-8") as file:
+        truth = [(float(row["row"]), float(row["col"])) for row in csv.DictReader(file)]
+    with open(target / "candidates.csv", newline="", encoding="utf-8") as file:
+        rows = [(int(row["rank"]), int(row["row"]), int(row["col"])) for row in csv.DictReader(file)]
+    ranks = []
+    for row, col in truth:
+        hits = [rank for rank, top, left in rows if -50 <= row - top < 150 and -50 <= col - left < 150]
+        ranks.append(min(hits) if hits else None)
+    found = [rank for rank in ranks if rank is not None]
+    print(f"SIMULATED: {len(found)} of {len(truth)} known changes among the candidates, at ranks {sorted(found)}")
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Parses, runs and reports; what goes wrong on purpose is one line on standard error.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
+    """
+    return commandline.execute(
+        PROGRAM,
+        lambda: commandline.help_text(_USAGE, FLAGS),
+        lambda given: _start(commandline.parse(PROGRAM, FLAGS, given)),
+        arguments,
+        "interrupted; add --resume to go on.",
+    )
+
+
+def run() -> None:
+    """Runs the command line of this process and exits with its status."""
+    logging.set_verbosity(logging.WARNING)  # JAX says at a lower level which backends are not there
+    app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's chatter
+    run()

@@ -1,0 +1,158 @@
+"""How much shared feature maps save, that the chunk size changes no score, and what memory a scene takes.
+
+    python scripts/benchmark_scene.py speed --size=700
+    python scripts/benchmark_scene.py chunks --size=1200
+    python scripts/benchmark_scene.py memory --sizes=2000,4000,8000 --layer=conv1_1
+
+Each prints one JSON object. Times are the best of `--repeats`, without compilation.
+"""
+
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rasterio
+from absl import app, flags
+
+from planetcd_jax import score, scoremap, weights_io
+from planetcd_jax.config import PAPER, ChangeConfig
+from planetcd_jax.rasters import scoring
+from planetcd_jax.rasters.alignment import AlignedPair
+from planetcd_jax.rasters.checkpoint import Checkpoint
+from planetcd_jax.rasters.source import Source
+from planetcd_jax.rasters.stretch import sample
+
+_SIZE = flags.DEFINE_integer("size", 700, "Side of the scene, pixels.")
+_SIZES = flags.DEFINE_list("sizes", ["2000", "4000", "8000"], "Sides of the scenes whose memory is measured, pixels.")
+_WINDOW = flags.DEFINE_integer("window", 100, "Side of a window, pixels.")
+_STRIDE = flags.DEFINE_integer("stride", 24, "Step of the windows, pixels.")
+_LAYER = flags.DEFINE_string("layer", "conv3_2", "Layer at which the network is cut; conv1_1 is cheap.")
+_CHUNK = flags.DEFINE_integer("chunk", 1024, "Chunk whose memory is measured, pixels.")
+_BATCH = flags.DEFINE_integer("batch", 4, "Windows in a batch, one by one; 4 is fastest on CPUs.")
+_REPEATS = flags.DEFINE_integer("repeats", 2, "Times that each is measured; the best counts.")
+
+
+def _write(path: pathlib.Path, side: int, seed: int) -> str:
+    """A tiled 8-bit image of noise on a ramp, written in strips."""
+    rng = np.random.default_rng(seed)
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": side, "width": side, "tiled": True,
+               "blockxsize": 512, "blockysize": 512, "crs": "IAU_2015:49910",
+               "transform": rasterio.Affine(6, 0, 0, 0, -6, 0)}  # fmt: skip
+    with rasterio.open(path, "w", **profile) as out:
+        for top in range(0, side, 512):
+            height = min(512, side - top)
+            strip = rng.integers(60, 190, (height, side), dtype=np.uint8)
+            out.write(strip, 1, window=rasterio.windows.Window(0, top, side, height))
+    return str(path)
+
+
+def _best(run) -> float:
+    jax.block_until_ready(run())
+    times = []
+    for _ in range(_REPEATS.value):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def speed() -> dict:
+    """Seconds for all windows of a pair of arrays: feature maps shared, and window by window in batches."""
+    config, window, stride, side = ChangeConfig(layer=_LAYER.value), _WINDOW.value, _STRIDE.value, _SIZE.value
+    params = weights_io.load_vgg16()
+    before, after = (np.random.default_rng(k).random((side, side)).astype(np.float32) for k in (0, 1))
+    shared = jax.jit(partial(scoremap.score_map, config=config, window=window, stride=stride))
+    rows, cols = scoremap.map_shape(side, side, window, stride)
+    corners = [(r * stride, c * stride) for r in range(rows) for c in range(cols)]
+    pairs = jax.jit(partial(score.change_scores, config=config))
+
+    def one_by_one():
+        for k in range(0, len(corners) - _BATCH.value + 1, _BATCH.value):
+            cuts = [
+                jnp.stack([image[r : r + window, c : c + window] for r, c in corners[k : k + _BATCH.value]])
+                for image in (before, after)
+            ]
+            out = pairs(params, *cuts)
+        return out
+
+    fast, slow = _best(lambda: shared(params, before, after)), _best(one_by_one)
+    return {"windows": len(corners), "shared_s": fast, "one_by_one_s": slow, "times_faster": slow / fast,
+            "pixels_per_second": side**2 / fast}  # fmt: skip
+
+
+def chunks() -> dict:
+    """Largest relative difference between the score maps of chunks of 256, 512 and 1024 px."""
+    params, maps, seconds = weights_io.load_vgg16(), {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        home = pathlib.Path(folder)
+        pair = AlignedPair(*(Source(_write(home / f"{k}.tif", _SIZE.value, k)) for k in (0, 1)))
+        samples = sample(pair)
+        for chunk in (256, 512, 1024):
+            plan = scoring.Plan(_WINDOW.value, _STRIDE.value, chunk=chunk)
+            kept = Checkpoint(home / str(chunk), {}, resume=False)
+            start = time.perf_counter()
+            maps[chunk] = scoring.score_scene(pair, samples, params, PAPER, plan, kept, lambda n: None)
+            seconds[chunk] = time.perf_counter() - start
+    scored = np.isfinite(maps[256])
+    worst = {c: float(np.max(np.abs(maps[c] - maps[256])[scored] / maps[256][scored])) for c in (512, 1024)}
+    same = all(np.array_equal(np.isfinite(maps[c]), scored) for c in worst)
+    return {"windows": int(scored.sum()), "same_windows": same, "largest_relative_difference_to_256": worst,
+            "seconds_with_compilation": seconds}  # fmt: skip
+
+
+def _one_memory(folder: str, side: str) -> None:
+    """Scores one scene in this process and prints its peak of resident memory."""
+    home = pathlib.Path(folder)
+    with rasterio.Env(GDAL_CACHEMAX=256 * 2**20):
+        pair = AlignedPair(Source(str(home / "a.tif")), Source(str(home / "b.tif")))
+        plan = scoring.Plan(_WINDOW.value, _STRIDE.value, chunk=_CHUNK.value)
+        start = time.perf_counter()
+        rho = scoring.score_scene(
+            pair, sample(pair), weights_io.load_vgg16(), ChangeConfig(layer=_LAYER.value), plan,
+            Checkpoint(home / "work", {}, resume=False), lambda n: None,
+        )  # fmt: skip
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    took = time.perf_counter() - start
+    print(
+        json.dumps({"side": int(side), "windows": rho.size, "peak_rss_gib": round(peak, 3), "seconds": round(took, 1)})
+    )
+
+
+def memory() -> dict:
+    """Peak of resident memory, GiB, for scenes of growing size, each in a process of its own."""
+    peaks = []
+    for side in _SIZES.value:
+        with tempfile.TemporaryDirectory() as folder:
+            for k, name in enumerate("ab"):
+                _write(pathlib.Path(folder) / f"{name}.tif", int(side), k)
+            options = [f"--layer={_LAYER.value}", f"--window={_WINDOW.value}", f"--stride={_STRIDE.value}"]
+            done = subprocess.run(
+                [sys.executable, __file__, "one-memory", folder, side, *options, f"--chunk={_CHUNK.value}"],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+        peaks.append(json.loads(done.stdout.splitlines()[-1]))
+        print(json.dumps(peaks[-1]), file=sys.stderr, flush=True)
+    return {"layer": _LAYER.value, "chunk": _CHUNK.value, "scenes": peaks}
+
+
+def main(arguments: list[str]) -> None:
+    """Runs what the first argument names."""
+    if arguments[1:2] == ["one-memory"]:
+        _one_memory(*arguments[2:])
+        return
+    tasks = {"speed": speed, "chunks": chunks, "memory": memory}
+    if len(arguments) != 2 or arguments[1] not in tasks:
+        raise app.UsageError(f"name one of {', '.join(tasks)}.")
+    print(json.dumps(tasks[arguments[1]](), indent=1))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,120 @@
+"""Runs what the README shows and puts its figures, tables and pictures back into README.md and docs/.
+
+    python scripts/regenerate_readme.py                      # simulated sets, where there are no real data
+    python scripts/regenerate_readme.py --hirise_dir=... --ctx_dir=... --lroc_dir=...
+
+Each block of the README between `<!-- begin NAME -->` and `<!-- end NAME -->` is replaced by what its run printed or
+wrote, as soon as it has ended; with --work_dir, trainings that were cut off go on. Every run is seeded. The supervised
+networks are small on a CPU; the tables say how small.
+"""
+
+import contextlib
+import csv
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+SETS = ("hirise_rsl", "ctx", "lroc")
+
+# Another draw of the simulated sets than seed 0, on which the settings of the small supervised training were tried.
+TABLE_SEED = 1
+
+
+def program(*arguments: str) -> str:
+    """What the program prints with these arguments; its progress goes to this terminal."""
+    command = [sys.executable, "-m", "planetcd_jax.main", *arguments]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
+
+
+def replaced(text: str, name: str, block: str) -> str:
+    """The README with the block of that name replaced.
+
+    Raises:
+        ValueError: if the README has no such block.
+    """
+    pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"README.md has no block <!-- begin {name} --> ... <!-- end {name} -->; add it.")
+    return pattern.sub(lambda found: found[1] + block.strip("\n") + "\n" + found[2], text)
+
+
+def best_changed(folder: pathlib.Path) -> pathlib.Path:
+    """Picture of the highest-ranked pair that is labelled changed.
+
+    Raises:
+        ValueError: if no picture shows such a pair.
+    """
+    with open(folder / "results.csv", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["rho"]))
+    for rank, row in enumerate(rows, start=1):
+        pictures = list((folder / "figures").glob(f"{rank:02d}_*.png"))
+        if row["label"] == "1" and pictures:
+            return pictures[0]
+    raise ValueError(f"{folder / 'figures'} shows no changed pair; draw more with --figures.")
+
+
+def first_run(work: pathlib.Path, options: list[str]) -> None:
+    """Puts the printed output and the picture of the first command into the README."""
+    output = work / "ctx"
+    printed = program("--dataset=ctx", f"--output_dir={output}", "--overwrite", *options).replace(
+        str(output), "runs/ctx-<time>"
+    )
+    shutil.copy(best_changed(output), DOCS / "pair.png")
+    shutil.copy(output / "histogram.png", DOCS / "histogram.png")
+    kept = [line for line in printed.splitlines() if not line.startswith("results in")]
+    readme = ROOT / "README.md"
+    readme.write_text(replaced(readme.read_text(), "first-run", "```\n" + "\n".join(kept).strip("\n") + "\n```"))
+
+
+def tables(work: pathlib.Path, folders: dict[str, list[str]]) -> None:
+    """Puts the comparison of all systems on each data set into the README."""
+    for name in SETS:
+        output = work / f"{name}-all"
+        # One folder of checkpoints: the supervised systems are trained once and used on all three sets.
+        program(
+            f"--dataset={name}", "--method=all", "--figures=0", f"--seed={TABLE_SEED}", *folders[name],
+            f"--output_dir={output}", "--overwrite", f"--checkpoint_dir={work / 'checkpoints'}",
+        )  # fmt: skip
+        readme = ROOT / "README.md"
+        readme.write_text(replaced(readme.read_text(), f"table-{name}", (output / "comparison.md").read_text()))
+        shutil.copy(output / "comparison.csv", DOCS / f"comparison_{name}.csv")
+        curves = output / "methods" / "inception_absolute" / "curves.png"
+        if name == "hirise_rsl" and curves.is_file():
+            shutil.copy(curves, DOCS / "curves.png")
+
+
+def main(argv: list[str]) -> None:
+    """Replaces all blocks, or those that --only names."""
+    del argv
+    started = time.perf_counter()
+    given = {"hirise_rsl": flags.FLAGS.hirise_dir, "ctx": flags.FLAGS.ctx_dir, "lroc": flags.FLAGS.lroc_dir}
+    folders = {}
+    for name in SETS:
+        folders[name] = [f"--data_dir={given[name]}"] if given[name] else ["--source=simulated"]
+        if given["hirise_rsl"] and name != "hirise_rsl":
+            folders[name].append(f"--train_data_dir={given['hirise_rsl']}")
+    DOCS.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        work = pathlib.Path(flags.FLAGS.work_dir or stack.enter_context(tempfile.TemporaryDirectory()))
+        if "first-run" in flags.FLAGS.only:
+            first_run(work, folders["ctx"])
+        if "tables" in flags.FLAGS.only:
+            tables(work, folders)
+    print(f"README.md and docs/ regenerated in {(time.perf_counter() - started) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    for flag in ("hirise_dir", "ctx_dir", "lroc_dir"):
+        flags.DEFINE_string(flag, None, "Folder of the real data set. Default: the simulated one.")
+    flags.DEFINE_multi_enum("only", ["first-run", "tables"], ["first-run", "tables"], "Blocks to replace.")
+    flags.DEFINE_string("work_dir", None, "Folder for the runs, kept. Default: a temporary one.")
+    app.run(main)
