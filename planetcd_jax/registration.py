@@ -1,6 +1,9 @@
 """Lays the second date on the first: a whole shift of the patch, then a smooth field of small ones.
 
-Both steps look at local contrast, so gain, offset and slow changes of light do not steer them.
+Both steps look at local contrast, so gain, offset and slow changes of light do not steer them, and both leave out
+pixels that are not valid.
+
+Axes: H rows, W columns, h and w the same in cells of `CELL_PX`.
 """
 
 from typing import NamedTuple
@@ -9,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import fft
 
 from planetcd_jax.types import Array
 
@@ -18,11 +22,16 @@ CONTRAST_SCALE_PX = 8.0
 CONTRAST_FLOOR = 0.3
 """Least spread that local contrast is divided by, as a share of the patch's own: keeps noise of flat ground small."""
 
+CELL_PX = 4
+"""Local shifts are sought for cells of this side."""
+
 FLOW_REACH_PX = 4
 """Largest local shift beside the whole one, pixels."""
 
 FLOW_SCALE_PX = 6.0
 """Standard deviation of the window that a local shift is sought in, and of the smoothing of the field."""
+
+_HIGH = jax.lax.Precision.HIGHEST
 
 
 class Registration(NamedTuple):
@@ -30,7 +39,7 @@ class Registration(NamedTuple):
 
     Attributes:
         after: As `before`, resampled linearly.
-        valid: [H, W] bool, where the second date has ground to show.
+        valid: [H, W] bool, where both dates have ground to show.
         shift: [2] int32, whole shift in rows and columns: before[r, c] lies at after[r + shift[0], c + shift[1]].
         flow: [2, H, W] float32, the rest of the shift, pixels.
     """
@@ -41,49 +50,71 @@ class Registration(NamedTuple):
     flow: Array
 
 
+def blur_matrix(length: int, sigma: float) -> np.ndarray:
+    """Gaussian blur of a vector, mirrored at its ends, as a matrix [length, length] float32 whose rows add up to 1."""
+    reach = int(np.ceil(2.5 * sigma))
+    steps = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (steps / sigma) ** 2)
+    made = np.zeros((length, length))
+    period = max(2 * (length - 1), 1)
+    for step, weight in zip(steps, kernel / kernel.sum(), strict=True):
+        at = np.abs((np.arange(length) + step + length - 1) % period - (length - 1)) if length > 1 else np.zeros(1, int)
+        made[np.arange(length), at] += weight
+    return made.astype(np.float32)
+
+
+def both_axes(by_row: np.ndarray, by_column: np.ndarray, x: Array) -> Array:
+    """One matrix over rows, another over columns: [a, H], [b, W] and [..., H, W] to [..., a, b].
+
+    Products of matrices, because a convolution of one channel by a long kernel is slow on every device.
+    """
+    return jnp.einsum("ah,...hw,bw->...ab", by_row, x, by_column, precision=_HIGH)
+
+
 def blur(x: Array, sigma: float) -> Array:
-    """Gaussian blur over the last two axes, mirrored at the border; [..., H, W] to the same."""
-    reach = min(int(np.ceil(2.5 * sigma)), x.shape[-1] - 1, x.shape[-2] - 1)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = jnp.asarray(kernel / kernel.sum(), jnp.float32)
-    flat = x.reshape(-1, 1, *x.shape[-2:])
-    flat = jnp.pad(flat, ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="reflect")
-    high = jax.lax.Precision.HIGHEST
-    flat = jax.lax.conv_general_dilated(flat, kernel[None, None, :, None], (1, 1), "VALID", precision=high)
-    flat = jax.lax.conv_general_dilated(flat, kernel[None, None, None, :], (1, 1), "VALID", precision=high)
-    return flat.reshape(x.shape)
+    """Gaussian blur over the last two axes, mirrored at the border; [..., H, W] float32 to the same."""
+    return both_axes(*(blur_matrix(n, sigma) for n in x.shape[-2:]), x)
 
 
-def local_contrast(x: Array) -> Array:
-    """What is left of a patch [H, W] without its slow changes, divided by its local spread."""
-    x = (x - x.mean()) / (x.std() + 1e-4)
-    detail = x - blur(x, CONTRAST_SCALE_PX)
+def local_contrast(x: Array, valid: Array) -> Array:
+    """What is left of a patch [H, W] without its slow changes, divided by its local spread; 0 where not valid."""
+    weight = valid.astype(jnp.float32)
+    share = blur(weight, CONTRAST_SCALE_PX) + 1e-3
+    count = jnp.maximum(weight.sum(), 1.0)
+    mean = (x * weight).sum() / count
+    x = (x - mean) / (jnp.sqrt((jnp.square(x - mean) * weight).sum() / count) + 1e-4) * weight
+    detail = (x - blur(x, CONTRAST_SCALE_PX) / share) * weight
     power = jnp.square(detail)
-    return detail / jnp.sqrt(blur(power, CONTRAST_SCALE_PX) + CONTRAST_FLOOR**2 * power.mean() + 1e-12)
+    floor = CONTRAST_FLOOR**2 * power.sum() / count + 1e-12
+    return detail / jnp.sqrt(blur(power, CONTRAST_SCALE_PX) / share + floor)
 
 
-def whole_shift(a: Array, b: Array, reach: int) -> Array:
+def whole_shift(a: Array, b: Array, valid_a: Array, valid_b: Array, reach: int) -> Array:
     """Shift of the largest normalised correlation of the common area, [2] int32, each within -reach ... reach.
 
     Args:
-        a, b: [H, W] float32, mean about 0.
+        a, b: [H, W] float32, mean about 0, 0 where not valid.
+        valid_a, valid_b: [H, W] bool.
         reach: Pixels, below H and W.
     """
     height, width = a.shape
-    size = (2 * height, 2 * width)
+    size = tuple(fft.next_fast_len(n + reach, real=True) for n in (height, width))
+
+    def transform(x):
+        return jnp.fft.rfft2(x.astype(jnp.float32), s=size)
 
     def correlate(u, v):
-        return jnp.fft.irfft2(jnp.conj(jnp.fft.rfft2(u, s=size)) * jnp.fft.rfft2(v, s=size), s=size)
+        return jnp.fft.irfft2(jnp.conj(u) * v, s=size)
 
-    one, least = jnp.ones_like(a), 1e-3
-    power_a, power_b = (jnp.square(x).sum() * least + 1e-12 for x in (a, b))
-    own_a = jnp.maximum(correlate(jnp.square(a), one), power_a)
-    own_b = jnp.maximum(correlate(one, jnp.square(b)), power_b)
-    steps = jnp.arange(-reach, reach + 1)
-    common = ((height - jnp.abs(steps))[:, None] * (width - jnp.abs(steps))[None]).astype(jnp.float32)
-    score = (correlate(a, b) / jnp.sqrt(own_a * own_b))[steps[:, None] % size[0], steps[None] % size[1]]
+    one_a, one_b = transform(valid_a), transform(valid_b)
+    least_a, least_b = (1e-3 * jnp.square(x).sum() + 1e-12 for x in (a, b))
+    own_a = jnp.maximum(correlate(transform(jnp.square(a)), one_b), least_a)
+    own_b = jnp.maximum(correlate(one_a, transform(jnp.square(b))), least_b)
+    common = jnp.maximum(correlate(one_a, one_b), 0) / (height * width)
     # A small common area correlates well by chance: the root of its size makes up for that.
-    best = jnp.argmax(score * jnp.sqrt(common / (height * width)))
+    score = correlate(transform(a), transform(b)) * jnp.sqrt(common / (own_a * own_b))
+    steps = jnp.arange(-reach, reach + 1)
+    best = jnp.argmax(score[steps[:, None] % size[0], steps[None] % size[1]])
     return jnp.stack([steps[best // (2 * reach + 1)], steps[best % (2 * reach + 1)]]).astype(jnp.int32)
 
 
@@ -94,7 +125,26 @@ def _vertex(low: Array, middle: Array, high: Array) -> Array:
     return jnp.clip(jnp.where(bend > 1e-6, (low - high) / (2 * safe), 0.0), -0.5, 0.5)
 
 
-def local_shifts(a: Array, b: Array, reach: int = FLOW_REACH_PX) -> Array:
+def _cell_sums(x: Array) -> Array:
+    """[..., H, W] to sums over cells, [..., h, w]; the last ones may be smaller."""
+    height, width = x.shape[-2:]
+    rest = [(0, -n % CELL_PX) for n in (height, width)]
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + rest)
+    return x.reshape(*x.shape[:-2], x.shape[-2] // CELL_PX, CELL_PX, x.shape[-1] // CELL_PX, CELL_PX).sum((-3, -1))
+
+
+def _spread_matrix(length: int) -> np.ndarray:
+    """Linear interpolation from cells to pixels, [length, cells] float32."""
+    cells = -(-length // CELL_PX)
+    at = np.clip((np.arange(length) + 0.5) / CELL_PX - 0.5, 0, cells - 1)
+    low = np.minimum(at.astype(int), max(cells - 2, 0))
+    made = np.zeros((length, cells))
+    made[np.arange(length), low] += 1 - (at - low)
+    made[np.arange(length), np.minimum(low + 1, cells - 1)] += at - low
+    return made.astype(np.float32)
+
+
+def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, reach: int = FLOW_REACH_PX) -> Array:
     """Smooth field of shifts that lays b on a: least windowed squared difference, to a fraction of a pixel.
 
     Returns:
@@ -102,47 +152,78 @@ def local_shifts(a: Array, b: Array, reach: int = FLOW_REACH_PX) -> Array:
     """
     height, width = a.shape
     side = 2 * reach + 1
-    padded = jnp.pad(b, reach, mode="edge")
-    views = [padded[i : i + height, j : j + width] for i in range(side) for j in range(side)]
-    error = blur(jnp.square(a - jnp.stack(views)), FLOW_SCALE_PX).reshape(side, side, -1)  # [side, side, H * W]
+    padded, known = jnp.pad(b, reach), jnp.pad(valid_b, reach)
+
+    def cost(k):
+        at = k // side, k % side
+        both = (jax.lax.dynamic_slice(known, at, (height, width)) & valid_a).astype(jnp.float32)
+        error = jnp.square(a - jax.lax.dynamic_slice(padded, at, (height, width))) * both
+        return _cell_sums(jnp.stack([error, both]))  # [2, h, w]
+
+    sums = blur(jax.vmap(cost)(jnp.arange(side * side)), FLOW_SCALE_PX / CELL_PX)  # [side^2, 2, h, w]
+    cells = sums.shape[-2:]
+    error = (sums[:, 0] + 1e-3) / (sums[:, 1] + 1e-3)
+    error = error.reshape(side, side, -1)  # [side, side, h w]
     best = jnp.argmin(error.reshape(side * side, -1), axis=0)
     row, column = (jnp.clip(k, 1, side - 2) for k in (best // side, best % side))
-    pixel = jnp.arange(height * width)
-    middle = error[row, column, pixel]
-    by_row = _vertex(error[row - 1, column, pixel], middle, error[row + 1, column, pixel])
-    by_column = _vertex(error[row, column - 1, pixel], middle, error[row, column + 1, pixel])
-    whole = jnp.stack([row - reach, column - reach]).astype(jnp.float32)
-    field = (whole + jnp.stack([by_row, by_column])).reshape(2, height, width)
-    return blur(field, FLOW_SCALE_PX)
+    cell = jnp.arange(error.shape[-1])
+    middle = error[row, column, cell]
+    by_row = _vertex(error[row - 1, column, cell], middle, error[row + 1, column, cell])
+    by_column = _vertex(error[row, column - 1, cell], middle, error[row, column + 1, cell])
+    field = jnp.stack([row - reach, column - reach]).astype(jnp.float32) + jnp.stack([by_row, by_column])
+    smooth = blur(field.reshape(2, *cells), FLOW_SCALE_PX / CELL_PX)
+    return both_axes(_spread_matrix(height), _spread_matrix(width), smooth)
 
 
-def register(before: Array, after: Array, reach: int) -> Registration:
+def grey(x: Array) -> Array:
+    """Mean over the bands, float32: [H, W] or [H, W, C] to [H, W]."""
+    x = x.astype(jnp.float32)
+    return x if x.ndim == 2 else x.mean(axis=-1)
+
+
+def _moved(x: Array, shift: Array, empty) -> Array:
+    """x[r + shift[0], c + shift[1]], `empty` beyond the edge; [H, W]."""
+    rows, columns = (jnp.arange(n) + s for n, s in zip(x.shape, shift, strict=True))
+    inside = ((rows >= 0) & (rows < x.shape[0]))[:, None] & ((columns >= 0) & (columns < x.shape[1]))[None]
+    taken = x[jnp.clip(rows, 0, x.shape[0] - 1)][:, jnp.clip(columns, 0, x.shape[1] - 1)]
+    return jnp.where(inside, taken, empty)
+
+
+def register(before: Array, after: Array, reach: int, *, valid: tuple[Array, Array] | None = None) -> Registration:
     """The second date on the grid of the first.
 
     Args:
-        before, after: [H, W] or [H, W, C] float32.
+        before, after: [H, W] or [H, W, C] float32; finite, also where not valid.
         reach: Largest whole shift, pixels.
+        valid: [H, W] bool for each date; None: everywhere.
 
     Returns:
         `Registration`. Gradients flow through the brightness, not through the shifts.
     """
     chex.assert_equal_shape([before, after])
     height, width = before.shape[:2]
+    here, there = valid or (jnp.ones((height, width), bool),) * 2
     reach = min(reach, height - 1, width - 1)
-    grey = [x if x.ndim == 2 else x.mean(axis=-1) for x in (before, after)]
-    a, b = (local_contrast(jax.lax.stop_gradient(x)) for x in grey)
-    shift = whole_shift(a, b, reach)
-    rows, columns = jnp.arange(height) + shift[0], jnp.arange(width) + shift[1]
-    inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))[None]
-    moved = b[jnp.clip(rows, 0, height - 1)][:, jnp.clip(columns, 0, width - 1)]
-    flow = local_shifts(a, jnp.where(inside, moved, a))
-    place = jnp.stack(jnp.meshgrid(rows.astype(jnp.float32), columns.astype(jnp.float32), indexing="ij")) + flow
+    a, b = (local_contrast(jax.lax.stop_gradient(grey(x)), v) for x, v in ((before, here), (after, there)))
+    shift = whole_shift(a, b, here, there, reach)
+    flow = local_shifts(a, _moved(b, shift, 0.0), here, _moved(there, shift, False))
+    return resample(after, here, there, shift, flow)
+
+
+def resample(after: Array, here: Array, there: Array, shift: Array, flow: Array) -> Registration:
+    """The second date at places shifted by `shift` + `flow`, linearly between pixels; see `Registration`."""
+    height, width = after.shape[:2]
+    grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")).astype(jnp.float32)
+    place = grid + shift.astype(jnp.float32)[:, None, None] + flow
     last = jnp.asarray([height - 1, width - 1], jnp.float32)[:, None, None]
-    valid = ((place >= 0) & (place <= last)).all(axis=0)
-    planes = after[..., None] if after.ndim == 2 else after
-    seen = jnp.stack([_sample(planes[..., c], place) for c in range(planes.shape[-1])], axis=-1)
-    return Registration(seen.reshape(after.shape), valid, shift, flow)
-
-
-def _sample(x: Array, place: Array) -> Array:
-    return jax.scipy.ndimage.map_coordinates(x, [place[0], place[1]], order=1, mode="nearest")
+    inside = ((place >= 0) & (place <= last)).all(axis=0)
+    low = jnp.clip(jnp.floor(place), 0, jnp.maximum(last - 1, 0))
+    part = jnp.clip(place - low, 0, 1)
+    row, column = low.astype(jnp.int32)
+    down, right = jnp.minimum(row + 1, height - 1), jnp.minimum(column + 1, width - 1)
+    corners = ((row, column), (row, right), (down, column), (down, right))
+    parts = ((1 - part[0]) * (1 - part[1]), (1 - part[0]) * part[1], part[0] * (1 - part[1]), part[0] * part[1])
+    planes = after.reshape(height, width, -1)
+    seen = sum(planes[at] * p[..., None] for at, p in zip(corners, parts, strict=True)).reshape(after.shape)
+    known = jnp.stack([there[at] for at in corners]).all(axis=0)
+    return Registration(seen, inside & known & here, shift, flow)

@@ -1,10 +1,13 @@
 """A change score that looks at places, not at maxima: both dates are laid on each other first.
 
-    rho = (detail^2 * texture)^(1/3)
+    rho = detail^0.8 * texture^0.2
 
 `detail` is how far the largest differences of brightness stand out from those of the rest of the patch, each divided by
-what a small misalignment would do there. `texture` is the difference of deep features, each divided by how much they
-vary from place to place. The null, h(x), is the first date plus the pair's own differences at other places.
+what the pair's own noise and misalignment make of the slope of brightness there. `texture` is the largest difference of
+deep features, divided by how much they vary from place to place. The null, h(x), is the first date plus the pair's own
+differences at other places.
+
+Axes: H rows, W columns, h and w the same in cells of the feature map, D features, G groups of bands.
 """
 
 from typing import NamedTuple
@@ -14,44 +17,108 @@ import jax.numpy as jnp
 
 from planetcd_jax import registration
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.registration import Registration, blur
+from planetcd_jax.registration import Registration, blur, grey
 from planetcd_jax.score import check_pair, extract
 from planetcd_jax.types import ApplyFn, Array, Params
 
 # All chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
 NETWORK_BLUR_PX = 1.2
 """Standard deviation of the blur before the network, which takes noise for texture."""
-BORDER_PX = 5
-"""Pixels at the border that are not compared: resampling and blurs are one-sided there."""
-DETAIL_BLUR_PX = 1.0
-SLOW_PX = 8.0
-"""Differences slower than this (standard deviation) are taken for light."""
-SLOPE_BLUR_PX = 3.0
-SPREAD_FLOOR = 0.1
+BORDER_PX = 8
+"""Ground this near to missing ground or to the edge is not compared: resampling and blurs are one-sided there."""
+FINE_PX = 1.0
+COARSE_PX = 8.0
+"""Differences finer than the one are taken for noise, coarser than the other for light (standard deviations)."""
+SLOPE_PX = 2.0
+"""Standard deviation of the blur of the squared slope of brightness."""
+SPREAD_FLOOR = 0.02
 """Least expected difference, in standard deviations of the patch."""
-SLOPE_SHARE = 0.5
-"""Expected misalignment, pixels."""
-DETAIL_TOP = 0.005
+SPREAD_CAP = 0.057
+SLOPE_CAP = 0.25
+"""Largest noise, in the same, and misalignment, in pixels, that are put down to the pair: a change that covers much of
+a patch must not pass for its noise. Three quarters of the unchanged development pairs are below."""
+OUTLIER = 5.0
+"""Differences of more expected ones than this do not count towards what is expected."""
+FIT_STEPS = 8
+DETAIL_TOP = 0.004
 TEXTURE_TOP = 0.01
 """Share of the places whose mean is taken: the size of the smallest change that counts in full."""
+TEXTURE_POWER = 0.2
+DARK, BRIGHT = 0.004, 0.996
+"""Brightness from where on an 8-bit image shows nothing but black, or white."""
 
 
-class Matched(NamedTuple):
-    """A registered pair with equal brightness and contrast.
+class Brightness(NamedTuple):
+    """What the comparison of brightness needs of one date, all [H, W] float32.
 
     Attributes:
-        difference: [H, W] float32, second date minus first in standard deviations; 0 where not valid.
-        spread: [H, W] float32, the difference that is to be expected.
-        valid: [H, W] bool.
+        level: Brightness in [0, 1], within what both dates can show.
+        fine: What is left without noise and light.
+        slope: Squared slope of brightness, per pixel squared.
     """
 
-    difference: Array
-    spread: Array
-    valid: Array
+    level: Array
+    fine: Array
+    slope: Array
 
 
-def _grey(x: Array) -> Array:
-    return x if x.ndim == 2 else x.mean(axis=-1)
+class Evidence(NamedTuple):
+    """A registered pair as maps, from which any window is scored.
+
+    Attributes:
+        before, after: `Brightness` of each date.
+        keep: [H, W] bool, pixels that are compared.
+        texture: [h, w] float32, difference of features over how much they vary from place to place.
+        seen: [h, w] bool, cells that are compared.
+    """
+
+    before: Brightness
+    after: Brightness
+    keep: Array
+    texture: Array
+    seen: Array
+
+
+class Spread(NamedTuple):
+    """The expected squared difference: noise + misalignment * squared slope. Scalars, float32."""
+
+    noise: Array
+    misalignment: Array
+
+
+def _mean(x: Array, weight: Array) -> Array:
+    return (x * weight).sum() / jnp.maximum(weight.sum(), 1.0)
+
+
+def _moments(x: Array, keep: Array) -> tuple[Array, Array]:
+    weight = keep.astype(jnp.float32)
+    mean = _mean(x, weight)
+    return mean, jnp.sqrt(_mean(jnp.square(x - mean), weight) + 1e-8)
+
+
+def erode(valid: Array, reach: int) -> Array:
+    """Pixels all of whose neighbours up to `reach` away exist and are valid; [H, W] bool to the same."""
+    x = jnp.pad(valid, reach).astype(jnp.float32)
+    for size in ((2 * reach + 1, 1), (1, 2 * reach + 1)):
+        x = jax.lax.reduce_window(x, 1.0, jax.lax.min, size, (1, 1), "VALID")
+    return x > 0
+
+
+def dilate(mask: Array, reach: int) -> Array:
+    """Pixels with a True one up to `reach` away; [H, W] bool to the same."""
+    x = jnp.pad(mask, reach).astype(jnp.float32)
+    for size in ((2 * reach + 1, 1), (1, 2 * reach + 1)):
+        x = jax.lax.reduce_window(x, 0.0, jax.lax.max, size, (1, 1), "VALID")
+    return x > 0
+
+
+def common_range(before: Array, after: Array, keep: Array) -> tuple[Array, Array]:
+    """Both dates [H, W] clipped to the brightness that both can show, so that saturation of one is no difference."""
+    moments = _moments(before, keep), _moments(after, keep)
+    low = jnp.stack([(DARK - mean) / deviation for mean, deviation in moments]).max()
+    high = jnp.stack([(BRIGHT - mean) / deviation for mean, deviation in moments]).min()
+    pairs = zip((before, after), moments, strict=True)
+    return tuple(jnp.clip(x, mean + deviation * low, mean + deviation * high) for x, (mean, deviation) in pairs)
 
 
 def _slope_power(x: Array) -> Array:
@@ -61,98 +128,151 @@ def _slope_power(x: Array) -> Array:
     return jnp.square(by_row) + jnp.square(by_column)
 
 
-def _moments(x: Array, valid: Array) -> tuple[Array, Array]:
-    count = jnp.maximum(valid.sum(dtype=jnp.float32), 1.0)
-    mean = jnp.where(valid, x, 0).sum() / count
-    return mean, jnp.sqrt(jnp.where(valid, jnp.square(x - mean), 0).sum() / count + 1e-8)
+def brightness(x: Array, valid: Array) -> Brightness:
+    """Maps of one date, blurred over valid ground only. [H, W] float32 and bool."""
+    weight = erode(valid, 2).astype(jnp.float32)
+
+    def around(y: Array, sigma: float) -> Array:
+        return blur(y * weight, sigma) / (blur(weight, sigma) + 1e-3)
+
+    return Brightness(x, around(x, FINE_PX) - around(x, COARSE_PX), around(_slope_power(x), SLOPE_PX))
 
 
-def _interior(valid: Array, border: int) -> Array:
-    rows, columns = (jnp.arange(n) for n in valid.shape)
-    keep = [(k >= border) & (k < n - border) for k, n in zip((rows, columns), valid.shape, strict=True)]
-    return valid & keep[0][:, None] & keep[1][None]
+def differences(before: Brightness, after: Brightness, keep: Array) -> tuple[Array, Array]:
+    """Difference of fine brightness and mean squared slope, in standard deviations of each date. [H, W] each."""
+    (_, a), (_, b) = _moments(before.level, keep), _moments(after.level, keep)
+    fine = after.fine / b - before.fine / a
+    slope = (before.slope / jnp.square(a) + after.slope / jnp.square(b)) / 2
+    return jnp.where(keep, fine, 0), jnp.where(keep, slope, 0)
 
 
-def match(before: Array, after: Array, valid: Array) -> Matched:
-    """Differences of two registered patches [H, W] after brightness and contrast are made equal."""
-    valid = _interior(valid, min(BORDER_PX, min(valid.shape) // 4))
-    a, b = ((x - m) / s for x in (before, after) for m, s in [_moments(x, valid)])
-    slopes = blur((_slope_power(a) + _slope_power(b)) / 2, SLOPE_BLUR_PX)
-    spread = jnp.sqrt(SPREAD_FLOOR**2 + SLOPE_SHARE**2 * slopes)
-    return Matched(jnp.where(valid, b - a, 0), spread, valid)
+def fit_spread(fine: Array, slope: Array, keep: Array) -> Spread:
+    """Noise and misalignment that explain most squared differences; outliers count as `OUTLIER` expected ones.
+
+    Reweighted least squares of fine^2 = noise + misalignment * slope, each weighted by the inverse of its variance,
+    which for a squared normal variable grows as its mean squared. Neither is below 0.
+
+    Source: Carroll & Ruppert 1988, "Transformation and weighting in regression", chapter 3, with Huber's clipping.
+    """
+    inside = keep.astype(jnp.float32)
+    power = jnp.square(fine)
+    expected = jnp.full_like(power, 1e-9) + _mean(power, inside)
+    noise = misalignment = jnp.float32(0)
+    for _ in range(FIT_STEPS):
+        weight = inside / jnp.square(expected)
+        y = jnp.minimum(power, OUTLIER**2 * expected)
+        w, ws, wss = weight.sum(), (weight * slope).sum(), (weight * jnp.square(slope)).sum()
+        wy, wsy = (weight * y).sum(), (weight * slope * y).sum()
+        alone_noise, alone_slope = wy / jnp.maximum(w, 1e-20), wsy / jnp.maximum(wss, 1e-20)
+        rank = w * wss - jnp.square(ws)
+        solvable = rank > 1e-6 * w * wss
+        safe = jnp.where(solvable, rank, 1.0)
+        noise = jnp.where(solvable, (wy * wss - wsy * ws) / safe, alone_noise)
+        misalignment = jnp.where(solvable, (w * wsy - ws * wy) / safe, 0.0)
+        no_noise, no_slope = noise < 0, misalignment < 0
+        noise = jnp.where(no_noise, 0.0, jnp.where(no_slope, alone_noise, noise))
+        misalignment = jnp.where(no_slope, 0.0, jnp.where(no_noise, alone_slope, misalignment))
+        expected = jnp.maximum(noise + misalignment * slope, 0.1 * SPREAD_FLOOR**2)
+    return Spread(jnp.minimum(noise, SPREAD_CAP**2), jnp.minimum(misalignment, SLOPE_CAP**2))
 
 
-def _ordered(x: Array, valid: Array) -> tuple[Array, Array]:
-    """Values in falling order, those that are not valid last, and how many are valid."""
-    return -jnp.sort(jnp.where(valid, -x, jnp.inf).ravel()), valid.sum(dtype=jnp.int32)
+def spread_map(spread: Spread, slope: Array) -> Array:
+    """The expected difference at each pixel, in standard deviations of a date. [H, W]."""
+    return jnp.sqrt(spread.noise + spread.misalignment * slope + SPREAD_FLOOR**2)
 
 
-def top_mean(ordered: Array, count: Array, share: float) -> Array:
+def detail_map(before: Brightness, after: Brightness, keep: Array) -> Array:
+    """Size of the difference at each pixel over the expected one, [H, W] float32; 0 where not compared."""
+    fine, slope = differences(before, after, keep)
+    fixed = jax.lax.stop_gradient((fine, slope))
+    return jnp.abs(fine) / spread_map(fit_spread(*fixed, keep), slope)
+
+
+def _ordered(x: Array, keep: Array) -> tuple[Array, Array]:
+    """Values in falling order, those that do not count last, and how many count."""
+    return -jnp.sort(jnp.where(keep, -x, jnp.inf).ravel()), keep.sum(dtype=jnp.int32)
+
+
+def _top_mean(ordered: Array, count: Array, share: float) -> Array:
     """Mean of the largest `share` of `count` values that stand first in falling order; at least one."""
     kept = jnp.maximum(jnp.round(share * count.astype(jnp.float32)), 1.0)
     first = jnp.arange(ordered.size).astype(jnp.float32) < kept
-    return jnp.where(first, jnp.where(jnp.isfinite(ordered), ordered, 0), 0).sum() / kept
+    return jnp.where(first & jnp.isfinite(ordered), ordered, 0).sum() / kept
 
 
-def detail(matched: Matched) -> Array:
-    """(mean of the largest differences - median) / interquartile range, of differences over their spread."""
-    difference, spread, valid = matched
-    share = blur(valid.astype(jnp.float32), SLOW_PX) + 1e-3
-    fast = jnp.where(valid, difference - blur(difference, SLOW_PX) / share, 0)
-    ordered, count = _ordered(jnp.abs(blur(fast, DETAIL_BLUR_PX)) / spread, valid)
+def stand_out(values: Array, keep: Array) -> Array:
+    """(mean of the largest - median) / interquartile range; 0 where nothing counts. Scalar."""
+    ordered, count = _ordered(values, keep)
     q1, q2, q3 = (jnp.where(count > 0, ordered[(k * count) // 4], 0.0) for k in (1, 2, 3))
-    return jnp.maximum(top_mean(ordered, count, DETAIL_TOP) - q2, 0) / (q1 - q3 + 1e-3)
+    return jnp.maximum(_top_mean(ordered, count, DETAIL_TOP) - q2, 0) / (q1 - q3 + 1e-3)
 
 
 def _neighbours(x: Array) -> Array:
-    """Mean squared distance of each unit vector from its four neighbours, [H', W', D] to [H', W']."""
+    """Mean squared distance of each unit vector from its four neighbours, [h, w, D] to [h, w]."""
     padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
     height, width = x.shape[:2]
     views = [padded[i : i + height, j : j + width] for i, j in ((0, 1), (2, 1), (1, 0), (1, 2))]
     return sum(jnp.square(x - view).sum(axis=-1) for view in views) / 4
 
 
-def texture_map(f_before: Array, f_after: Array, valid: Array) -> tuple[Array, Array]:
-    """Distance of the two directions in feature space over how much direction varies from place to place.
+def texture_map(f_before: Array, f_after: Array) -> tuple[Array, Array]:
+    """Squared distance of directions in feature space, and how much they vary from place to place.
 
     Args:
-        f_before, f_after: [H', W', D] float32 features on one grid.
-        valid: [H, W] bool, pixels.
+        f_before, f_after: [G, h, w, D] float32 features on one grid.
 
     Returns:
-        [H', W'] float32 >= 0 and [H', W'] bool, where it can be trusted.
+        [h, w] float32 each, >= 0, averaged over the groups.
     """
-    height, width = f_before.shape[:2]
-    step = max(1, valid.shape[0] // height)
-    seen = valid[: height * step, : width * step].reshape(height, step, width, step).all(axis=(1, 3))
-    seen = _interior(seen, 1 if min(height, width) > 4 else 0)
-    a, b = (x * jax.lax.rsqrt(jnp.square(x).sum(axis=-1, keepdims=True) + 1e-12) for x in (f_before, f_after))
-    vary = (_neighbours(a) + _neighbours(b)) / 2
-    mean = jnp.where(seen, vary, 0).sum() / jnp.maximum(seen.sum(dtype=jnp.float32), 1.0)
-    return jnp.square(a - b).sum(axis=-1) / (vary + mean + 1e-6), seen
-
-
-def texture(f_before: Array, f_after: Array, valid: Array) -> Array:
-    """Mean of the largest values of `texture_map`, averaged over the groups of bands. [G, H', W', D] twice."""
 
     def one(a, b):
-        values, seen = texture_map(a, b, valid)
-        return top_mean(*_ordered(values, seen), TEXTURE_TOP)
+        a, b = (x * jax.lax.rsqrt(jnp.square(x).sum(axis=-1, keepdims=True) + 1e-12) for x in (a, b))
+        return jnp.square(a - b).sum(axis=-1), (_neighbours(a) + _neighbours(b)) / 2
 
-    return jax.vmap(one)(f_before, f_after).mean()
+    return tuple(x.mean(axis=0) for x in jax.vmap(one)(f_before, f_after))
 
 
-def combine(detail_score: Array, texture_score: Array) -> Array:
-    """rho = (detail^2 * texture)^(1/3); a small number keeps the gradient finite at 0, and rho(x, x) = 0."""
-    tiny = 1e-6
-    return jnp.cbrt(jnp.square(detail_score) * texture_score + tiny) - jnp.cbrt(jnp.float32(tiny))
+def seen_cells(keep: Array, cells: tuple[int, int]) -> Array:
+    """Cells of the feature map of which every pixel is compared. [H, W] bool to `cells` bool."""
+    step = max(1, keep.shape[0] // cells[0])
+    cut = keep[: cells[0] * step, : cells[1] * step]
+    return cut.reshape(cells[0], step, cells[1], step).all(axis=(1, 3))
 
 
 def features(params: Params, x: Array, config: ChangeConfig, apply: ApplyFn | None = None) -> Array:
-    """Features of one patch, blurred first: [H, W(, C)] to [G, H', W', D]."""
+    """Features of one patch, blurred first: [H, W(, C)] to [G, h, w, D]."""
     planes = x[None] if x.ndim == 2 else jnp.moveaxis(x, -1, 0)
-    soft = blur(planes, NETWORK_BLUR_PX)
+    soft = blur(planes.astype(jnp.float32), NETWORK_BLUR_PX)
     return extract(params, soft[0] if x.ndim == 2 else jnp.moveaxis(soft, 0, -1), config, apply=apply)
+
+
+def gather(before: Array, laid: Registration, f_before: Array, f_after: Array) -> Evidence:
+    """The maps that scores are made of.
+
+    Args:
+        before: [H, W] or [H, W, C] float32.
+        laid: The registered second date.
+        f_before, f_after: [G, h, w, D] features of both.
+    """
+    keep = erode(laid.valid, BORDER_PX)
+    a, b = common_range(grey(before), grey(laid.after), keep)
+    distance, vary = texture_map(f_before, f_after)
+    seen = seen_cells(keep, distance.shape)
+    usual = _mean(vary, seen.astype(jnp.float32))
+    maps = brightness(a, laid.valid), brightness(b, laid.valid)
+    return Evidence(*maps, keep, distance / (vary + usual + 1e-6), seen)
+
+
+def weigh(evidence: Evidence) -> Array:
+    """rho of the ground that the maps show. Scalar float32 >= 0."""
+    detail = stand_out(detail_map(evidence.before, evidence.after, evidence.keep), evidence.keep)
+    texture = _top_mean(*_ordered(evidence.texture, evidence.seen), TEXTURE_TOP)
+    return _combine(detail, texture) - _combine(jnp.float32(0), jnp.float32(0))
+
+
+def _combine(detail: Array, texture: Array) -> Array:
+    # The small numbers keep the gradient finite where there is no difference at all.
+    return (detail + 0.1) ** (1 - TEXTURE_POWER) * (texture + 1e-3) ** TEXTURE_POWER
 
 
 def registered_score(
@@ -161,23 +281,29 @@ def registered_score(
     """rho of one pair after registration. Scalar float32 >= 0; NaN if a pixel is NaN. See `change_score`."""
     check_pair(before, after, config)
     laid = registration.register(before.astype(jnp.float32), after.astype(jnp.float32), config.max_misalignment)
-    f_before = features(params, before, config, apply)
-    return _score(params, before, laid, f_before, config, apply)
+    return _score(params, before, laid, features(params, before, config, apply), config, apply)
 
 
 def _score(params, before, laid: Registration, f_before: Array, config: ChangeConfig, apply) -> Array:
-    matched = match(_grey(before).astype(jnp.float32), _grey(laid.after), laid.valid)
-    rho = combine(detail(matched), texture(f_before, features(params, laid.after, config, apply), laid.valid))
+    rho = weigh(gather(before, laid, f_before, features(params, laid.after, config, apply)))
     bad = jnp.isnan(before).any() | jnp.isnan(laid.after).any()
     return jnp.where(bad, jnp.nan, rho)
+
+
+NULL_OUTLIER = 8.0
+"""Robust standard deviations from where on a difference is taken for a change, which the null must not repeat."""
+NULL_MARGIN_PX = 3
+NULL_TRIES = 3
+"""Places that a difference may come from before none is put there."""
 
 
 def residual_null(key: Array, before: Array, laid: Registration, config: ChangeConfig) -> Array:
     """h(x) matched to a pair: the first date plus the pair's own differences, taken from other places.
 
-    The differences (noise, blur, light, misalignment that is left) are divided by their expected spread, cut at
-    `config.residual_clip` robust standard deviations so that a change does not come along, moved around within the
-    common area by a random step, mirrored and negated at random, and multiplied by the spread of where they land.
+    The differences (noise, blur, light, misalignment that is left) are divided by their expected spread and cut at
+    `config.residual_clip` robust standard deviations, moved around within the common area by a random step, mirrored
+    and negated at random, and multiplied by the spread of where they land. Places that stand out as a change does are
+    left out, with the ground around them: what another step brings takes their place.
 
     Args:
         key: Key of the pair.
@@ -188,36 +314,49 @@ def residual_null(key: Array, before: Array, laid: Registration, config: ChangeC
     Returns:
         The shape of `before`. Source: this package's; a bootstrap of residuals (Davison & Hinkley 1997, section 6.2).
     """
-    grey = _grey(before)
-    matched = match(grey, _grey(laid.after), laid.valid)
-    unit = matched.difference / matched.spread
-    ordered, count = _ordered(unit, matched.valid)
-    middle = ordered[count // 2]
-    deviation, _ = _ordered(jnp.abs(unit - middle), matched.valid)
-    bound = config.residual_clip * 1.4826 * deviation[count // 2]
-    unit = jnp.clip(unit, middle - bound, middle + bound)
-    key_step, key_flip = jax.random.split(key)
-    start, length = _common_area(matched.valid.shape, laid.shift)
-    step = jax.random.uniform(key_step, (2,))
-    flips = jax.random.bernoulli(key_flip, 0.5, (3,))
-    places = []
-    for axis in range(2):
-        k = jnp.mod(jnp.arange(grey.shape[axis]) - start[axis], length[axis])
-        moved = jnp.mod(k + (step[axis] * length[axis].astype(jnp.float32)).astype(jnp.int32), length[axis])
-        places.append(start[axis] + jnp.where(flips[axis], length[axis] - 1 - moved, moved))
-    drawn = unit[places[0]][:, places[1]] * jnp.where(flips[2], -1.0, 1.0)
-    _, contrast = _moments(grey, matched.valid)
-    added = contrast * matched.spread * drawn
+    keep = erode(laid.valid, BORDER_PX)
+    a, b = common_range(grey(before), grey(laid.after), keep)
+    maps = brightness(a, laid.valid), brightness(b, laid.valid)
+    fine, slope = differences(*maps, keep)
+    spread = spread_map(fit_spread(fine, slope, keep), slope)
+    (mean_a, contrast), (mean_b, contrast_b) = _moments(a, keep), _moments(b, keep)
+    unit = jnp.where(keep, ((b - mean_b) / contrast_b - (a - mean_a) / contrast) / spread, 0)
+    middle, deviation = _robust(unit, keep)
+    unit = jnp.clip(unit, middle - config.residual_clip * deviation, middle + config.residual_clip * deviation)
+    _, usual = _robust(fine / spread, keep)
+    left_out = dilate(keep & (jnp.abs(fine) > NULL_OUTLIER * usual * spread), NULL_MARGIN_PX) | ~keep
+    drawn, found = jnp.zeros_like(unit), jnp.zeros_like(keep)
+    for k in jax.random.split(key, NULL_TRIES):
+        rows, columns = _moved_places(k, keep)
+        good = ~left_out[rows][:, columns]
+        drawn = jnp.where(~found & good, unit[rows][:, columns], drawn)
+        found |= good
+    sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
+    added = sign * contrast * spread * drawn
     return before + (added if before.ndim == 2 else added[..., None])
 
 
-def _common_area(shape: tuple[int, int], shift: Array) -> tuple[Array, Array]:
-    """Corner and size of the rectangle that both dates show, without the border; [2] int32 each."""
-    size = jnp.asarray(shape, jnp.int32)
-    border = min(BORDER_PX, min(shape) // 4)
-    start = jnp.maximum(-shift, border)
-    end = jnp.minimum(size - shift, size - border)
-    return start, jnp.maximum(end - start, 1)
+def _robust(x: Array, keep: Array) -> tuple[Array, Array]:
+    """Median, and median absolute deviation times 1.4826."""
+    ordered, count = _ordered(x, keep)
+    middle = jnp.where(count > 0, ordered[count // 2], 0.0)
+    away, _ = _ordered(jnp.abs(x - middle), keep)
+    return middle, jnp.where(count > 0, 1.4826 * away[count // 2], 0.0)
+
+
+def _moved_places(key: Array, keep: Array) -> tuple[Array, Array]:
+    """For each row and column of the box around `keep`, one of the box: moved round by a random step, or mirrored."""
+    key_step, key_flip = jax.random.split(key)
+    step, flip = jax.random.uniform(key_step, (2,)), jax.random.bernoulli(key_flip, 0.5, (2,))
+    places = []
+    for axis in range(2):
+        inside = keep.any(axis=1 - axis)
+        start = jnp.argmax(inside).astype(jnp.int32)
+        length = jnp.maximum(inside.size - jnp.argmax(inside[::-1]).astype(jnp.int32) - start, 1)
+        k = jnp.mod(jnp.arange(inside.size, dtype=jnp.int32) - start, length)
+        moved = jnp.mod(k + (step[axis] * length.astype(jnp.float32)).astype(jnp.int32), length)
+        places.append(start + jnp.where(flip[axis], length - 1 - moved, moved))
+    return places[0], places[1]
 
 
 def robust_pair_scores(
