@@ -31,6 +31,9 @@ FLOW_REACH_PX = 4
 FLOW_SCALE_PX = 6.0
 """Standard deviation of the window that a local shift is sought in, and of the smoothing of the field."""
 
+EXACT = 1e-3
+"""Squared difference of local contrast below which two dates are the same."""
+
 _HIGH = jax.lax.Precision.HIGHEST
 
 
@@ -170,7 +173,9 @@ def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, reach: int 
     middle = error[row, column, cell]
     by_row = _vertex(error[row - 1, column, cell], middle, error[row + 1, column, cell])
     by_column = _vertex(error[row, column - 1, cell], middle, error[row, column + 1, cell])
-    field = jnp.stack([row - reach, column - reach]).astype(jnp.float32) + jnp.stack([by_row, by_column])
+    # Where the dates agree to a thousandth there is nothing to refine, and the parabola is only lopsided.
+    rest = jnp.where(middle < EXACT, 0.0, jnp.stack([by_row, by_column]))
+    field = jnp.stack([row - reach, column - reach]).astype(jnp.float32) + rest
     smooth = blur(field.reshape(2, *cells), FLOW_SCALE_PX / CELL_PX)
     return both_axes(_spread_matrix(height), _spread_matrix(width), smooth)
 

@@ -201,9 +201,13 @@ def _top_mean(ordered: Array, count: Array, share: float) -> Array:
 
 
 def stand_out(values: Array, keep: Array) -> Array:
-    """(mean of the largest - median) / interquartile range; 0 where nothing counts. Scalar."""
+    """(mean of the largest - median) / interquartile range; 0 where nothing counts. Scalar.
+
+    Gradients hold the median and the range fixed, as they do shifts and spreads: what measures is not what is measured.
+    """
     ordered, count = _ordered(values, keep)
-    q1, q2, q3 = (jnp.where(count > 0, ordered[(k * count) // 4], 0.0) for k in (1, 2, 3))
+    fixed = jax.lax.stop_gradient(ordered)
+    q1, q2, q3 = (jnp.where(count > 0, fixed[(k * count) // 4], 0.0) for k in (1, 2, 3))
     return jnp.maximum(_top_mean(ordered, count, DETAIL_TOP) - q2, 0) / (q1 - q3 + 1e-3)
 
 

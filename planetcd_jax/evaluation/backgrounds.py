@@ -58,10 +58,21 @@ def hirise_repeat_pairs(folder: pathlib.Path) -> Iterator[Background]:
         yield from _cut(before, after, "hirise-repeat-pairs", f"hirise {entry['id']}")
 
 
+FRAME_EDGE_PX = 24
+"""Share of an Apollo frame that is left out on each side: its fiducial marks reach 21 px in."""
+
+
+def _inside(place: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Where places [2, H, W] lie within a frame, away from its edges."""
+    edges = zip(place, shape, strict=True)
+    return np.all([(at > FRAME_EDGE_PX) & (at < n - 1 - FRAME_EDGE_PX) for at, n in edges], axis=0)
+
+
 def apollo15(folder: pathlib.Path) -> Iterator[Background]:
     """Patches of overlapping Apollo frames, the second resampled to the first by its homography.
 
-    Only frames 297 with 298 and 299 with 300: so no image is in two pairs. Misalignment by relief stays in.
+    Only frames 297 with 298 and 299 with 300: so no image is in two pairs. Misalignment by relief stays in; the fiducial
+    marks along the edges of the frames, which stay where they are while the ground moves, do not.
     """
     for entry in json.loads((folder / "pairs.json").read_text()):
         frames = tuple(re.search(r"M-0(\d+)_", entry[name]).group(1) for name in ("ref", "mov"))
@@ -72,7 +83,8 @@ def apollo15(folder: pathlib.Path) -> Iterator[Background]:
         rows, columns = np.mgrid[: reference.shape[0], : reference.shape[1]].astype(float)
         x, y, w = np.tensordot(back, np.stack([columns, rows, np.ones_like(rows)]), axes=1)
         at = np.stack([y / w, x / w])
-        valid = (at > 1).all(axis=0) & (at[0] < moving.shape[0] - 2) & (at[1] < moving.shape[1] - 2)
+        places = (at, moving.shape), (np.stack([rows, columns]), reference.shape)
+        valid = np.all([_inside(place, shape) for place, shape in places], axis=0)
         warped = ndimage.map_coordinates(moving, at, order=1, mode="nearest")
         yield from _cut(reference, warped, "apollo15", f"apollo {frames[0]}-{frames[1]}", valid)
 
