@@ -25,8 +25,8 @@ CONTRAST_FLOOR = 0.3
 CELL_PX = 4
 """Local shifts are sought for cells of this side."""
 
-FLOW_REACH_PX = 4
-"""Largest local shift beside the whole one, pixels."""
+FLOW_PASSES = ((4, 2), (2, 1))
+"""Local shifts beside the whole one are sought in two passes: up to 4 steps of 2 px, then up to 2 steps of 1 px."""
 
 FLOW_SCALE_PX = 6.0
 """Standard deviation of the window that a local shift is sought in, and of the smoothing of the field."""
@@ -147,18 +147,24 @@ def _spread_matrix(length: int) -> np.ndarray:
     return made.astype(np.float32)
 
 
-def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, reach: int = FLOW_REACH_PX) -> Array:
-    """Smooth field of shifts that lays b on a: least windowed squared difference, to a fraction of a pixel.
+def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, *, reach: int, step: int) -> Array:
+    """Smooth field of shifts that lays b on a: least windowed squared difference, to a fraction of a step.
+
+    Args:
+        a, b: [H, W] float32 local contrast.
+        valid_a, valid_b: [H, W] bool.
+        reach: Steps that are tried in each direction.
+        step: Pixels in a step.
 
     Returns:
         [2, H, W] float32, rows and columns, pixels.
     """
     height, width = a.shape
     side = 2 * reach + 1
-    padded, known = jnp.pad(b, reach), jnp.pad(valid_b, reach)
+    padded, known = jnp.pad(b, reach * step), jnp.pad(valid_b, reach * step)
 
     def cost(k):
-        at = k // side, k % side
+        at = k // side * step, k % side * step
         both = (jax.lax.dynamic_slice(known, at, (height, width)) & valid_a).astype(jnp.float32)
         error = jnp.square(a - jax.lax.dynamic_slice(padded, at, (height, width))) * both
         return _cell_sums(jnp.stack([error, both]))  # [2, h, w]
@@ -175,23 +181,25 @@ def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, reach: int 
     by_column = _vertex(error[row, column - 1, cell], middle, error[row, column + 1, cell])
     # Where the dates agree to a thousandth there is nothing to refine, and the parabola is only lopsided.
     rest = jnp.where(middle < EXACT, 0.0, jnp.stack([by_row, by_column]))
-    field = jnp.stack([row - reach, column - reach]).astype(jnp.float32) + rest
+    field = step * (jnp.stack([row - reach, column - reach]).astype(jnp.float32) + rest)
     smooth = blur(field.reshape(2, *cells), FLOW_SCALE_PX / CELL_PX)
     return both_axes(_spread_matrix(height), _spread_matrix(width), smooth)
+
+
+def flow_field(a: Array, b: Array, valid_a: Array, valid_b: Array, first: Array) -> Array:
+    """A field of shifts, made better by each of `FLOW_PASSES`. Arguments as in `local_shifts`; first: [2, H, W]."""
+    field, none = first, jnp.zeros(2, jnp.int32)
+    for reach, step in FLOW_PASSES:
+        moved = resample(b, valid_a, valid_b, none, field)
+        seen = jnp.where(moved.valid, moved.after, 0)
+        field = field + local_shifts(a, seen, valid_a, moved.valid, reach=reach, step=step)
+    return field
 
 
 def grey(x: Array) -> Array:
     """Mean over the bands, float32: [H, W] or [H, W, C] to [H, W]."""
     x = x.astype(jnp.float32)
     return x if x.ndim == 2 else x.mean(axis=-1)
-
-
-def _moved(x: Array, shift: Array, empty) -> Array:
-    """x[r + shift[0], c + shift[1]], `empty` beyond the edge; [H, W]."""
-    rows, columns = (jnp.arange(n) + s for n, s in zip(x.shape, shift, strict=True))
-    inside = ((rows >= 0) & (rows < x.shape[0]))[:, None] & ((columns >= 0) & (columns < x.shape[1]))[None]
-    taken = x[jnp.clip(rows, 0, x.shape[0] - 1)][:, jnp.clip(columns, 0, x.shape[1] - 1)]
-    return jnp.where(inside, taken, empty)
 
 
 def register(before: Array, after: Array, reach: int, *, valid: tuple[Array, Array] | None = None) -> Registration:
@@ -211,8 +219,63 @@ def register(before: Array, after: Array, reach: int, *, valid: tuple[Array, Arr
     reach = min(reach, height - 1, width - 1)
     a, b = (local_contrast(jax.lax.stop_gradient(grey(x)), v) for x, v in ((before, here), (after, there)))
     shift = whole_shift(a, b, here, there, reach)
-    flow = local_shifts(a, _moved(b, shift, 0.0), here, _moved(there, shift, False))
+    whole = jnp.broadcast_to(shift.astype(jnp.float32)[:, None, None], (2, height, width))
+    flow = flow_field(a, b, here, there, whole) - whole
     return resample(after, here, there, shift, flow)
+
+
+BLOCK_PX = 128
+BLOCK_STEP_PX = 64
+"""Side and step of the blocks whose whole shifts are sought one by one in a large array."""
+
+_LEAST_SHARE = 0.25
+
+
+def _between_matrix(length: int, blocks: int) -> np.ndarray:
+    """Linear interpolation from the centres of blocks to pixels, constant beyond the outer ones; [length, blocks]."""
+    at = np.clip((np.arange(length) - (BLOCK_PX - 1) / 2) / BLOCK_STEP_PX, 0, blocks - 1)
+    return np.maximum(1 - np.abs(at[:, None] - np.arange(blocks)), 0).astype(np.float32)
+
+
+def block_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, reach: int) -> Array:
+    """Whole shift of each block, each the median of its neighbourhood of 3 x 3; 0 where too little is valid.
+
+    Args:
+        a, b: [H, W] float32 local contrast.
+        valid_a, valid_b: [H, W] bool.
+        reach: Largest shift, pixels.
+
+    Returns:
+        [2, blocks, blocks] float32.
+    """
+    counts = [1 + -(-max(n - BLOCK_PX, 0) // BLOCK_STEP_PX) for n in a.shape]
+    rest = [(0, (k - 1) * BLOCK_STEP_PX + BLOCK_PX - n) for k, n in zip(counts, a.shape, strict=True)]
+    fields = [jnp.pad(x, rest) for x in (a, b, valid_a, valid_b)]
+
+    def one(corner):
+        parts = [jax.lax.dynamic_slice(x, corner, (BLOCK_PX, BLOCK_PX)) for x in fields]
+        enough = (parts[2] & parts[3]).mean(dtype=jnp.float32) >= _LEAST_SHARE
+        return jnp.where(enough, whole_shift(*parts, reach).astype(jnp.float32), jnp.nan)
+
+    corners = jnp.stack(jnp.meshgrid(*(jnp.arange(k) * BLOCK_STEP_PX for k in counts), indexing="ij"), axis=-1)
+    shifts = jnp.moveaxis(jax.lax.map(one, corners.reshape(-1, 2)).reshape(*counts, 2), -1, 0)
+    around = jnp.pad(shifts, ((0, 0), (1, 1), (1, 1)), constant_values=jnp.nan)
+    views = [around[:, i : i + counts[0], j : j + counts[1]] for i in range(3) for j in range(3)]
+    return jnp.nan_to_num(jnp.nanmedian(jnp.stack(views), axis=0))
+
+
+def register_parts(before: Array, after: Array, reach: int, *, valid: tuple[Array, Array]) -> Registration:
+    """As `register`, for an array too large for one whole shift: each block of `BLOCK_PX` has its own.
+
+    `Registration.shift` is then 0, and `flow` holds all.
+    """
+    chex.assert_equal_shape([before, after])
+    here, there = valid
+    a, b = (local_contrast(jax.lax.stop_gradient(grey(x)), v) for x, v in ((before, here), (after, there)))
+    blocks = block_shifts(a, b, here, there, min(reach, BLOCK_PX - 1))
+    coarse = both_axes(*(_between_matrix(n, k) for n, k in zip(a.shape, blocks.shape[1:], strict=True)), blocks)
+    flow = flow_field(a, b, here, there, coarse)
+    return resample(after, here, there, jnp.zeros(2, jnp.int32), flow)
 
 
 def resample(after: Array, here: Array, there: Array, shift: Array, flow: Array) -> Registration:

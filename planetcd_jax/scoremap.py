@@ -17,7 +17,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax import augment, constants, score, vgg
+from planetcd_jax import augment, constants, robust_map, score, vgg
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, PatchError
 from planetcd_jax.types import Array, Params
@@ -25,6 +25,8 @@ from planetcd_jax.types import Array, Params
 
 def check_shareable(config: ChangeConfig) -> None:
     """Raises ConfigError if windows cannot share feature maps under `config`."""
+    if config.comparison == "registered" and config.backbone == "vgg16":
+        return
     if config.backbone != "vgg16":
         raise ConfigError(
             f"backbone is {config.backbone!r}, and windows can share feature maps only with 'vgg16': 'vgg16_bn' "
@@ -41,6 +43,8 @@ def check_shareable(config: ChangeConfig) -> None:
 def halo(config: ChangeConfig) -> int:
     """Pixels around a window that decide its score, rounded up to whole cells: 16 for conv3_2."""
     check_shareable(config)
+    if config.comparison == "registered":
+        return robust_map.MARGIN_PX
     step = vgg.stride(config.layer)
     reach = (vgg.receptive_field(config.layer) - step) // 2
     return -(-reach // step) * step
@@ -170,6 +174,11 @@ def score_map(
     check_windows(window, stride, config)
     valid = jnp.ones(before.shape[:2], bool) if valid is None else valid
     _check_images(before, after, valid, window, margin, config)
+    if config.comparison == "registered":
+        return robust_map.score_map(
+            params, before, after, config,
+            window=window, stride=stride, valid=valid, min_valid=min_valid, margin=margin,
+        )  # fmt: skip
     # Whatever stands in for a missing pixel reaches unusable cells only; it must be finite, because 0 * NaN is NaN.
     filled = [jnp.where(valid.reshape(valid.shape + (1,) * (x.ndim - 2)), x, 0.0) for x in (before, after)]
     usable = usable_cells(valid, config)  # [H', W']
