@@ -105,6 +105,22 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def given_quantile(settings: types.SimpleNamespace) -> float | None:
+    """What --quantile or --false_alarm_rate, which is one less it, say of the threshold; None if neither is given.
+
+    Raises:
+        ConfigError: if both are given, or the rate is not a share.
+    """
+    rate = settings.false_alarm_rate
+    if rate is None:
+        return settings.quantile
+    if settings.quantile is not None:
+        raise ConfigError("--false_alarm_rate and --quantile are both given, and say the same; give one.")
+    if not 0 <= rate < 1:
+        raise ConfigError(f"--false_alarm_rate={rate:g}: give a share in [0, 1), such as 0.05.")
+    return 1 - rate
+
+
 def change_config(settings: types.SimpleNamespace) -> configs.ChangeConfig:
     """The preset with the flags that were given in place of its own fields, those of --set last.
 
@@ -113,6 +129,8 @@ def change_config(settings: types.SimpleNamespace) -> configs.ChangeConfig:
     """
     names = [field.name for field in dataclasses.fields(configs.ChangeConfig) if hasattr(settings, field.name)]
     given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+    quantile = given_quantile(settings)
+    given |= {} if quantile is None else {"quantile": quantile}
     given |= dict(_setting(text) for text in settings.set)
     try:
         return dataclasses.replace(configs.PRESETS[settings.preset], **given)

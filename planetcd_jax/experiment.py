@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from planetcd_jax.commandline import fitted_weights
+from planetcd_jax import explain
+from planetcd_jax.commandline import fitted_weights, given_quantile
 from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
 from planetcd_jax.data import PairSet, open_dataset
 from planetcd_jax.detection import decide
@@ -20,6 +21,7 @@ from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
 from planetcd_jax.runtime import split_cpu
+from planetcd_jax.thresholds import benjamini_hochberg
 from planetcd_jax.version import __version__
 from planetcd_jax.weights_io import Weights
 
@@ -117,7 +119,7 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
             for name in names:
                 if len(names) > 1:
                     _say("method", name)
-                outcomes.append(bench.run(name))
+                outcomes.append(_at_false_discovery_rate(bench.run(name), settings.fdr))
             about = _about(weights, pair_set, settings)
             _write(folder, outcomes, pair_set, about, settings, weights)
     _finish(target, settings)
@@ -161,10 +163,40 @@ def _title(name: str, method: str, metrics: Mapping[str, Any]) -> str:
     return f"{name}, {method}" + ("" if accuracy is None else f": accuracy {table.percent(accuracy)} %")
 
 
-def _write_outcome(folder: pathlib.Path, outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any]) -> dict:
+def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> dict[str, dict[str, Any]]:
+    """Why the highest-ranked pairs were scored as they were, by id; only where a network made the score."""
+    if outcome.method.score != "deep":
+        return {}
+
+    @jax.jit
+    def found(params, before, after):
+        curve = explain.rho_by_shift(params, before, after, outcome.config, explain.SHIFTS_PX)
+        return explain.explain(params, before, after, outcome.config), curve
+
+    rows = {}
+    for i in outcome.scores.ranking()[:count]:
+        pair = pair_set.read(int(outcome.index[i]))
+        known, curve = found(weights.params, pair.before, pair.after)
+        rows[outcome.scores.ids[i]] = explain.row(known, curve, bool(outcome.scores.changed[i]))
+    return rows
+
+
+def _at_false_discovery_rate(outcome: Outcome, rate: float | None) -> Outcome:
+    """The outcome with decisions by Benjamini-Hochberg, where it has p-values and a rate is given."""
+    scores = outcome.scores
+    if rate is None or outcome.method.decision != "self_supervised":
+        return outcome
+    changed = np.asarray(benjamini_hochberg(scores.p_value, rate))
+    details = {**outcome.details, "false_discovery_rate": rate}
+    return dataclasses.replace(outcome, scores=scores._replace(changed=changed), details=details)
+
+
+def _write_outcome(
+    folder: pathlib.Path, outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any], explained: Mapping[str, Any]
+) -> dict:
     """The files of one method, without the pictures of pairs; returns what metrics.json holds."""
-    metrics = _metrics(outcome, pair_set, about)
-    results.write_results(folder / results.RESULTS, outcome.scores)
+    metrics = {**_metrics(outcome, pair_set, about), "explanations": dict(explained)}
+    results.write_results(folder / results.RESULTS, outcome.scores, explained)
     results.save_scores(folder / results.SCORES, outcome.scores, metrics)
     title = _title(pair_set.name, outcome.method.name, metrics)
     gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated")
@@ -200,13 +232,14 @@ def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights)
 def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> None:
     """Everything in the folder of a run: the first method's files at its top, the others' in folders of their own."""
     first = outcomes[0]
-    metrics = _write_outcome(folder, first, pair_set, about)
+    why = _explanations(first, pair_set, settings.explain, weights)
+    metrics = _write_outcome(folder, first, pair_set, about, why)
     if len(outcomes) > 1:
         metrics["methods"] = {}
         for outcome in outcomes[1:]:
             own = folder / "methods" / outcome.method.name
             own.mkdir(parents=True)
-            metrics["methods"][outcome.method.name] = _write_outcome(own, outcome, pair_set, about)
+            metrics["methods"][outcome.method.name] = _write_outcome(own, outcome, pair_set, about, {})
             output.write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
         _write_comparison(folder, outcomes, pair_set)
     else:
@@ -260,17 +293,19 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
         OutputError: if the results cannot be written.
     """
     scores, about = results.load_scores(path)
-    quantile = about["config"]["quantile"] if settings.quantile is None else settings.quantile
+    quantile = given_quantile(settings)
+    quantile = about["config"]["quantile"] if quantile is None else quantile
     config = ChangeConfig(quantile=quantile)  # the rest of it does not matter for a decision
     found = decide(scores.rho, scores.rho_null, config)
-    scores = scores._replace(tau=float(found.tau), changed=np.asarray(found.changed), p_value=np.asarray(found.p_value))
+    changed = found.changed if settings.fdr is None else benjamini_hochberg(found.p_value, settings.fdr)
+    scores = scores._replace(tau=float(found.tau), changed=np.asarray(changed), p_value=np.asarray(found.p_value))
     skipped = [(entry["id"], entry["reason"]) for entry in about["skipped"]]
     metrics = {**about, **record.figures(scores, seconds=None, compile_seconds=None, skipped=skipped)}
     metrics |= {"config": {**about["config"], "quantile": quantile}, "decided_again_from": str(path)}
     settings.dataset = about["dataset"]
     target = _target(settings)
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
-        results.write_results(folder / results.RESULTS, scores)
+        results.write_results(folder / results.RESULTS, scores, about.get("explanations", {}))
         results.save_scores(folder / results.SCORES, scores, metrics)
         simulated = about["source"] == "simulated"
         title = _title(about["dataset"], about["method"], metrics)

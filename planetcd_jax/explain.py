@@ -1,7 +1,7 @@
 """Why a pair was scored as it was: what moved, what else differs between its dates, and where. Pure, for one pair."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +107,50 @@ def sentence(found: Explanation, changed: bool) -> str:
     else:
         end = "differs in places" if changed else "otherwise alike"
     return ", ".join([*parts, end if parts or changed or end.startswith("unlike") else "alike"])
+
+
+SHIFTS_PX = (-8, -4, 0, 4, 8)
+"""Shifts for which `row` says what rho would be."""
+
+COLUMNS = (
+    "shift_rows_px",
+    "shift_columns_px",
+    "brightness_change",
+    "contrast_ratio",
+    "noise_ratio",
+    "likeness",
+    "channels_moved",
+    "rho_by_shift",
+    "explanation",
+)
+"""What `row` says, in the order of a table."""
+
+
+def row(found: Explanation, rho_by_shift: Array, changed: bool) -> dict[str, Any]:
+    """An explanation as cells of a table, by the names of `COLUMNS`.
+
+    Args:
+        found: Of one pair.
+        rho_by_shift: [S] float32, rho at each of `SHIFTS_PX`.
+        changed: Whether the pair was called changed.
+
+    Returns:
+        Numbers and texts: "37:+1.20 12:-0.91" names features from 0, "-8:3.1 -4:2.2 ..." pixels.
+    """
+    moved = zip(found.channels, found.channel_change, strict=True)
+    curve = zip(SHIFTS_PX, rho_by_shift, strict=True)
+    shift = [round(float(v), 2) for v in found.shift]
+    cells = (
+        *shift,
+        round(float(found.brightness), 4),
+        round(float(found.contrast), 3),
+        round(float(found.noise), 3),
+        round(float(found.likeness), 3),
+        " ".join(f"{int(channel)}:{float(change):+.3g}" for channel, change in moved),
+        " ".join(f"{shift}:{float(rho):.4g}" for shift, rho in curve),
+        sentence(found, changed),
+    )
+    return dict(zip(COLUMNS, cells, strict=True))
 
 
 def saliency(

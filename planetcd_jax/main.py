@@ -71,6 +71,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         ),
         Flag("max_shift", "int", None, "Largest shift of a pseudo-unchanged patch, pixels."),
         Flag("quantile", "float", None, "Share of pseudo-unchanged scores at or below tau."),
+        Flag(
+            "false_alarm_rate",
+            "float",
+            None,
+            "Share of unchanged pairs that may be called changed: 1 - quantile. Default: as --quantile.",
+        ),
+        Flag("fdr", "float", None, "Decide by Benjamini-Hochberg at this false discovery rate. Default: by tau."),
         Flag("set", "multi", [], "Any other setting as field=value, such as pooling=mean; may be repeated."),
         Flag("seed", "int", 0, "Decides every random draw."),
     ),
@@ -94,6 +101,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
         Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
         Flag("figures", "int", 8, "Number of highest-ranked pairs to draw."),
+        Flag("explain", "int", 8, "Number of highest-ranked pairs to explain in results.csv."),
         Flag("threshold_only", "str", None, "rho.npz of an earlier run: decide again with --quantile. Default: run."),
     ),
 }
@@ -120,8 +128,9 @@ def parse(arguments: Sequence[str]) -> types.SimpleNamespace:
     for name in ("data_dir", "pairs_csv", "weights", "output_dir", "threshold_only"):
         if getattr(settings, name) == "":
             raise flags.Error(f"--{name} is empty; give a path, or leave the flag out.")
-    if settings.figures < 0:
-        raise flags.Error(f"--figures={settings.figures}: give a number of pairs, 0 or more.")
+    for name in ("figures", "explain"):
+        if getattr(settings, name) < 0:
+            raise flags.Error(f"--{name}={getattr(settings, name)}: give a number of pairs, 0 or more.")
     return settings
 
 

@@ -46,7 +46,16 @@ class Method:
     correct: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def configured(self, config: ChangeConfig) -> ChangeConfig:
-        """`config` with the fields set in which this system differs from the proposed one."""
+        """`config` with the fields set in which this system differs from the proposed one.
+
+        Raises:
+            ConfigError: if it differs in the pooling, and `config` compares without any.
+        """
+        if "pooling" in self.changes and config.comparison != "pooled":
+            raise ConfigError(
+                f"method {self.name} differs from the proposed one in its pooling, and a {config.comparison} comparison "
+                "(preset robust) has none; compare the paper's systems with preset paper or authors_code."
+            )
         return dataclasses.replace(config, **self.changes)
 
     def paper_figure(self, dataset: str) -> str | None:

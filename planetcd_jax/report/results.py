@@ -4,6 +4,7 @@ import json
 import pathlib
 import zipfile
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,18 +43,28 @@ class Scores(NamedTuple):
         return np.argsort(-self.rho, kind="stable")
 
 
-def write_results(path: pathlib.Path, scores: Scores) -> None:
-    """Writes id, rho, p_value, changed, label, the highest rho first.
+def write_results(
+    path: pathlib.Path, scores: Scores, explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> None:
+    """Writes id, rho, p_value, changed, label, the highest rho first, and what is known about why.
 
     `changed` and `label` are 1 or 0; an unknown label and a p-value that a method does not have are empty cells.
     Scores have the digits that bring the same float32 back; p-values, which are fractions of counts, six.
+
+    Args:
+        path: File to write.
+        scores: The scores.
+        explained: Cells by column name (`explain.COLUMNS`) by id, for some pairs; the others' are empty. Without any,
+            the columns are left out.
     """
+    columns = list(next(iter(explained.values()), {}))
     rows = []
     for i in scores.ranking():
         p_value = None if np.isnan(scores.p_value[i]) else f"{scores.p_value[i]:.6g}"
         label = None if scores.labels[i] == -1 else int(scores.labels[i])
         rows.append([scores.ids[i], scores.rho[i], p_value, int(scores.changed[i]), label])
-    path.write_text(csv_table(["id", "rho", "p_value", "changed", "label"], rows), encoding="utf-8", newline="")
+        rows[-1] += [explained.get(scores.ids[i], {}).get(column) for column in columns]
+    path.write_text(csv_table(["id", "rho", "p_value", "changed", "label", *columns], rows), encoding="utf-8", newline="")
 
 
 def save_scores(path: pathlib.Path, scores: Scores, about: Mapping[str, Any]) -> None:
