@@ -14,7 +14,7 @@ LAYERS = [
     {"vgg"},
     {"porting"},
     {"weights_io"},
-    {"score", "augment", "thresholds"},
+    {"score", "augment", "thresholds", "windows"},
     {"detection", "pixelmap", "scoremap"},
     {"baselines"},
     {"runtime"},
