@@ -17,7 +17,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax import augment, constants, robust_map, score, vgg
+from planetcd_jax import augment, robust_map, score, vgg, windows
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, PatchError
 from planetcd_jax.types import Array, Params
@@ -40,14 +40,22 @@ def check_shareable(config: ChangeConfig) -> None:
         )
 
 
+TILE = 256
+"""Side of the tiles in which the network goes over an image on a CPU, pixels. Changes speed and memory, not scores."""
+
+
+def _reach(config: ChangeConfig) -> int:
+    """Pixels that a cell sees on each side of its block."""
+    return (vgg.receptive_field(config.layer) - vgg.stride(config.layer)) // 2
+
+
 def halo(config: ChangeConfig) -> int:
     """Pixels around a window that decide its score, rounded up to whole cells: 16 for conv3_2."""
     check_shareable(config)
     if config.comparison == "registered":
         return robust_map.MARGIN_PX
     step = vgg.stride(config.layer)
-    reach = (vgg.receptive_field(config.layer) - step) // 2
-    return -(-reach // step) * step
+    return -(-_reach(config) // step) * step
 
 
 def grid_step(config: ChangeConfig) -> int:
@@ -72,46 +80,60 @@ def map_shape(height: int, width: int, window: int, stride: int) -> tuple[int, i
 def usable_cells(valid: Array, config: ChangeConfig) -> Array:
     """Cells whose whole receptive field lies inside the array and is valid. [H, W] bool to [H', W'] bool."""
     chex.assert_rank(valid, 2)
-    step, side = vgg.stride(config.layer), vgg.receptive_field(config.layer)
-    reach = (side - step) // 2
+    step, side, reach = vgg.stride(config.layer), vgg.receptive_field(config.layer), _reach(config)
     seen = jnp.pad(valid, reach, constant_values=False).astype(jnp.uint8)  # [H + 2 reach, W + 2 reach]
     for size, steps in (((side, 1), (step, 1)), ((1, side), (1, step))):
         seen = jax.lax.reduce_window(seen, jnp.uint8(1), jax.lax.min, size, steps, "VALID")
     return seen > 0  # [H', W']
 
 
-def features(params: Params, x: Array, config: ChangeConfig) -> Array:
-    """Feature map that windows share: phi, without what is done for each window. [H, W(, C)] to [G, H', W', D]."""
-    check_shareable(config)
-    return score.extract(params, x, dataclasses.replace(config, feature_clip=None, feature_standardize=False))
+def features(params: Params, images: Array, config: ChangeConfig, *, margin: int = 0, tile: int | None = TILE) -> Array:
+    """Feature maps that windows share: phi, without what is done for each window.
 
-
-def summary(cells: Array, usable: Array, config: ChangeConfig) -> Array:
-    """Descriptor of one window from its usable cells: clip, standardise, pool, as `config` says.
+    The network goes over each image in tiles of equal size, one after the other, each with the ground around it that
+    decides its cells; so its inner activations stay in the cache, and memory does not grow with the image.
 
     Args:
-        cells: [G, h, w, D] float32, the window's part of a feature map.
-        usable: [h, w] bool. If none is True, the result means nothing.
-        config: How.
+        params: As `load_vgg16` returns them.
+        images: [N, H, W] or [N, H, W, C] float, finite.
+        config: How; clip and standardisation are left out.
+        margin: Pixels on each side that get no cells of their own; a multiple of the layer's stride.
+        tile: Largest side of a tile, pixels; None: the whole image at once, which is faster on GPUs.
 
     Returns:
-        [G, D] float32.
+        [N, G, H', W', D] float32, H' = (H - 2 margin) // stride. Cells that see beyond the image hold any finite value.
     """
-    chex.assert_rank([cells, usable], [4, 2])
-    inside = usable[None, :, :, None]
-    count = jnp.maximum(usable.sum(dtype=jnp.float32), 1.0)
+    check_shareable(config)
+    vgg.check_parameters(params, config)
+    raw = dataclasses.replace(config, feature_clip=None, feature_standardize=False)
+    network = vgg.network(config, padding="VALID")
 
-    def mean(x: Array) -> Array:
-        return jnp.where(inside, x, 0.0).sum(axis=(1, 2), keepdims=True) / count  # [G, 1, 1, D]
+    def phi(x: Array) -> Array:
+        return score.extract(params, x, raw, apply=lambda p, planes: network.apply({"params": p}, planes))
 
-    if config.feature_clip is not None:
-        cells = jnp.clip(cells, -config.feature_clip, config.feature_clip)
-    if config.feature_standardize:
-        cells = cells - mean(cells)
-        cells = cells * jax.lax.rsqrt(mean(jnp.square(cells)) + constants.STANDARDIZE_EPSILON)
-    if config.pooling == "max":
-        return jnp.where(inside, cells, -jnp.inf).max(axis=(1, 2))
-    return mean(cells)[:, 0, 0]
+    step, reach = vgg.stride(config.layer), _reach(config)
+    bands = images.shape[3:]
+    cells = [(n - 2 * margin) // step for n in images.shape[1:3]]
+    most = max(cells) if tile is None else max(1, tile // step)
+    counts = [-(-n // most) for n in cells]
+    sides = [-(-n // count) for n, count in zip(cells, counts, strict=True)]  # cells of a tile
+    sees = [side * step + 2 * reach for side in sides]
+    short = [c * s * step + reach + margin - n for c, s, n in zip(counts, sides, images.shape[1:3], strict=True)]
+    lead = reach - margin  # below 0 the images are cut
+    padding = [(0, 0, 0), *((lead, n, 0) for n in short), *[(0, 0, 0)] * len(bands)]
+    images = jax.lax.pad(images, jnp.zeros((), images.dtype), padding)  # the tiles, and `reach` around them
+    places = jnp.stack(jnp.meshgrid(*map(jnp.arange, (images.shape[0], *counts)), indexing="ij"), axis=-1)
+
+    def one(place: Array) -> Array:
+        zero = jnp.zeros((), place.dtype)
+        start = (place[0], place[1] * sides[0] * step, place[2] * sides[1] * step) + (zero,) * len(bands)
+        return phi(jax.lax.dynamic_slice(images, start, (1, *sees, *bands))[0])  # [G, h, w, D]
+
+    parts = jax.lax.map(one, places.reshape(-1, 3))  # [N * R * S, G, h, w, D]
+    parts = parts.reshape(images.shape[0], *counts, *parts.shape[1:])  # [N, R, S, G, h, w, D]
+    parts = parts.transpose(0, 3, 1, 4, 2, 5, 6)  # [N, G, R, h, S, w, D]
+    whole = parts.reshape(*parts.shape[:2], counts[0] * sides[0], counts[1] * sides[1], parts.shape[-1])
+    return whole[:, :, : cells[0], : cells[1]]
 
 
 def _check_images(before: Array, after: Array, valid: Array, window: int, margin: int, config: ChangeConfig) -> None:
@@ -141,6 +163,7 @@ def score_map(
     valid: Array | None = None,
     min_valid: float = 0.5,
     margin: int = 0,
+    tile: int | None = TILE,
 ) -> Array:
     """Rho of each window of a pair of images; the network sees every pixel once.
 
@@ -157,6 +180,8 @@ def score_map(
         min_valid: Share of a window's cells that must be usable; a window with less is not scored. In [0, 1].
         margin: Pixels on each side of the arrays that are context only: no window reaches into them. A multiple
             of 4. With at least `halo(config)` the scores do not depend on where the arrays were cut.
+        tile: Side of the tiles in which the network goes over the images, pixels; None: all at once, which is faster
+            on GPUs and slower on CPUs. Changes no score.
 
     Returns:
         [R, S] float32, >= 0; NaN where a window is not scored. R = (H - 2 margin - window) // stride + 1.
@@ -181,29 +206,15 @@ def score_map(
         )  # fmt: skip
     # Whatever stands in for a missing pixel reaches unusable cells only; it must be finite, because 0 * NaN is NaN.
     filled = [jnp.where(valid.reshape(valid.shape + (1,) * (x.ndim - 2)), x, 0.0) for x in (before, after)]
-    usable = usable_cells(valid, config)  # [H', W']
-    # One after the other, not side by side: the network's inner activations are by far the most memory.
-    maps = jax.lax.map(lambda x: features(params, x, config), jnp.stack(filled))  # [2, G, H', W', D]
     step = vgg.stride(config.layer)
+    edge = margin // step
+    usable = usable_cells(valid, config)  # [H' + 2 edge, W' + 2 edge]
+    usable = usable[edge : usable.shape[0] - edge, edge : usable.shape[1] - edge]  # [H', W']
+    maps = features(params, jnp.stack(filled), config, margin=margin, tile=tile)  # [2, G, H', W', D]
     rows, cols = map_shape(before.shape[0] - 2 * margin, before.shape[1] - 2 * margin, window, stride)
-    corners = jnp.stack(jnp.meshgrid(jnp.arange(rows), jnp.arange(cols), indexing="ij"), axis=-1).reshape(-1, 2)
-    one = partial(_window_score, maps, usable, window // step, min_valid, config)
-    # One window after the other: its cells stay in the cache, and nothing of the size of all windows is ever held.
-    return jax.lax.map(one, (margin + corners * stride) // step).reshape(rows, cols)
-
-
-def _window_score(
-    maps: Array, usable: Array, side: int, min_valid: float, config: ChangeConfig, corner: Array
-) -> Array:
-    """Rho of the window whose first cell is `corner`; NaN if too few cells are usable."""
-    inside = jax.lax.dynamic_slice(usable, corner, (side, side))  # [h, w]
-    zero = jnp.zeros((), corner.dtype)
-    parts = [
-        jax.lax.dynamic_slice(m, (zero, corner[0], corner[1], zero), (m.shape[0], side, side, m.shape[3])) for m in maps
-    ]
-    rho = score.compare(*(summary(part, inside, config) for part in parts), config)
-    share = inside.mean(dtype=jnp.float32)
-    return jnp.where((share > 0) & (share >= min_valid), rho, jnp.nan)
+    pooled, share = windows.summaries(maps, usable, window // step, stride // step, (rows, cols), config)
+    rho = jax.vmap(jax.vmap(partial(score.compare, config=config)))(*jnp.moveaxis(pooled, 1, 3))  # 2 x [R, S, G, D]
+    return jnp.where((share > 0) & (share >= min_valid), rho, jnp.nan)  # [R, S]
 
 
 def null_score_map(
@@ -217,6 +228,7 @@ def null_score_map(
     valid: Array | None = None,
     min_valid: float = 0.5,
     margin: int = 0,
+    tile: int | None = TILE,
 ) -> Array:
     """Rho of each window of one pseudo-unchanged pair (x, h(x)), with the shift taken from real ground.
 
@@ -228,7 +240,7 @@ def null_score_map(
         before: [H + 2 m, W + 2 m(, C)] float in [0, 1]: an array as `score_map` takes it, with m = `config.max_shift`
             more pixels on each side.
         config: How; `noise_sigma` and `max_shift` make h.
-        window, stride, min_valid, margin: As in `score_map`.
+        window, stride, min_valid, margin, tile: As in `score_map`.
         valid: [H + 2 m, W + 2 m] bool, or None.
 
     Returns:
@@ -255,5 +267,6 @@ def null_score_map(
     here, there = augment.pseudo_unchanged_pair(key, mask[m : m + height, m : m + width], still, context=mask)
     both = (here > 0.5) & (there > 0.5)
     return score_map(
-        params, x, moved, config, window=window, stride=stride, valid=both, min_valid=min_valid, margin=margin
-    )
+        params, x, moved, config, window=window, stride=stride, valid=both, min_valid=min_valid, margin=margin,
+        tile=tile,
+    )  # fmt: skip

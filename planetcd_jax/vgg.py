@@ -71,6 +71,8 @@ class VGG16(nn.Module):
         batch_norm: Whether each convolution is followed by `ImageNorm`.
         dtype: Type in which the convolutions run; parameters stay float32.
         precision: `jax.lax.Precision` of the convolutions.
+        padding: "SAME" pads with zeros; "VALID" keeps only what the image itself decides, so each side of the last
+            activation loses (receptive field - stride) / 2 pixels.
 
     Example:
         >>> acts = VGG16("conv3_2").apply({"params": params}, x)  # x: [N, H, W, 3], normalised
@@ -81,6 +83,7 @@ class VGG16(nn.Module):
     batch_norm: bool = False
     dtype: jnp.dtype = jnp.float32
     precision: jax.lax.Precision | None = jax.lax.Precision.HIGHEST
+    padding: str = "SAME"
 
     @nn.compact
     def __call__(self, x: Array) -> dict[str, Array]:
@@ -100,7 +103,7 @@ class VGG16(nn.Module):
             if suffix.endswith("_1") and block > 1:
                 x = acts[f"pool{block - 1}"] = nn.max_pool(x, (2, 2), strides=(2, 2))  # [N, H/2, W/2, D]
             conv = nn.Conv(
-                CHANNELS[block], (3, 3), padding="SAME", dtype=self.dtype, precision=self.precision, name=layer
+                CHANNELS[block], (3, 3), padding=self.padding, dtype=self.dtype, precision=self.precision, name=layer
             )
             x = acts[layer] = conv(x)  # [N, H', W', D]
             if self.batch_norm:
@@ -126,7 +129,7 @@ def parameter_shapes(layers: tuple[str, ...] = VGG16_LAYERS, *, batch_norm: bool
     return shapes
 
 
-def network(config: ChangeConfig) -> VGG16:
+def network(config: ChangeConfig, padding: str = "SAME") -> VGG16:
     """The module that a configuration asks for."""
     low = config.precision == "bfloat16"
     # HIGHEST is true float32 on every device. HIGH lets a GPU use TF32 (and a TPU three bfloat16 passes).
@@ -136,6 +139,7 @@ def network(config: ChangeConfig) -> VGG16:
         batch_norm=config.backbone == "vgg16_bn",
         dtype=jnp.bfloat16 if low else jnp.float32,
         precision=precision[config.precision],
+        padding=padding,
     )
 
 

@@ -1,12 +1,13 @@
 """How much shared feature maps save, that the chunk size changes no score, and what memory a scene takes.
 
-    python scripts/benchmark_scene.py speed --size=700
+    python scripts/benchmark_scene.py speed --size=1084
     python scripts/benchmark_scene.py chunks --size=1200
     python scripts/benchmark_scene.py memory --sizes=2000,4000,8000 --layer=conv1_1
 
-Each prints one JSON object. Times are the best of `--repeats`, without compilation.
+Each prints one JSON object. `speed` runs both ways in turn and gives the median over the rounds, without compilation.
 """
 
+import dataclasses
 import json
 import pathlib
 import resource
@@ -30,14 +31,16 @@ from planetcd_jax.rasters.checkpoint import Checkpoint
 from planetcd_jax.rasters.source import Source
 from planetcd_jax.rasters.stretch import sample
 
-_SIZE = flags.DEFINE_integer("size", 700, "Side of the scene, pixels.")
+_SIZE = flags.DEFINE_integer("size", 1084, "Side of the scene, pixels.")
 _SIZES = flags.DEFINE_list("sizes", ["2000", "4000", "8000"], "Sides of the scenes whose memory is measured, pixels.")
 _WINDOW = flags.DEFINE_integer("window", 100, "Side of a window, pixels.")
 _STRIDE = flags.DEFINE_integer("stride", 24, "Step of the windows, pixels.")
 _LAYER = flags.DEFINE_string("layer", "conv3_2", "Layer at which the network is cut; conv1_1 is cheap.")
 _CHUNK = flags.DEFINE_integer("chunk", 1024, "Chunk whose memory is measured, pixels.")
-_BATCH = flags.DEFINE_integer("batch", 4, "Windows in a batch, one by one; 4 is fastest on CPUs.")
-_REPEATS = flags.DEFINE_integer("repeats", 2, "Times that each is measured; the best counts.")
+_BATCHES = flags.DEFINE_list("batches", ["1", "2", "4", "8"], "Windows in a batch, one by one; the fastest counts.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of both ways in turn; the median counts.")
+_SAMPLE = flags.DEFINE_integer("sample", 32, "Windows of a round, one by one; scaled up to all.")
+_STANDARDIZE = flags.DEFINE_bool("standardize", False, "Features standardised in each window.")
 
 
 def _write(path: pathlib.Path, side: int, seed: int) -> str:
@@ -54,38 +57,53 @@ def _write(path: pathlib.Path, side: int, seed: int) -> str:
     return str(path)
 
 
-def _best(run) -> float:
-    jax.block_until_ready(run())
-    times = []
-    for _ in range(_REPEATS.value):
-        start = time.perf_counter()
+def _alternate(ways: dict) -> dict[str, list[float]]:
+    """Seconds of each way, round by round, so that other work on the machine falls on all of them."""
+    times = {name: [] for name in ways}
+    for run in ways.values():
         jax.block_until_ready(run())
-        times.append(time.perf_counter() - start)
-    return min(times)
+    for _ in range(_ROUNDS.value):
+        for name, run in ways.items():
+            start = time.perf_counter()
+            jax.block_until_ready(run())
+            times[name].append(time.perf_counter() - start)
+    return times
 
 
 def speed() -> dict:
-    """Seconds for all windows of a pair of arrays: feature maps shared, and window by window in batches."""
+    """All windows of a pair of arrays: feature maps shared, and window by window in batches of several sizes.
+
+    Window by window takes minutes for all windows, so each round does `--sample` of them and is scaled up.
+    """
     config, window, stride, side = ChangeConfig(layer=_LAYER.value), _WINDOW.value, _STRIDE.value, _SIZE.value
+    config = dataclasses.replace(config, feature_standardize=_STANDARDIZE.value)
     params = weights_io.load_vgg16()
-    before, after = (np.random.default_rng(k).random((side, side)).astype(np.float32) for k in (0, 1))
-    shared = jax.jit(partial(scoremap.score_map, config=config, window=window, stride=stride))
+    before, after = (jnp.asarray(np.random.default_rng(k).random((side, side), np.float32)) for k in (0, 1))
+    tile = scoremap.TILE if jax.default_backend() == "cpu" else None
+    shared = jax.jit(partial(scoremap.score_map, config=config, window=window, stride=stride, tile=tile))
     rows, cols = scoremap.map_shape(side, side, window, stride)
-    corners = [(r * stride, c * stride) for r in range(rows) for c in range(cols)]
+    corners = np.stack(np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij"), -1).reshape(-1, 2) * stride
+    count = min(_SAMPLE.value, len(corners))
+    some = corners[np.linspace(0, len(corners) - 1, count).astype(int)]
     pairs = jax.jit(partial(score.change_scores, config=config))
+    cuts = [np.stack([np.asarray(x)[r : r + window, c : c + window] for r, c in some]) for x in (before, after)]
 
-    def one_by_one():
-        for k in range(0, len(corners) - _BATCH.value + 1, _BATCH.value):
-            cuts = [
-                jnp.stack([image[r : r + window, c : c + window] for r, c in corners[k : k + _BATCH.value]])
-                for image in (before, after)
-            ]
-            out = pairs(params, *cuts)
-        return out
+    def one_by_one(batch: int):
+        return [pairs(params, *(cut[k : k + batch] for cut in cuts)) for k in range(0, count, batch)]
 
-    fast, slow = _best(lambda: shared(params, before, after)), _best(one_by_one)
-    return {"windows": len(corners), "shared_s": fast, "one_by_one_s": slow, "times_faster": slow / fast,
-            "pixels_per_second": side**2 / fast}  # fmt: skip
+    ways = {"shared": lambda: shared(params, before, after)}
+    ways |= {f"one by one, batch {n}": partial(one_by_one, int(n)) for n in _BATCHES.value}
+    times = _alternate(ways)
+    per_window = {name: np.asarray(t) / (count if name != "shared" else len(corners)) for name, t in times.items()}
+    best = min((name for name in ways if name != "shared"), key=lambda name: np.median(per_window[name]))
+    ratios = per_window[best] / per_window["shared"]
+    return {
+        "windows": len(corners), "rounds": _ROUNDS.value, "tile": tile, "peer": best,
+        "ms_per_window": {name: round(1e3 * float(np.median(t)), 3) for name, t in per_window.items()},
+        "times_faster": round(float(np.median(ratios)), 2),
+        "times_faster_lowest_and_highest": [round(float(f(ratios)), 2) for f in (np.min, np.max)],
+        "pixels_per_second": round(side**2 / float(np.median(times["shared"]))),
+    }  # fmt: skip
 
 
 def chunks() -> dict:

@@ -14,7 +14,7 @@ LAYERS = [
     {"vgg"},
     {"porting"},
     {"weights_io"},
-    {"score", "augment", "thresholds", "registration", "robust", "robust_map"},
+    {"score", "augment", "thresholds", "registration", "robust", "robust_map", "windows"},
     {"detection", "pixelmap", "scoremap", "explain"},
     {"baselines"},
     {"runtime"},

@@ -271,7 +271,8 @@ def test_bad_images_are_one_line(images, tmp_path, capsys, realdata):
     for path in short:
         assert run((str(path), str(path)), tmp_path / "out") == 1
         error = capsys.readouterr().err
-        assert path.name in error and "window is 48 px" in error and error.count("\n") == 1
+        # GDAL's own label of these says one line, and the file has it.
+        assert f"{path.name} holds 1x3" in error and "too few for any window" in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

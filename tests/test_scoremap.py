@@ -1,13 +1,14 @@
 """Score maps against windows scored one by one, and the arithmetic of halos and masks."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from planetcd_jax import augment, score, scoremap, vgg
+from planetcd_jax import augment, score, scoremap, vgg, windows
 from planetcd_jax.config import AUTHORS_CODE, PAPER, ChangeConfig
 from planetcd_jax.errors import ConfigError, PatchError
 
@@ -26,12 +27,25 @@ def images():
     return np.float32(np.clip(base, 0, 1)), np.float32(np.clip(after, 0, 1))
 
 
+@functools.partial(jax.jit, static_argnums=(3,), static_argnames=("window", "stride", "min_valid", "margin", "tile"))
+def score_map(params, before, after, config, **options):
+    """Compiled: faster than operation by operation, even for one call."""
+    return scoremap.score_map(params, before, after, config, **options)
+
+
+@functools.partial(jax.jit, static_argnums=(3,), static_argnames=("window", "stride", "min_valid"))
+def null_score_map(key, params, before, config, **options):
+    """The same for the null."""
+    return scoremap.null_score_map(key, params, before, config, **options)
+
+
 def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=STRIDE):
     """Oracle: each window cut out with its own halo, put through the network alone, and pooled in NumPy.
 
     Only windows whose halo lies inside the image are scored; the others are NaN.
     """
     raw = dataclasses.replace(config, feature_clip=None, feature_standardize=False)
+    phi = jax.jit(functools.partial(score.extract, config=raw))
     step, side = vgg.stride(config.layer), vgg.receptive_field(config.layer)
     reach = (side - step) // 2
     halo = -(-reach // step) * step
@@ -55,7 +69,7 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
                 continue
             pooled = []
             for image in (before, after):
-                cells = np.asarray(score.extract(params, jnp.asarray(image[cut]), raw), np.float64)[:, inner, inner]
+                cells = np.asarray(phi(params, jnp.asarray(image[cut])), np.float64)[:, inner, inner]
                 cells = cells[:, usable]  # [G, K, D]
                 if config.feature_clip is not None:
                     cells = np.clip(cells, -config.feature_clip, config.feature_clip)
@@ -81,7 +95,7 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
 )
 def test_map_equals_windows_scored_one_by_one_with_their_context(params, images, config):
     expected = one_by_one(params, *images, config)
-    found = np.asarray(scoremap.score_map(params, *map(jnp.asarray, images), config, window=WINDOW, stride=STRIDE))
+    found = np.asarray(score_map(params, *map(jnp.asarray, images), config, window=WINDOW, stride=STRIDE))
     assert found.shape == scoremap.map_shape(112, 124, WINDOW, STRIDE) == (6, 7)
     inside = np.isfinite(expected)
     assert inside.sum() >= 6
@@ -93,7 +107,7 @@ def test_map_with_a_mask_equals_windows_scored_one_by_one(params, images):
     valid[20:30, 90:124] = False
     assert 3 < (~valid).sum() < 400
     expected = one_by_one(params, *images, STANDARD, valid)
-    found = scoremap.score_map(
+    found = score_map(
         params, *map(jnp.asarray, images), STANDARD, window=WINDOW, stride=STRIDE, valid=jnp.asarray(valid),
         min_valid=0.0,
     )  # fmt: skip
@@ -104,12 +118,65 @@ def test_map_with_a_mask_equals_windows_scored_one_by_one(params, images):
 
 def test_scores_do_not_depend_on_where_the_arrays_were_cut(params, images):
     before, after = map(jnp.asarray, images)
-    whole = np.asarray(scoremap.score_map(params, before, after, STANDARD, window=WINDOW, stride=STRIDE))
+    whole = np.asarray(score_map(params, before, after, STANDARD, window=WINDOW, stride=STRIDE))
     row, col = 2, 3  # windows from here, with the halo as margin
     top, left = row * STRIDE - HALO, col * STRIDE - HALO
     cut = (slice(top, top + 2 * HALO + WINDOW + STRIDE), slice(left, left + 2 * HALO + WINDOW + STRIDE))
-    part = scoremap.score_map(params, before[cut], after[cut], STANDARD, window=WINDOW, stride=STRIDE, margin=HALO)
+    part = score_map(params, before[cut], after[cut], STANDARD, window=WINDOW, stride=STRIDE, margin=HALO)
     np.testing.assert_allclose(np.asarray(part), whole[row : row + 2, col : col + 2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", [PAPER, dataclasses.replace(STANDARD, feature_clip=2.0)], ids=["paper", "clipped"])
+def test_tiles_change_no_score(params, images, config):
+    """28 cells a side go into tiles of 9 (the last one short), into 14, and into one."""
+    options = {"window": WINDOW, "stride": STRIDE, "margin": HALO}
+    maps = [np.asarray(score_map(params, *map(jnp.asarray, images), config, tile=t, **options)) for t in (36, 64, None)]
+    assert np.isfinite(maps[0]).all() and maps[0].size >= 6
+    for other in maps[1:]:
+        np.testing.assert_allclose(other, maps[0], rtol=1e-5)
+
+
+def test_feature_maps_are_those_of_the_whole_image_where_its_border_is_not_seen(params, images):
+    """Oracle: the network with zero padding over the whole image, which differs in the outer four cells alone."""
+    both = jnp.asarray(np.stack(images))
+    found = jax.jit(functools.partial(scoremap.features, config=PAPER, tile=48))(params, both)
+    expected = jax.jit(jax.vmap(functools.partial(score.extract, config=PAPER), in_axes=(None, 0)))(params, both)
+    assert found.shape == expected.shape == (2, 1, 28, 31, 256)
+    inner = (..., slice(4, -4), slice(4, -4), slice(None))
+    np.testing.assert_allclose(np.asarray(found[inner]), np.asarray(expected[inner]), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [PAPER, STANDARD, dataclasses.replace(PAPER, pooling="mean"), dataclasses.replace(STANDARD, feature_clip=0.7)],
+    ids=["max", "standardised", "mean", "clipped"],
+)
+@pytest.mark.parametrize("side, stride", [(5, 2), (6, 3), (2, 4)], ids=["with a rest", "whole blocks", "with gaps"])
+def test_window_descriptors_against_numpy(config, side, stride):
+    """Oracle: each window's usable cells by themselves, in float64. A large mean would show lost digits."""
+    rng = np.random.default_rng(5)
+    maps = (rng.normal(size=(2, 1, 17, 20, 3)) + 40 * (config.feature_clip is None)).astype(np.float32)
+    usable = rng.random((17, 20)) > 0.3
+    usable[:6, :6] = False
+    rows, cols = ((n - side) // stride + 1 for n in usable.shape)
+    pool = jax.jit(functools.partial(windows.summaries, side=side, stride=stride, shape=(rows, cols), config=config))
+    found, share = map(np.asarray, pool(jnp.asarray(maps), jnp.asarray(usable)))
+    assert found.shape == (2, 1, rows, cols, 3) and np.isfinite(found).all()
+    for r in range(rows):
+        for c in range(cols):
+            cut = (slice(r * stride, r * stride + side), slice(c * stride, c * stride + side))
+            inside = usable[cut]
+            assert float(share[r, c]) == pytest.approx(inside.mean())
+            if not inside.any():
+                continue
+            cells = maps.astype(np.float64)[(..., *cut, slice(None))][:, :, inside]  # [2, 1, K, 3]
+            if config.feature_clip is not None:
+                cells = np.clip(cells, -config.feature_clip, config.feature_clip)
+            if config.feature_standardize:
+                cells = (cells - cells.mean(2, keepdims=True)) / np.sqrt(cells.var(2, keepdims=True) + 1e-8)
+            expected = cells.max(2) if config.pooling == "max" else cells.mean(2)
+            np.testing.assert_allclose(found[:, :, r, c], expected, rtol=2e-4, atol=1e-5)
+    assert (share == 0).any()
 
 
 @pytest.mark.parametrize("bad", [0.0, 1e4, np.nan], ids=["zero", "huge", "nan"])
@@ -117,17 +184,17 @@ def test_masked_pixels_decide_nothing(params, images, bad):
     before, after = (x.copy() for x in images)
     valid = np.ones(before.shape, bool)
     valid[40:52, 30:50] = False
-    clean = scoremap.score_map(
+    clean = score_map(
         params, *map(jnp.asarray, images), PAPER, window=WINDOW, stride=STRIDE, valid=jnp.asarray(valid), min_valid=0.0
     )
     before[~valid], after[~valid] = bad, -bad
-    found = scoremap.score_map(
+    found = score_map(
         params, jnp.asarray(before), jnp.asarray(after), PAPER, window=WINDOW, stride=STRIDE,
         valid=jnp.asarray(valid), min_valid=0.0,
     )  # fmt: skip
     assert np.isfinite(np.asarray(clean)).all()
     np.testing.assert_array_equal(np.asarray(found), np.asarray(clean))
-    unmasked = scoremap.score_map(params, *map(jnp.asarray, images), PAPER, window=WINDOW, stride=STRIDE)
+    unmasked = score_map(params, *map(jnp.asarray, images), PAPER, window=WINDOW, stride=STRIDE)
     assert not np.allclose(np.asarray(unmasked), np.asarray(clean))  # else the mask did nothing
 
 
@@ -140,10 +207,8 @@ def test_usable_cells_are_those_that_a_pixel_cannot_reach(params, layer):
     other = image.copy()
     row, col = 37, 34
     other[row, col] = 1.0 - other[row, col] + 3.0
-    changed = np.abs(
-        np.asarray(scoremap.features(params, jnp.asarray(image), config))
-        - np.asarray(scoremap.features(params, jnp.asarray(other), config))
-    ).max(axis=(0, 3)) > 0  # fmt: skip
+    first, second = np.asarray(scoremap.features(params, jnp.asarray(np.stack([image, other])), config))
+    changed = np.abs(first - second).max(axis=(0, 3)) > 0
     valid = np.ones(image.shape, bool)
     valid[row, col] = False
     usable = np.asarray(scoremap.usable_cells(jnp.asarray(valid), config))
@@ -161,8 +226,8 @@ def test_windows_with_too_little_valid_ground_are_not_scored(params, images):
     valid[:, :70] = False
     arguments = (params, *map(jnp.asarray, images), PAPER)
     options = {"window": WINDOW, "stride": STRIDE, "valid": jnp.asarray(valid)}
-    half = np.asarray(scoremap.score_map(*arguments, **options, min_valid=0.5))
-    none = np.asarray(scoremap.score_map(*arguments, **options, min_valid=0.0))
+    half = np.asarray(score_map(*arguments, **options, min_valid=0.5))
+    none = np.asarray(score_map(*arguments, **options, min_valid=0.0))
     assert np.isnan(half[:, 0]).all() and np.isnan(none[:, 0]).all()  # wholly masked: never scored
     assert np.isnan(half).sum() > np.isnan(none).sum()
     both = np.isfinite(half)
@@ -175,11 +240,11 @@ def test_same_images_score_zero_and_jit_vmap_and_grad_work(params, images):
     def rho(x):
         return scoremap.score_map(params, before, x, PAPER, window=WINDOW, stride=48, min_valid=0.0)
 
-    np.testing.assert_array_equal(np.asarray(rho(before)), 0.0)
-    direct = np.asarray(rho(after))
-    np.testing.assert_allclose(np.asarray(jax.jit(rho)(after)), direct, rtol=1e-5)
-    np.testing.assert_allclose(np.asarray(jax.vmap(rho)(jnp.stack([before, after])))[1], direct, rtol=1e-5)
-    slope = np.asarray(jax.grad(lambda x: rho(x).sum())(after))
+    compiled = jax.jit(rho)
+    np.testing.assert_array_equal(np.asarray(compiled(before)), 0.0)
+    direct = np.asarray(compiled(after))
+    np.testing.assert_allclose(np.asarray(jax.jit(jax.vmap(rho))(jnp.stack([before, after])))[1], direct, rtol=1e-5)
+    slope = np.asarray(jax.jit(jax.grad(lambda x: rho(x).sum()))(after))
     assert np.isfinite(slope).all() and np.abs(slope).max() > 0
 
 
@@ -188,7 +253,7 @@ def test_colour_and_many_bands_are_scored_as_patches_are(params, images):
     for config, bands in ((PAPER, 3), (PAPER, 2), (dataclasses.replace(PAPER, bands=(2, 0, 1)), 3)):
         chosen = [x[..., :bands] for x in rgb]
         expected = one_by_one(params, *chosen, config, window=64, stride=16)
-        found = scoremap.score_map(params, *map(jnp.asarray, chosen), config, window=64, stride=16)
+        found = score_map(params, *map(jnp.asarray, chosen), config, window=64, stride=16)
         inside = np.isfinite(expected)
         np.testing.assert_allclose(np.asarray(found)[inside], expected[inside], rtol=1e-4)
 
@@ -201,18 +266,18 @@ def test_null_map_shifts_over_real_ground_and_takes_the_mask_along(params, image
     assert shift.any()
     valid = np.ones(before.shape, bool)
     valid[50:54, 60:64] = False
-    found = scoremap.null_score_map(
+    found = null_score_map(
         key, params, before, config, window=WINDOW, stride=STRIDE, valid=jnp.asarray(valid), min_valid=0.0
     )
     # By hand: the same ground, cut out twice.
     here = (slice(m, -m), slice(m, -m))
     there = tuple(slice(m + s, n - m + s) for s, n in zip(shift, before.shape, strict=True))
-    expected = scoremap.score_map(
+    expected = score_map(
         params, before[here], before[there], config, window=WINDOW, stride=STRIDE,
         valid=jnp.asarray(valid[here] & valid[there]), min_valid=0.0,
     )  # fmt: skip
     np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-5)
-    noisy = scoremap.null_score_map(
+    noisy = null_score_map(
         key, params, before, dataclasses.replace(config, noise_sigma=0.05), window=WINDOW, stride=STRIDE
     )
     assert np.nanmean(np.asarray(noisy)) > np.nanmean(np.asarray(found))

@@ -42,23 +42,40 @@ class Plan:
     window: int = 100
     stride: int = 24
     min_valid: float = 0.5
-    chunk: int = 512
+    chunk: int = 1024
     null_draws: int = 128
+
+
+def _tile() -> int | None:
+    """Side of the network's tiles: small ones stay in a CPU's cache, other devices take a chunk whole."""
+    return scoremap.TILE if jax.default_backend() == "cpu" else None
+
+
+def _evenly(total: int, most: int) -> int:
+    """Windows of a chunk along one axis: at most `most`, and none of the chunks much smaller than the others."""
+    return -(-total // -(-total // most))
 
 
 def check_plan(plan: Plan, pair: AlignedPair, config: ChangeConfig) -> None:
     """Raises ConfigError or DataError if the windows do not fit the method or the overlap."""
     scoremap.check_windows(plan.window, plan.stride, config)
     if plan.chunk < plan.stride:
-        raise ConfigError(f"chunk is {plan.chunk} px; give at least the stride, {plan.stride} px (512 is usual).")
+        raise ConfigError(f"chunk is {plan.chunk} px; give at least the stride, {plan.stride} px (1024 is usual).")
     if not 0 <= plan.min_valid <= 1:
         raise ConfigError(f"min_valid is {plan.min_valid:g}; give a share in [0, 1].")
     if plan.null_draws < 1:
         raise ConfigError(f"null_draws is {plan.null_draws}; give a number of tiles, 1 or more.")
+    smallest = scoremap.grid_step(config)
+    for image in (pair.before, pair.after):
+        if min(image.grid.height, image.grid.width) < smallest:
+            raise DataError(
+                f"{image.name} holds {image.grid.height}x{image.grid.width} px, too few for any window; its header or "
+                "label was cut short with it, or it is a strip: fetch the whole image."
+            )
     if min(pair.grid.height, pair.grid.width) < plan.window:
         raise DataError(
             f"{pair.before.name} and {pair.after.name} overlap in {pair.grid.height}x{pair.grid.width} px, a window "
-            f"is {plan.window} px; choose a smaller --window, a multiple of {scoremap.grid_step(config)}."
+            f"is {plan.window} px; choose a smaller --window, a multiple of {smallest}."
         )
 
 
@@ -113,7 +130,7 @@ def score_scene(
     """
     rows, cols = map_shape(plan, pair)
     side = max(1, plan.chunk // plan.stride)
-    tall, wide = min(side, rows), min(side, cols)
+    tall, wide = _evenly(rows, side), _evenly(cols, side)
     rho = np.full((rows, cols), np.nan, np.float32)
     halo = scoremap.halo(config)
     height, width = ((n - 1) * plan.stride + plan.window + 2 * halo for n in (tall, wide))
@@ -136,6 +153,7 @@ def score_scene(
         partial(
             scoremap.score_map,
             config=config, window=plan.window, stride=plan.stride, min_valid=plan.min_valid, margin=halo,
+            tile=_tile(),
         )
     )  # fmt: skip
     saves: collections.deque[Future] = collections.deque()
@@ -226,6 +244,7 @@ def score_null(
         partial(
             scoremap.null_score_map,
             config=config, window=plan.window, stride=plan.stride, min_valid=plan.min_valid, margin=halo,
+            tile=_tile(),
         )
     )  # fmt: skip
     kept: list[np.ndarray] = []

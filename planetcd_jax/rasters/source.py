@@ -244,8 +244,8 @@ def _open(name: str) -> rasterio.DatasetReader:
     except RasterioError as error:
         reason = str(error).splitlines()[0]
         raise DataError(
-            f"{name} cannot be opened as an image ({reason}); give a file that GDAL reads, such as GeoTIFF, JPEG 2000, "
-            "an ISIS cube, a PDS label or a VRT."
+            f"{name} cannot be opened as an image ({reason}); it is damaged (fetch it again) or of a kind that GDAL "
+            "does not read: give a GeoTIFF, JPEG 2000, ISIS cube, PDS label or VRT."
         ) from None
     if dataset.count == 0:
         subdatasets = len(dataset.subdatasets)
