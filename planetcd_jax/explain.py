@@ -12,6 +12,9 @@ from planetcd_jax.detection import batch_scores
 from planetcd_jax.score import change_score, check_pair, describe
 from planetcd_jax.types import ApplyFn, Array, Params
 
+QUANTUM = 0.002
+"""Half a step of an 8-bit image: less noise than this cannot be told from none."""
+
 NOTABLE_BRIGHTNESS = 0.05
 NOTABLE_CONTRAST = 1.25
 NOTABLE_SHIFT_PX = 3.0
@@ -83,7 +86,7 @@ def explain(
         spread,
         b.mean() - a.mean(),
         (b.std() + 1e-6) / (a.std() + 1e-6),
-        (noise_sigma(b) + 1e-4) / (noise_sigma(a) + 1e-4),
+        (noise_sigma(b) + QUANTUM) / (noise_sigma(a) + QUANTUM),
         likeness,
     )
 

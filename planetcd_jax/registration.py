@@ -169,7 +169,8 @@ def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, *, reach: i
         error = jnp.square(a - jax.lax.dynamic_slice(padded, at, (height, width))) * both
         return _cell_sums(jnp.stack([error, both]))  # [2, h, w]
 
-    sums = blur(jax.vmap(cost)(jnp.arange(side * side)), FLOW_SCALE_PX / CELL_PX)  # [side^2, 2, h, w]
+    # One after the other: side by side, slices at places of their own would be gathers.
+    sums = blur(jax.lax.map(cost, jnp.arange(side * side)), FLOW_SCALE_PX / CELL_PX)  # [side^2, 2, h, w]
     cells = sums.shape[-2:]
     error = (sums[:, 0] + 1e-3) / (sums[:, 1] + 1e-3)
     error = error.reshape(side, side, -1)  # [side, side, h w]

@@ -53,12 +53,20 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("null_draws", "int", 64, "Pseudo-unchanged tiles (of up to 16 windows) from which tau is found."),
     ),
     "The method": (
-        Flag("preset", tuple(configs.PRESETS), "paper", "Settings that the flags below change one by one."),
+        Flag("preset", tuple(configs.PRESETS), "robust", "Settings that the flags below change one by one."),
         Flag("layer", configs.VGG16_LAYERS, None, "Convolution at which the network is cut."),
         Flag("weights", "str", None, "Weights file. Default: the shipped VGG-16."),
         Flag("noise_sigma", "float", None, "Standard deviation of the noise of pseudo-unchanged tiles, images 0 to 1."),
         Flag("max_shift", "int", None, "Largest shift of a pseudo-unchanged tile, pixels."),
         Flag("quantile", "float", None, "Share of pseudo-unchanged scores at or below tau."),
+        Flag(
+            "false_alarm_rate",
+            "float",
+            None,
+            "Share of unchanged windows that may be called changed: 1 - quantile. Default: as --quantile.",
+        ),
+        Flag("fdr", "float", None, "Decide by Benjamini-Hochberg at this false discovery rate. Default: by tau."),
+        Flag("stable_ground", "str", None, "Polygons of unchanged ground to take null scores from. Default: none."),
         Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
         Flag("set", "multi", [], "Any other setting as field=value, such as feature_standardize=True; repeatable."),
         Flag("seed", "int", 0, "Decides every random draw."),
@@ -186,7 +194,8 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
     request = survey.Request(
         config, plan, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
-        {name: value for name, value in said.items() if name not in hidden}, settings.demo,
+        {name: value for name, value in said.items() if name not in hidden}, settings.demo, settings.fdr,
+        settings.stable_ground,
     )  # fmt: skip
     report = survey.run_survey(
         request, pair, samples, weights.params, weights.sha256, target,

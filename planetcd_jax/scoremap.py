@@ -229,10 +229,12 @@ def null_score_map(
     min_valid: float = 0.5,
     margin: int = 0,
     tile: int | None = TILE,
+    after: Array | None = None,
 ) -> Array:
     """Rho of each window of one pseudo-unchanged pair (x, h(x)), with the shift taken from real ground.
 
-    One shift and one field of noise are drawn for the whole array: windows share it, as they share feature maps.
+    One shift and one field of noise are drawn for the whole array: windows share it, as they share feature maps. With
+    a registered comparison, h(x) is made of the pair's own differences instead (`robust.residual_null`).
 
     Args:
         key: PRNG key of this array.
@@ -242,6 +244,7 @@ def null_score_map(
         config: How; `noise_sigma` and `max_shift` make h.
         window, stride, min_valid, margin, tile: As in `score_map`.
         valid: [H + 2 m, W + 2 m] bool, or None.
+        after: The second date, for a registered comparison, whose arrays are [H, W(, C)]: m is 0. Else not used.
 
     Returns:
         [R, S] float32, NaN where a window is not scored.
@@ -251,8 +254,17 @@ def null_score_map(
 
     Source: Saha & Zhu, section III-D, equations 2 and 3.
     """
-    m = config.max_shift
     valid = jnp.ones(before.shape[:2], bool) if valid is None else valid
+    if config.comparison == "registered":
+        if after is None:
+            raise ConfigError("a registered comparison draws its null from both dates; give after=.")
+        check_windows(window, stride, config)
+        _check_images(before, after, valid, window, margin, config)
+        return robust_map.null_score_map(
+            key, params, before, after, config,
+            window=window, stride=stride, valid=valid, min_valid=min_valid, margin=margin,
+        )  # fmt: skip
+    m = config.max_shift
     height, width = before.shape[0] - 2 * m, before.shape[1] - 2 * m
     if min(height, width) < window:
         raise PatchError(

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from planetcd_jax import pixelmap, scoremap, thresholds
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.errors import ConfigError, OutputError
+from planetcd_jax.errors import ConfigError, DataError, OutputError
 from planetcd_jax.rasters import checkpoint as checkpoints
-from planetcd_jax.rasters import places, scoring, writing
+from planetcd_jax.rasters import places, scoring, stable, writing
 from planetcd_jax.rasters.alignment import AlignedPair
 from planetcd_jax.rasters.checkpoint import Checkpoint
 from planetcd_jax.rasters.stretch import Samples
@@ -42,6 +42,8 @@ class Request:
         parquet: Whether candidates are written as GeoParquet too.
         settings: Flags by name, for run.json.
         simulated: Whether the images are simulated.
+        fdr: None to decide by tau, or the false discovery rate of Benjamini-Hochberg.
+        stable_ground: None, or a vector file of unchanged ground that the null scores come from.
     """
 
     config: ChangeConfig
@@ -52,15 +54,32 @@ class Request:
     parquet: bool
     settings: Mapping[str, Any]
     simulated: bool
+    fdr: float | None = None
+    stable_ground: str | None = None
 
 
 class Scored(NamedTuple):
-    """rho and p_value [R, S] float32 (NaN where not scored), tau, and the null scores [N]."""
+    """rho and p_value [R, S] float32 (NaN where not scored), tau, and the null scores [N].
+
+    A window is changed where rho > tau. Where Benjamini-Hochberg decides, tau is the largest rho that is no finding.
+    """
 
     rho: np.ndarray
     p_value: np.ndarray
     tau: float
     null: np.ndarray
+
+
+def _digest(path: str) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); name a vector file of polygons.") from None
 
 
 def identity(request: Request, pair: AlignedPair, samples: Samples, weights: str) -> dict[str, Any]:
@@ -76,6 +95,8 @@ def identity(request: Request, pair: AlignedPair, samples: Samples, weights: str
         "page_candidates": request.page_candidates,
         "pixel_maps": request.pixel_maps,
         "parquet": request.parquet,
+        "fdr": request.fdr,
+        "stable_ground": None if request.stable_ground is None else _digest(request.stable_ground),
         "weights": weights,
         "version": __version__,
     }
@@ -106,10 +127,11 @@ def score(
 ) -> Scored:
     """Null scores, tau, score map and p-values of a scene, with progress on standard error."""
     config, plan = request.config, request.plan
-    with tqdm(total=plan.null_draws, desc="threshold", unit="tile", disable=quiet) as bar:
-        key = jax.random.key(request.seed)
-        null = scoring.score_null(key, pair, samples, params, config, plan, kept, bar.update)
-    tau = float(thresholds.threshold(null, config))
+    null = None
+    if request.stable_ground is None:
+        with tqdm(total=plan.null_draws, desc="threshold", unit="tile", disable=quiet) as bar:
+            key = jax.random.key(request.seed)
+            null = scoring.score_null(key, pair, samples, params, config, plan, kept, bar.update)
     pixels = scoring.ground_pixels(plan, pair)
     with tqdm(total=pixels, desc="score map", unit="px", unit_scale=True, disable=quiet) as bar:
         rho = scoring.score_scene(pair, samples, params, config, plan, kept, bar.update)
@@ -118,7 +140,13 @@ def score(
             f"no window of {plan.window} px has a share of {plan.min_valid:g} of its ground valid in both images; "
             "lower --min_valid or --window, or check what is masked."
         )
+    if null is None:
+        null = stable.scores(request.stable_ground, rho, pair, plan)
     p_value = np.asarray(thresholds.p_values(rho.ravel(), null)).reshape(rho.shape)
+    tau = float(thresholds.threshold(null, config))
+    if request.fdr is not None:
+        found = np.asarray(thresholds.benjamini_hochberg(p_value.ravel(), request.fdr)).reshape(rho.shape)
+        tau = float(np.max(rho, where=np.isfinite(rho) & ~found, initial=0.0))
     return Scored(rho, p_value, tau, null)
 
 
@@ -252,16 +280,46 @@ def _facts(report: Mapping[str, Any], pair: AlignedPair, scored: Scored) -> list
         ("Windows", f"{plan['window']} px every {plan['stride']} px; {report['n_windows']} scored, "
                     f"{report['n_windows_not_scored']} not (too little valid ground)"),
         ("Changed windows", f"{report['n_changed_windows']}"),
-        ("Threshold", f"tau = {scored.tau:.6g}, quantile {config['quantile']:g} of {report['n_null']} scores of "
-                      f"pseudo-unchanged windows (noise {config['noise_sigma']:g}, "
-                      f"shift up to {config['max_shift']} px)"),
-        ("p-value", "share of pseudo-unchanged windows that score as high; small where a change is likely"),
+        ("Threshold", _threshold_text(report, scored)),
+        ("p-value", "share of null scores that are as high; small where a change is likely"),
+        ("Sun and view", f"before: {_angles_text(report['before'])}; after: {_angles_text(report['after'])}"),
         ("Misregistration removed", f"{pair.after_shift[0]:+d} rows, {pair.after_shift[1]:+d} columns"),
         ("Misregistration left", said),
-        ("Network", f"{config['backbone']} to {config['layer']}, {config['pooling']} pooling"
-                    + (", features standardised" if config["feature_standardize"] else "")),
+        ("Method", _method_text(config)),
         ("Run", report["run"]),
     ]  # fmt: skip
+
+
+def _threshold_text(report: Mapping[str, Any], scored: Scored) -> str:
+    who = report["identity"]
+    config, count = who["config"], report["n_null"]
+    if who["stable_ground"]:
+        null = f"{count} scores of windows on the ground that was marked as stable"
+    elif config["comparison"] == "registered":
+        null = f"{count} scores of windows that show the pair's own differences at other places"
+    else:
+        null = (
+            f"{count} scores of pseudo-unchanged windows (noise {config['noise_sigma']:g}, shift up to "
+            f"{config['max_shift']} px)"
+        )
+    if who["fdr"] is not None:
+        return f"Benjamini-Hochberg at a false discovery rate of {who['fdr']:g} (tau = {scored.tau:.6g}), p from {null}"
+    return f"tau = {scored.tau:.6g}, quantile {config['quantile']:g} of {null}"
+
+
+def _method_text(config: Mapping[str, Any]) -> str:
+    network = f"{config['backbone']} to {config['layer']}"
+    if config["comparison"] == "registered":
+        return f"registered, then compared place by place: brightness, and {network}"
+    return f"{network}, {config['pooling']} pooling" + (
+        ", features standardised" if config["feature_standardize"] else ""
+    )
+
+
+def _angles_text(image: Mapping[str, Any]) -> str:
+    """Angles of a label in words; what most labels lack is said to be lacking."""
+    said = [f"{name.replace('_', ' ')} {value:g}°" for name, value in image["angles"].items()]
+    return ", ".join(said) or "not in the label"
 
 
 def run_survey(

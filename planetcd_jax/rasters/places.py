@@ -1,14 +1,14 @@
 """The candidates of a scene: peaks of its score map, each looked at in full resolution and measured."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from planetcd_jax import scoremap
+from planetcd_jax import explain, scoremap
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.rasters import candidates
 from planetcd_jax.rasters.alignment import AlignedPair
@@ -18,6 +18,9 @@ from planetcd_jax.types import Array, Params
 
 # A chip shows this much ground around its window, as a share of the window's side.
 _SURROUNDINGS = 0.25
+
+WHY = tuple(name for name in explain.COLUMNS if not name.startswith(("shift", "brightness")))
+"""What is told of why a place was scored as it was, beside its shift and brightness, which every place has."""
 
 PixelMap = Callable[[Params, Array, Array], Array]
 
@@ -36,6 +39,7 @@ class Candidate:
         shift_rows, shift_cols: Displacement of the after-image's content there, pixels; NaN where not measured.
         correlation: Correlation of the two images in the window once that shift is removed.
         brightness_difference: Mean of after less mean of before in the window, images stretched to [0, 1].
+        why: Cells of a table by the names of `WHY`; empty where not explained.
     """
 
     rank: int
@@ -50,6 +54,7 @@ class Candidate:
     shift_cols: float = float("nan")
     correlation: float = float("nan")
     brightness_difference: float = float("nan")
+    why: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,13 +141,19 @@ def measure(
         pair, samples, plan: As scored.
         params, config: The network for pixel maps.
         pixel_map: `pixel_change_map(params, before, after, config)`.
-        heats: How many candidates, from the first, get a pixel map. It is made after the residual shift is removed,
-            where removing it brings the images closer.
+        heats: How many candidates, from the first, get a pixel map and an explanation. The map is made after the
+            residual shift is removed, where removing it brings the images closer.
     """
     halo = scoremap.halo(config)
     step = scoremap.grid_step(config)
     inner = chip_size(plan, config)[1]
     heat_of = jax.jit(partial(pixel_map, config=config))
+
+    @jax.jit
+    def why_of(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
+        curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
+        return explain.explain(params, before, after, config), curve
+
     for candidate in found:
         measured, shift = _measure_one(candidate, pair, samples, plan)
         with_heat = candidate.rank <= heats
@@ -163,6 +174,14 @@ def measure(
             usable = np.asarray(scoremap.usable_cells(jax.numpy.asarray(both), config))
             fine = np.kron(usable, np.ones((step, step), bool))
             heat = np.where(fine[:side, :side], heat, np.nan)[cut, cut].astype(np.float32)
+            window = slice(edge, edge + plan.window)
+            known = here & there
+            pair_there = [
+                np.where(_like(known, x), x, x[known].mean(axis=0) if known.any() else 0.5)[window, window]
+                for x in (samples.before(before), samples.after(after))
+            ]
+            cells = explain.row(*why_of(params, *pair_there), candidate.changed)
+            measured = dataclasses.replace(measured, why={name: cells[name] for name in WHY})
         yield (
             measured,
             Chip(

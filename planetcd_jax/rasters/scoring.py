@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from planetcd_jax import scoremap
+from planetcd_jax import robust_map, scoremap
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.rasters.alignment import AlignedPair
@@ -49,6 +49,14 @@ class Plan:
 def _tile() -> int | None:
     """Side of the network's tiles: small ones stay in a CPU's cache, other devices take a chunk whole."""
     return scoremap.TILE if jax.default_backend() == "cpu" else None
+
+
+def _side(plan: Plan, config: ChangeConfig) -> int:
+    """Most windows along one side of a chunk.
+
+    Registration looks at all of a chunk, so with it chunks are always of one size, whatever `plan.chunk`.
+    """
+    return max(1, (robust_map.TILE_PX if config.comparison == "registered" else plan.chunk) // plan.stride)
 
 
 def _evenly(total: int, most: int) -> int:
@@ -129,7 +137,7 @@ def score_scene(
         DataError: if an image cannot be read. OutputError: if a chunk cannot be saved.
     """
     rows, cols = map_shape(plan, pair)
-    side = max(1, plan.chunk // plan.stride)
+    side = _side(plan, config)
     tall, wide = _evenly(rows, side), _evenly(cols, side)
     rho = np.full((rows, cols), np.nan, np.float32)
     halo = scoremap.halo(config)
@@ -232,13 +240,18 @@ def score_null(
     corners = [(r, c) for r in range(0, rows, tall) for c in range(0, cols, wide)]
     order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 0), len(corners)))
     halo = scoremap.halo(config)
-    edge = halo + config.max_shift
+    registered = config.comparison == "registered"
+    edge = halo + (0 if registered else config.max_shift)
     height, width = ((n - 1) * plan.stride + plan.window + 2 * edge for n in (tall, wide))
 
     def read(draw: int) -> Reads:
         row, col = corners[order[draw % len(corners)]]
-        before, valid = pair.read_before(row * plan.stride - edge, col * plan.stride - edge, height, width)
-        return samples.before(before), valid
+        place = row * plan.stride - edge, col * plan.stride - edge, height, width
+        before, valid = pair.read_before(*place)
+        if not registered:
+            return samples.before(before), valid, None
+        after, there = pair.read_after(*place)
+        return samples.before(before), valid & there, samples.after(after)
 
     score = jax.jit(
         partial(
@@ -249,13 +262,13 @@ def score_null(
     )  # fmt: skip
     kept: list[np.ndarray] = []
     # Tiles with nothing to score are passed over, but not for ever.
-    for draw, (before, valid) in _read_ahead(range(8 * plan.null_draws), read):
+    for draw, (before, valid, after) in _read_ahead(range(8 * plan.null_draws), read):
         if len(kept) == plan.null_draws:
             break
         if not valid.any():
             continue
         row, col = corners[order[draw % len(corners)]]
-        scores = np.asarray(score(jax.random.fold_in(key, draw + 1), params, before, valid=valid))
+        scores = np.asarray(score(jax.random.fold_in(key, draw + 1), params, before, valid=valid, after=after))
         scores = scores[: rows - row, : cols - col]
         if np.isfinite(scores).any():
             kept.append(scores[np.isfinite(scores)])

@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.rasters import labels
 
 # ISIS keeps five special values for null and saturated pixels; valid values lie strictly between these.
 # Source: ISIS SpecialPixel.h, https://isis.astrogeology.usgs.gov (VALID_MIN and VALID_MAX of each type).
@@ -223,6 +224,7 @@ class Source:
             "crs": self.grid.crs.to_wkt() if self.grid.crs else None,
             "transform": list(self.grid.transform)[:6],
             "masked": self.nodata_rule,
+            "angles": labels.angles(self._dataset),
             "tags": {key: value for key, value in self._dataset.tags().items() if len(value) < 200},
         }
 

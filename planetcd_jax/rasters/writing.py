@@ -18,7 +18,7 @@ from rasterio.enums import Resampling
 
 from planetcd_jax.errors import OutputError
 from planetcd_jax.rasters import body
-from planetcd_jax.rasters.places import Candidate
+from planetcd_jax.rasters.places import WHY, Candidate
 from planetcd_jax.rasters.source import Grid, no_grid_warning
 
 NO_DATA = -9999.0
@@ -113,17 +113,21 @@ def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str,
                 "row": candidate.row, "col": candidate.col, "area": area, "area_unit": unit,
                 "windows": len(candidate.windows), "shift_rows": candidate.shift_rows,
                 "shift_cols": candidate.shift_cols, "correlation": candidate.correlation,
-                "brightness_difference": candidate.brightness_difference, "geometry": shape,
+                "brightness_difference": candidate.brightness_difference,
+                **{name: candidate.why.get(name, "" if kind == "object" else math.nan) for name, kind in _WHY.items()},
+                "geometry": shape,
             }
         )  # fmt: skip
     return rows
 
 
+_WHY = {name: "float64" if name.endswith("ratio") or name == "likeness" else "object" for name in WHY}
+
 _TYPES = {
     "rank": "int32", "rho": "float64", "p_value": "float64", "site": "int32", "lon": "float64", "lat": "float64",
     "x": "float64", "y": "float64", "row": "int32", "col": "int32", "area": "float64", "area_unit": "object",
     "windows": "int32", "shift_rows": "float64", "shift_cols": "float64", "correlation": "float64",
-    "brightness_difference": "float64",
+    "brightness_difference": "float64", **_WHY,
 }  # fmt: skip
 COLUMNS = tuple(_TYPES)
 

@@ -117,6 +117,14 @@
       ["correlation of the dates", number(c.correlation, 3)],
       ["brightness, after less before", number(c.brightness_difference, 3)],
     ];
+    if (c.explanation) {
+      rows.unshift(["in words", c.explanation]);
+      rows.push(
+        ["contrast, after over before", number(c.contrast_ratio, 3)], ["noise, after over before", number(c.noise_ratio, 3)],
+        ["likeness once registered", number(c.likeness, 3)], ["features that moved most", c.channels_moved],
+        ["rho by shift of the after-image, rows", c.rho_by_shift],
+      );
+    }
     el("measures").replaceChildren(...rows.map(([name, value]) => {
       const row = document.createElement("div"), term = document.createElement("dt"), text = document.createElement("dd");
       term.textContent = name; text.textContent = value;
