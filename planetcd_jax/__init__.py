@@ -21,8 +21,9 @@ from planetcd_jax.errors import (
     PlanetCDError,
     WeightsError,
 )
+from planetcd_jax.extraction import extract
 from planetcd_jax.pixelmap import change_mask, otsu_threshold, pixel_change_map
-from planetcd_jax.score import change_score, change_scores, compare, describe, extract
+from planetcd_jax.score import change_score, change_scores, compare, describe
 from planetcd_jax.scoremap import null_score_map, score_map
 from planetcd_jax.thresholds import p_values, threshold
 from planetcd_jax.types import Detection

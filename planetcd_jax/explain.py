@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from planetcd_jax import registration
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import batch_scores
-from planetcd_jax.score import change_score, check_pair, describe
+from planetcd_jax.extraction import check_pair
+from planetcd_jax.score import change_score, describe
 from planetcd_jax.types import ApplyFn, Array, Params
 
 QUANTUM = 0.002

@@ -14,11 +14,11 @@ from planetcd_jax.baselines.train_config import SMALL, TrainConfig
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.data import Pair, PairSet
 from planetcd_jax.errors import BadPairError, DataError, PatchError
+from planetcd_jax.extraction import check_pair
 from planetcd_jax.report import metrics
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.table import ComparisonRow, source_word
 from planetcd_jax.runtime import RunResult, batches, run_detection
-from planetcd_jax.score import check_pair
 from planetcd_jax.types import Params
 
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.score import check_pair, extract
+from planetcd_jax.extraction import check_pair, extract
 from planetcd_jax.types import ApplyFn, Array, Params
 
 DCVA_LAYERS = ("conv1_2", "conv2_2", "conv3_2")

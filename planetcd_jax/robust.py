@@ -17,8 +17,8 @@ import jax.numpy as jnp
 
 from planetcd_jax import registration
 from planetcd_jax.config import ChangeConfig
+from planetcd_jax.extraction import check_pair, extract
 from planetcd_jax.registration import Registration, blur, grey
-from planetcd_jax.score import check_pair, extract
 from planetcd_jax.types import ApplyFn, Array, Params
 
 # All chosen on the development split of `scripts/evaluate.py`; the README has the ablation.

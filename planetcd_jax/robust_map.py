@@ -23,7 +23,7 @@ TILE_PX = 384
 
 
 def _lay(before: Array, after: Array, valid: Array, config: ChangeConfig) -> tuple[Array, Registration]:
-    """The first date and the registered second; missing pixels have the mean of the others, so that no edge comes in."""
+    """The first date and the registered second; missing pixels have the mean of the others."""
     mask = valid.reshape(valid.shape + (1,) * (before.ndim - 2))
     weight = mask.astype(jnp.float32)
     filled = []

@@ -17,7 +17,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax import augment, robust_map, score, vgg, windows
+from planetcd_jax import augment, extraction, robust_map, score, vgg, windows
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, PatchError
 from planetcd_jax.types import Array, Params
@@ -109,7 +109,7 @@ def features(params: Params, images: Array, config: ChangeConfig, *, margin: int
     network = vgg.network(config, padding="VALID")
 
     def phi(x: Array) -> Array:
-        return score.extract(params, x, raw, apply=lambda p, planes: network.apply({"params": p}, planes))
+        return extraction.extract(params, x, raw, apply=lambda p, planes: network.apply({"params": p}, planes))
 
     step, reach = vgg.stride(config.layer), _reach(config)
     bands = images.shape[3:]
@@ -137,7 +137,7 @@ def features(params: Params, images: Array, config: ChangeConfig, *, margin: int
 
 
 def _check_images(before: Array, after: Array, valid: Array, window: int, margin: int, config: ChangeConfig) -> None:
-    score.check_pair(before, after, config)
+    extraction.check_pair(before, after, config)
     if valid.shape != before.shape[:2] or valid.dtype != jnp.bool_:
         raise PatchError(
             f"valid is {valid.dtype} of shape {valid.shape}; give bool of shape {before.shape[:2]}, True where both "

@@ -82,6 +82,15 @@ def score(path: pathlib.Path, name: str, trials: Trials, seed: int) -> tuple[np.
     return done[:, 0], done[:, 1]
 
 
+def of_split(trials: Trials, split: str) -> Trials:
+    """Trials whose source belongs to a split. Apollo's overlapping patches would outnumber the rest: every third."""
+    mine = np.array([split_of(str(source)) == split for source in trials.source])
+    strip = trials.family == "apollo15"
+    thin = np.ones(len(mine), bool)
+    thin[strip] = (np.arange(strip.sum()) // 2) % 3 == 0
+    return trials.take(mine & thin)
+
+
 def _with_intervals(trials: Trials, rho: np.ndarray, null: np.ndarray) -> dict:
     """Figures, and the intervals of the chief ones."""
     made = measures.figures(trials.label, rho, null, trials.size)
@@ -167,7 +176,7 @@ def run(
     """The whole evaluation.
 
     Args:
-        output_dir: Folder for trials, scores, figures.json and curves.png; what is there is used again.
+        output_dir: Folder for trials, scores, figures, curves and the page; what is there is used again.
         realdata: Folder of real images, or None for simulated pairs only.
         seed: Decides every draw.
         presets: Names of presets.
@@ -179,13 +188,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     data = build(folder, None if realdata is None else pathlib.Path(realdata), seed, scale, kinds)
     if "inserted" in data:
-        trials = data["inserted"]
-        mine = np.array([split_of(str(source)) == split for source in trials.source])
-        # Apollo's overlapping patches would outnumber the rest: keep every third background of them.
-        strip = trials.family == "apollo15"
-        thin = np.ones(len(mine), bool)
-        thin[strip] = (np.arange(strip.sum()) // 2) % 3 == 0
-        data["inserted"] = trials.take(mine & thin)
+        data["inserted"] = of_split(data["inserted"], split)
     scores: dict = {kind: {} for kind in data}
     for kind, trials in reversed(data.items()):
         for name in presets:
@@ -193,9 +196,11 @@ def run(
             scores[kind][name] = score(path, name, trials, seed)
     made = evaluate(data, scores)
     (folder / f"figures-{split}.json").write_text(json.dumps(made, indent=1))
-    page.draw(folder / f"curves-{split}.png", {k: (data[k], scores[k]) for k in data}, made)
+    picture = folder / f"curves-{split}.png"
+    page.draw(picture, {k: (data[k], scores[k]) for k in data}, made)
+    page.write(folder / f"evaluation-{split}.html", picture, made, split=split, seed=seed)
     _print(made)
-    print(f"\nfigures and curves in {folder}")
+    print(f"\nopen {folder / f'evaluation-{split}.html'}")
     return made
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from planetcd_jax import commandline, experiment, main, methods
+from planetcd_jax import commandline, experiment, explain, main, methods
 from planetcd_jax.data import PairSet
 from planetcd_jax.data.pairs import RawPair
 
@@ -64,7 +64,8 @@ def test_results_agree_with_scores_and_metrics(lroc):
     rows, metrics = _rows(lroc / "results.csv"), _metrics(lroc)
     with np.load(lroc / "rho.npz", allow_pickle=False) as file:
         scores = dict(file)
-    assert list(rows[0]) == ["id", "rho", "p_value", "changed", "label"]
+    assert list(rows[0]) == ["id", "rho", "p_value", "changed", "label", *explain.COLUMNS]
+    assert rows[0]["explanation"] and rows[0]["channels_moved"].count(":") == 5
     assert len(rows) == metrics["n_pairs"] == scores["rho"].size == scores["rho_null"].size == 10
     rho = np.array([float(row["rho"]) for row in rows], np.float32)
     assert (np.diff(rho) <= 0).all()

@@ -32,7 +32,15 @@ pyproj = pytest.importorskip("pyproj", reason="needs the extra 'scene'")
 ROOT = pathlib.Path(scene.__file__).resolve().parents[1]
 GRID = Affine(6.0, 0.0, 4_446_000.0, 0.0, -6.0, 1_104_000.0)
 CHANGE = (150, 210)  # middle of the changed square, rows and columns
-SMALL = ("--preset=paper", "--window=48", "--stride=24", "--null_draws=3", "--page_candidates=2", "--pixel_maps=2", "--quiet")
+SMALL = (
+    "--preset=paper",
+    "--window=48",
+    "--stride=24",
+    "--null_draws=3",
+    "--page_candidates=2",
+    "--pixel_maps=2",
+    "--quiet",
+)
 
 
 def texture(height, width, seed):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from planetcd_jax import augment, score, scoremap, vgg, windows
+from planetcd_jax import augment, extraction, scoremap, vgg, windows
 from planetcd_jax.config import AUTHORS_CODE, PAPER, ChangeConfig
 from planetcd_jax.errors import ConfigError, PatchError
 
@@ -45,7 +45,7 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
     Only windows whose halo lies inside the image are scored; the others are NaN.
     """
     raw = dataclasses.replace(config, feature_clip=None, feature_standardize=False)
-    phi = jax.jit(functools.partial(score.extract, config=raw))
+    phi = jax.jit(functools.partial(extraction.extract, config=raw))
     step, side = vgg.stride(config.layer), vgg.receptive_field(config.layer)
     reach = (side - step) // 2
     halo = -(-reach // step) * step
@@ -140,7 +140,7 @@ def test_feature_maps_are_those_of_the_whole_image_where_its_border_is_not_seen(
     """Oracle: the network with zero padding over the whole image, which differs in the outer four cells alone."""
     both = jnp.asarray(np.stack(images))
     found = jax.jit(functools.partial(scoremap.features, config=PAPER, tile=48))(params, both)
-    expected = jax.jit(jax.vmap(functools.partial(score.extract, config=PAPER), in_axes=(None, 0)))(params, both)
+    expected = jax.jit(jax.vmap(functools.partial(extraction.extract, config=PAPER), in_axes=(None, 0)))(params, both)
     assert found.shape == expected.shape == (2, 1, 28, 31, 256)
     inner = (..., slice(4, -4), slice(4, -4), slice(None))
     np.testing.assert_allclose(np.asarray(found[inner]), np.asarray(expected[inner]), rtol=1e-4, atol=1e-3)

@@ -10,7 +10,7 @@ import pytest
 import reference
 from absl.testing import absltest, parameterized
 
-from planetcd_jax import config, constants, errors, score, vgg
+from planetcd_jax import config, constants, errors, extraction, vgg
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 SEED = 20210927
@@ -103,9 +103,9 @@ class FoldTest(parameterized.TestCase):
         params = load_vgg16()
         x = np.random.default_rng(1).random((17, 19), np.float32)
         cfg = config.ChangeConfig(layer="conv1_1", input_mean=mean, input_std=std)
-        folded = score.extract(params, x, cfg)[0]
+        folded = extraction.extract(params, x, cfg)[0]
         colour = np.stack([x] * 3, axis=-1)
-        full = score.extract(params, colour, cfg)[0]
+        full = extraction.extract(params, colour, cfg)[0]
         assert folded.shape == (17, 19, 64)
         assert worst(folded, np.asarray(full)) < 1e-5
         assert worst(folded[0], np.asarray(full)[0]) < 1e-5
@@ -114,9 +114,9 @@ class FoldTest(parameterized.TestCase):
 def test_missing_parameters_are_named(params):
     cfg = config.ChangeConfig(layer="conv4_1")
     with pytest.raises(errors.WeightsError, match=r"needs the parameters of conv4_1, .* conv1_1 to conv3_3.*choose"):
-        score.extract(params, jnp.ones((32, 32)), cfg)
+        extraction.extract(params, jnp.ones((32, 32)), cfg)
     with pytest.raises(errors.WeightsError, match=r"needs the parameters of bn1_1.*without batch normalisation"):
-        score.extract(params, jnp.ones((32, 32)), config.AUTHORS_CODE)
+        extraction.extract(params, jnp.ones((32, 32)), config.AUTHORS_CODE)
 
 
 if __name__ == "__main__":

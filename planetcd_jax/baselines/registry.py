@@ -53,8 +53,8 @@ class Method:
         """
         if "pooling" in self.changes and config.comparison != "pooled":
             raise ConfigError(
-                f"method {self.name} differs from the proposed one in its pooling, and a {config.comparison} comparison "
-                "(preset robust) has none; compare the paper's systems with preset paper or authors_code."
+                f"method {self.name} differs from the proposed one in its pooling, and a {config.comparison} "
+                "comparison (preset robust) has none; compare the paper's systems with preset paper or authors_code."
             )
         return dataclasses.replace(config, **self.changes)
 

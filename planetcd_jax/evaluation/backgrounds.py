@@ -71,8 +71,8 @@ def _inside(place: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def apollo15(folder: pathlib.Path) -> Iterator[Background]:
     """Patches of overlapping Apollo frames, the second resampled to the first by its homography.
 
-    Only frames 297 with 298 and 299 with 300: so no image is in two pairs. Misalignment by relief stays in; the fiducial
-    marks along the edges of the frames, which stay where they are while the ground moves, do not.
+    Only frames 297 with 298 and 299 with 300: so no image is in two pairs. Misalignment by relief stays in;
+    the fiducial marks along the edges of the frames, which stay where they are while the ground moves, do not.
     """
     for entry in json.loads((folder / "pairs.json").read_text()):
         frames = tuple(re.search(r"M-0(\d+)_", entry[name]).group(1) for name in ("ref", "mov"))

@@ -1,9 +1,11 @@
-"""The result of an evaluation as one picture of curves and one table."""
+"""The result of an evaluation as a page: curves and tables."""
 
+import base64
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jinja2
 import matplotlib
 
 matplotlib.use("Agg")
@@ -54,7 +56,7 @@ def draw(path: pathlib.Path, sets: Mapping[str, tuple[Trials, Scores]], made: Ma
         _roc(one, trials, scores, f"{kind}: {len(trials.label)} pairs")
     if "inserted" in sets:
         axes[1, 0].set_visible(True)
-        _calibration(axes[1, 0], made["unchanged real"], "real unchanged pairs (test)")
+        _calibration(axes[1, 0], made["unchanged real"], "real unchanged pairs")
         axes[1, 1].set_visible(True)
         for name, figures in made["inserted"].items():
             rows = figures["by_size"]
@@ -70,3 +72,80 @@ def draw(path: pathlib.Path, sets: Mapping[str, tuple[Trials, Scores]], made: Ma
         axes[1, 2].legend()
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _share(value: float) -> str:
+    return "" if value != value else f"{value:.3f}"
+
+
+def _with_span(figures: Mapping[str, Any], name: str) -> str:
+    low, high = figures["interval"][name]
+    return f"{_share(figures[name])} [{_share(low)}, {_share(high)}]"
+
+
+def tables(made: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The figures as tables: title, header and rows of text."""
+    found = []
+    rates = [f"false alarms at {rate:.0%}" for rate in RATES]
+    for title, rows in made.items():
+        if title == "by difficulty":
+            names = list(rows)
+            levels = list(rows[names[0]]) if names else []
+            cells = [[level, *(_share(rows[name][level]["roc_auc"]) for name in names)] for level in levels]
+            found.append({"title": "ROC AUC by difficulty, SIMULATED", "header": ["", *names], "rows": cells})
+        elif title == "unchanged real":
+            cells = [
+                [
+                    name,
+                    row["pairs"],
+                    *(f"{row['false_alarms'][f'{r:g}']:.3f} {_span(row['interval'], r)}" for r in RATES),
+                ]
+                for name, row in rows.items()
+            ]
+            found.append({"title": "Unchanged real pairs", "header": ["preset", "pairs", *rates], "rows": cells})
+        else:
+            header = ["preset", "pairs", "ROC AUC", "AP", "accuracy at tau", "best accuracy", "found at 5 %", *rates]
+            cells = [
+                [
+                    name, row["pairs"], _with_span(row, "roc_auc"), _share(row["average_precision"]),
+                    _with_span(row, "accuracy_at_tau"), _share(row["accuracy_best"]),
+                    _share(row.get("detected_at_5", float("nan"))),
+                    *(_share(row["false_alarms"].get(f"{r:g}", float("nan"))) for r in RATES),
+                ]
+                for name, row in rows.items()
+            ]  # fmt: skip
+            found.append({"title": title[0].upper() + title[1:], "header": header, "rows": cells})
+            sized = {name: row["by_size"] for name, row in rows.items() if row.get("by_size")}
+            if sized:
+                first = next(iter(sized.values()))
+                cells = [[name, *(_share(row[size]["detected_at_5"]) for size in first)] for name, row in sized.items()]
+                title = f"{title[0].upper() + title[1:]}: found at 5 % measured false alarms, by size"
+                found.append({"title": title, "header": ["preset", *first], "rows": cells})
+    return found
+
+
+def _span(spans: Mapping[str, Any], rate: float) -> str:
+    low, high = spans[f"{rate:g}"]
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def write(path: pathlib.Path, picture: pathlib.Path, made: Mapping[str, Any], *, split: str, seed: int) -> None:
+    """Writes one HTML file with the curves and every figure; needs no other file and no network.
+
+    Args:
+        path: HTML to write.
+        picture: PNG of the curves.
+        made: Figures by kind of data, then preset.
+        split, seed: Of the evaluation.
+    """
+    loader = jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates")
+    template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    real = "inserted" in made
+    html = template.get_template("evaluation.html").render(
+        title=f"How well each preset ranks and decides: {split} split, seed {seed}",
+        lede="Square brackets: 95 % bootstrap intervals, over source images where there are 8 or more. "
+        + ("Inserted: real unchanged pairs, half of them with a change drawn in." if real else "All pairs SIMULATED."),
+        picture="data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode(),
+        tables=tables(made),
+    )
+    path.write_text(html, encoding="utf-8")

@@ -64,7 +64,9 @@ def write_results(
         label = None if scores.labels[i] == -1 else int(scores.labels[i])
         rows.append([scores.ids[i], scores.rho[i], p_value, int(scores.changed[i]), label])
         rows[-1] += [explained.get(scores.ids[i], {}).get(column) for column in columns]
-    path.write_text(csv_table(["id", "rho", "p_value", "changed", "label", *columns], rows), encoding="utf-8", newline="")
+    path.write_text(
+        csv_table(["id", "rho", "p_value", "changed", "label", *columns], rows), encoding="utf-8", newline=""
+    )
 
 
 def save_scores(path: pathlib.Path, scores: Scores, about: Mapping[str, Any]) -> None:

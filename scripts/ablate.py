@@ -1,0 +1,101 @@
+"""What each part of the preset `robust` is worth: the development pairs of the evaluation, scored without it.
+
+    python -m scripts.ablate --realdata=../shared/realdata --output_dir=evaluation
+
+Uses the trials that `scripts.evaluate` keeps in the same folder, and prints a Markdown table. A part is taken out by
+putting another value in the place of its constant while the score is traced.
+"""
+
+import contextlib
+import pathlib
+from unittest import mock
+
+import jax
+import numpy as np
+
+from planetcd_jax import batch_scores, load_vgg16, registration, robust
+from planetcd_jax.config import ROBUST
+from planetcd_jax.evaluation import measures
+from scripts import evaluate
+
+VARIANTS = {
+    "all of it": {},
+    "no registration": {"FLOW_PASSES": (), "max_misalignment": 0},
+    "whole shift only": {"FLOW_PASSES": ()},
+    "saturation not evened out": {"common_range": lambda before, after, keep: (before, after)},
+    "expected difference the same everywhere": {"SPREAD_CAP": 0.0, "SLOPE_CAP": 0.0, "SPREAD_FLOOR": 0.1},
+    "noise and misalignment without bounds": {"SPREAD_CAP": 1e3, "SLOPE_CAP": 1e3},
+    "compared up to 2 px from the border": {"BORDER_PX": 2},
+    "no blur before the network": {"NETWORK_BLUR_PX": 0.01},
+    "brightness alone, no network": {"TEXTURE_POWER": 0.0},
+    "network alone, no brightness": {"TEXTURE_POWER": 1.0},
+}
+"""What is taken out: constants and functions of `robust` and `registration`, and fields of the configuration."""
+
+
+@contextlib.contextmanager
+def replaced(changes: dict):
+    """While it lasts, other values in the place of module constants; yields the fields of the configuration."""
+    with contextlib.ExitStack() as stack:
+        fields = {}
+        for name, value in changes.items():
+            owner = next((module for module in (robust, registration) if hasattr(module, name)), None)
+            if owner is None:
+                fields[name] = value
+            else:
+                stack.enter_context(mock.patch.object(owner, name, value))
+        yield fields
+
+
+def rank(trials: evaluate.Trials, changes: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """rho and rho_null of every trial under a variant."""
+    import dataclasses
+
+    params, key = load_vgg16(), jax.random.key(seed)
+    with replaced(changes) as fields:
+        config = dataclasses.replace(ROBUST, **fields)
+        scorer = jax.jit(lambda b, a, i: batch_scores(key, params, b, a, i, config, micro_batch=4))
+        found = []
+        for start in range(0, len(trials.label), evaluate.BATCH):
+            index = np.minimum(np.arange(start, start + evaluate.BATCH), len(trials.label) - 1)
+            scores = scorer(trials.before[index], trials.after[index], index.astype(np.uint32))
+            found.append(np.stack([np.asarray(x) for x in scores], axis=-1)[: len(trials.label) - start])
+    rho, null = np.concatenate(found).T
+    return rho, null
+
+
+def run(output_dir: str, realdata: str, seed: int, scale: float, names: list[str]) -> list[str]:
+    """Lines of the table."""
+    folder = pathlib.Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = evaluate.build(folder, pathlib.Path(realdata), seed, scale, ("inserted",))
+    trials = evaluate.of_split(data["inserted"], "development")
+    trials = trials.take((trials.label == 0) | (trials.size >= 8))
+    lines = ["| without | ROC AUC | of real pairs | found at 5 % | accuracy at tau (best) |", "|---|---|---|---|---|"]
+    for name in names:
+        rho, null = rank(trials, VARIANTS[name], seed)
+        made = measures.figures(trials.label, rho, null)
+        real = measures.auc(trials.label[trials.real], rho[trials.real])
+        lines.append(
+            f"| {name} | {made['roc_auc']:.3f} | {real:.3f} | {100 * made['detected_at_5']:.0f} % | "
+            f"{100 * made['accuracy_at_tau']:.1f} % ({100 * made['accuracy_best']:.1f} %) |"
+        )
+        print(lines[-1], flush=True)
+    return lines
+
+
+if __name__ == "__main__":
+    from absl import app, flags
+
+    flags.DEFINE_string("output_dir", "runs/evaluation", "Folder of the trials.")
+    flags.DEFINE_string("realdata", None, "Folder of real images.", required=True)
+    flags.DEFINE_integer("seed", 0, "Decides every draw.")
+    flags.DEFINE_float("scale", 1.0, "Share of the full number of pairs.")
+    flags.DEFINE_list("variants", list(VARIANTS), "Which to run.")
+
+    def main(_):
+        """Reads the flags, runs and prints the table."""
+        f = flags.FLAGS
+        print("\n".join(run(f.output_dir, f.realdata, f.seed, f.scale, f.variants)))
+
+    app.run(main)
