@@ -208,8 +208,10 @@ def _write_outcome(
     return metrics
 
 
-def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> list[PairPicture]:
-    """The highest-ranked pairs as they are drawn; with a pixel change map where the method is a deep one."""
+def _pictures(
+    outcome: Outcome, pair_set: PairSet, count: int, weights: Weights, with_saliency: bool
+) -> list[PairPicture]:
+    """The highest-ranked pairs as they are drawn; with maps of change and saliency where the method is a deep one."""
     config, pictures = outcome.config, []
     depth = VGG16_LAYERS.index(config.layer)
     layers = tuple(layer for layer in DCVA_LAYERS if VGG16_LAYERS.index(layer) <= depth) or (config.layer,)
@@ -217,14 +219,15 @@ def _pictures(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights)
     @jax.jit
     def maps(params, before, after):
         heat = pixel_change_map(params, before, after, config, layers=layers)
-        return heat, change_mask(heat)
+        salient = explain.saliency(params, before, after, config) if with_saliency else None
+        return heat, change_mask(heat), salient
 
     for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
         pair = pair_set.read(int(outcome.index[i]))
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
         if outcome.method.score == "deep":
-            heat, mask = maps(weights.params, pair.before, pair.after)
-            picture = picture._replace(heat=np.asarray(heat), mask=np.asarray(mask))
+            found = zip(("heat", "mask", "saliency"), maps(weights.params, pair.before, pair.after), strict=True)
+            picture = picture._replace(**{name: None if x is None else np.asarray(x) for name, x in found})
         pictures.append(picture)
     return pictures
 
@@ -245,7 +248,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     else:
         print("\n" + table.summary_table(metrics))
     simulated = pair_set.source == "simulated"
-    pairs = _pictures(first, pair_set, settings.figures, weights)
+    pairs = _pictures(first, pair_set, settings.figures, weights, settings.saliency)
     title = f"{pair_set.name}, {first.method.name}: highest-ranked pairs"
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:

@@ -101,6 +101,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
         Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
         Flag("figures", "int", 8, "Number of highest-ranked pairs to draw."),
+        Flag("saliency", "bool", False, "Draw the gradient of rho by pixel too."),
         Flag("explain", "int", 8, "Number of highest-ranked pairs to explain in results.csv."),
         Flag("threshold_only", "str", None, "rho.npz of an earlier run: decide again with --quantile. Default: run."),
     ),

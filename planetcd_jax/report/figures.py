@@ -36,6 +36,7 @@ class PairPicture(NamedTuple):
         label: 1 changed, 0 unchanged, -1 or None not known.
         heat: None, or [H, W] float, change at each pixel.
         mask: None, or [H, W] bool, the pixels decided as changed.
+        saliency: None, or [H, W] float >= 0, size of the gradient of rho at each pixel.
     """
 
     pair_id: str
@@ -48,6 +49,7 @@ class PairPicture(NamedTuple):
     label: int | None = None
     heat: np.ndarray | None = None
     mask: np.ndarray | None = None
+    saliency: np.ndarray | None = None
 
 
 def _limits(*images: np.ndarray) -> tuple[float, float]:
@@ -96,7 +98,8 @@ def _bare(axes: Axes) -> None:
 
 
 def _panels(pair: PairPicture) -> list[str]:
-    return ["before", "after", "false colour"] + ([] if pair.heat is None else ["pixel change"])
+    more = (("pixel change", pair.heat), ("saliency", pair.saliency))
+    return ["before", "after", "false colour", *(name for name, image in more if image is not None)]
 
 
 def _draw_panel(axes: Axes, pair: PairPicture, panel: str, line: float = 1.0) -> None:
@@ -108,6 +111,8 @@ def _draw_panel(axes: Axes, pair: PairPicture, panel: str, line: float = 1.0) ->
         axes.imshow(pair.heat, cmap="magma", interpolation="nearest", vmin=0.0)
         if pair.mask is not None and pair.mask.any() and not pair.mask.all():
             axes.contour(pair.mask.astype(float), levels=[0.5], colors=["#56F0FF"], linewidths=line)
+    elif panel == "saliency":
+        axes.imshow(pair.saliency, cmap="viridis", interpolation="nearest", vmin=0.0)
     else:
         image = pair.before if panel == "before" else pair.after
         axes.imshow(_as_rgb(_stretched(image, limits)), interpolation="nearest")
@@ -146,6 +151,7 @@ _CAPTIONS = {
     "after": "(b) after",
     "false colour": "(c) R, B: before   G: after",
     "pixel change": "(d) pixel change map",
+    "saliency": "(e) |gradient of rho|",
 }
 
 
