@@ -70,10 +70,35 @@ def chosen_features(difference: Array, keep: float, *, splits: int = SPLITS) -> 
     return chosen
 
 
+def _percentile(features: Array, percent: float) -> Array:
+    """Percentile of each feature, interpolated linearly; [H', W', D] float32 to [D].
+
+    Found bit by bit, by counting: 32 passes take a fifth of the time of a sort on a CPU, else most of the time
+    of a map. Integers of the same bits are in the order of the floats once those below 0 are flipped.
+    """
+    values = features.reshape(-1, features.shape[-1])  # [K, D]
+    place = percent / 100.0 * (values.shape[0] - 1)
+    rank = int(place)
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(values), jnp.int32)
+    order = jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)  # [K, D]
+
+    def settle(k: Array, found: Array) -> Array:
+        """Adds bit 31 - k where at most `rank` values lie below; the first step picks the sign."""
+        higher = found + jnp.left_shift(jnp.int32(1), 31 - k)
+        return jnp.where((order < higher).sum(axis=0, dtype=jnp.int32) <= rank, higher, found)
+
+    lowest = jnp.full(values.shape[1:], jnp.iinfo(jnp.int32).min, jnp.int32)
+    found = jax.lax.fori_loop(0, 32, settle, lowest)  # [D]
+    low = jnp.where(order <= found, values, -jnp.inf).max(axis=0)
+    above = jnp.where(order > found, values, jnp.inf).min(axis=0)
+    high = jnp.where((order <= found).sum(axis=0, dtype=jnp.int32) > rank + 1, low, above)
+    return low if place == rank else low + (high - low) * (place - rank)
+
+
 def _saturated(features: Array) -> Array:
     """Each feature scaled to 0 at its minimum and 1 at its 95th percentile, cut there; [H', W', D] to the same."""
     low = features.min(axis=(0, 1))  # [D]
-    span = jnp.percentile(features, 100.0 - SATURATED_SHARE, axis=(0, 1)) - low  # [D]
+    span = _percentile(features, 100.0 - SATURATED_SHARE) - low  # [D]
     scaled = (features - low) / jnp.where(span > 0, span, 1)
     return jnp.where(span > 0, jnp.minimum(scaled, 1), 0)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import rasterio
 from tqdm import tqdm
 
 from planetcd_jax import pixelmap, scoremap, thresholds
@@ -260,7 +261,7 @@ def _run_report(request, pair, samples, scored, who, run, candidates) -> dict[st
         "halo": scoremap.halo(request.config),
         "settings": jsonable(request.settings),
         "identity": who,
-        "versions": record.versions(),
+        "versions": {**record.versions(), "gdal": rasterio.__gdal_version__, "proj": rasterio.__proj_version__},
         "device": record.device(),
     }
 

@@ -12,6 +12,7 @@ from planetcd_jax import PAPER, extract
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.pixelmap import (
     DCVA_LAYERS,
+    _percentile,
     change_mask,
     chosen_features,
     kept_share,
@@ -74,6 +75,19 @@ def test_equals_the_slow_reference(params, texture, layers, keep, scaling):
     got = jax.jit(run)(params, before, after)
     wanted = reference(params, before, after, layers, keep, scaling)
     np.testing.assert_allclose(got, wanted, atol=1e-3 * wanted.max())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (1, 2, 2), (7, 6, 3), (30, 41, 3)])
+def test_percentile_equals_numpy(shape):
+    """Of both signs, with many ties, all negative, and constant."""
+    rng = np.random.default_rng(4)
+    kinds = (rng.normal(size=shape), rng.integers(-2, 3, shape), -np.abs(rng.normal(size=shape)), np.zeros(shape))
+    for percent in (95.0, 50.0):
+        find = jax.jit(partial(_percentile, percent=percent))
+        for values in kinds:
+            values = values.astype(np.float32)
+            expected = np.percentile(values, percent, axis=(0, 1))
+            np.testing.assert_allclose(find(jnp.asarray(values)), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_choice_of_features_by_hand():

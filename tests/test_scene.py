@@ -18,6 +18,7 @@ from affine import Affine
 from planetcd_jax import scene, scoremap
 from planetcd_jax.config import PAPER
 from planetcd_jax.data import demo_scene
+from planetcd_jax.errors import DataError
 from planetcd_jax.rasters import scoring
 from planetcd_jax.rasters.alignment import AlignedPair
 from planetcd_jax.rasters.candidates import correlation, find_peaks, residual_shift, sites
@@ -151,7 +152,7 @@ def test_run_json_says_what_is_needed_to_repeat_it(results, images):
     assert report["source"] == "real" and report["identity"]["config"]["layer"] == "conv3_2"
     assert report["settings"]["before"] == images[0] and report["settings"]["window"] == 48
     assert report["before"]["size"] == [300, 330] and report["stretch"]["after"]["high"]
-    assert {"jax", "rasterio", "planetcd_jax"} <= set(report["versions"])
+    assert {"jax", "rasterio", "gdal", "proj", "planetcd_jax"} <= set(report["versions"])
 
 
 def test_killed_at_any_time_a_run_resumes_and_ends_with_the_same_files(results, images, tmp_path):
@@ -338,6 +339,8 @@ def test_images_may_be_urls(images):
             source = Source(f"http://127.0.0.1:{port}/after.tif")
             part = source.read(100, 90, 64, 64)[0]
             source.close()
+            with pytest.raises(DataError, match=r"none.tif cannot .*404.*; check the address and the"):
+                Source(f"http://127.0.0.1:{port}/none.tif")
     finally:
         server.terminate()
         said = server.communicate()[0]

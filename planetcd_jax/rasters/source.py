@@ -245,6 +245,11 @@ def _open(name: str) -> rasterio.DatasetReader:
             dataset = rasterio.open(name)
     except RasterioError as error:
         reason = str(error).splitlines()[0]
+        if name.startswith(("http://", "https://")):
+            raise DataError(
+                f"{name} cannot be opened as an image ({reason}); check the address and the network, and that GDAL "
+                "reads such a file by windows (a GeoTIFF does best)."
+            ) from None
         raise DataError(
             f"{name} cannot be opened as an image ({reason}); it is damaged (fetch it again) or of a kind that GDAL "
             "does not read: give a GeoTIFF, JPEG 2000, ISIS cube, PDS label or VRT."
