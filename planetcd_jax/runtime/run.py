@@ -62,7 +62,7 @@ def _even(pairs: int, micro_batch: int | None) -> int | None:
     return next(n for n in range(min(micro_batch, pairs), 0, -1) if pairs % n == 0)
 
 
-class _Scorer:
+class Scorer:
     """`batch_scores` over a mesh of devices, compiled once for each shape, with the time that took."""
 
     def __init__(
@@ -143,7 +143,7 @@ def run_detection(
     skipped: list[tuple[str, str]] = []
     plan = partial(make_plan, num_devices=num_devices, batch_size=batch_size, micro_batch=micro_batch)
     devices = choose_devices(num_devices)
-    scorer = _Scorer(key, params, config, devices, plan, apply=apply, perturb=perturb, score=score)
+    scorer = Scorer(key, params, config, devices, plan, apply=apply, perturb=perturb, score=score)
     stream = batches(
         pair_set,
         lambda shape: plan(shape).batch_size,
