@@ -101,25 +101,27 @@ def run(todo: Sequence[Case], wanted: Sequence[Contestant], *, rounds: int, samp
         sample: Patches on which peers search their batch size.
         command: Is put into the record.
     """
-    load, found = machine.load(), {}
-    peak = machine.measured_peak()
+    load, found, peak = machine.load(), {}, machine.measured_peak()
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
         write_inputs(folder, list(todo))
         with open(folder / "log.txt", "w") as log:
             workers, absent = start_workers(wanted, folder, sample, log)
-            starts = {name: worker.start for name, worker in workers.items()}
+            starts, done = {name: worker.start for name, worker in workers.items()}, {}
             try:
                 for case in todo:
                     prepared = prepare(case, workers, absent, folder)
-                    times = measure(case, workers, list(prepared), rounds)
-                    who = [workers[name].who for name in prepared]
-                    found[case.name] = record.case_record(case, times, prepared, who, peak)
-                    _say(writing.case_table(case.name, found[case.name]))
+                    done[case] = measure(case, workers, list(prepared), rounds), prepared
+                    # Before and after each case, since other work on the machine hides the limit for a while.
+                    peak = {name: max(rate, peak[name]) for name, rate in machine.measured_peak().items()}
+                    _say(f"{case.name}: " + ", ".join(f"{n} {min(t):.3f} s" for n, t in done[case][0].items()))
                 about = {name: {**worker.about(), "start_mib": starts[name]["mib"]} for name, worker in workers.items()}
             finally:
                 for worker in workers.values():
                     worker.close()
+    for case, (times, prepared) in done.items():
+        who = [one for one in wanted if one.name in prepared]
+        found[case.name] = record.case_record(case, times, prepared, who, peak)
     return {
         "command": command,
         "date": datetime.date.today().isoformat(),

@@ -95,6 +95,7 @@ class Scorer:
         self.compile_seconds = 0.0
 
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
+        """rho and rho' of a batch, padding included, perhaps still being computed."""
         arrays = jax.device_put((batch.before, batch.after, batch.index, batch.context), self._split)
         shape = (batch.before.shape, None if batch.context is None else batch.context.shape)
         if shape not in self._compiled:

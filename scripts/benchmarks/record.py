@@ -58,8 +58,11 @@ def bars(cases: Mapping[str, Mapping], who: Sequence[Contestant]) -> list[dict]:
     exact = {one.name for one in who if one.precision == "float32"}
     found = []
     for name, case in cases.items():
-        ratios = {own: {peer: r for peer, r in by.items() if peer in exact} for own, by in case["ours_over_peers"].items()
-                  if own in exact}  # fmt: skip
+        ratios = {
+            own: {peer: r for peer, r in by.items() if peer in exact}
+            for own, by in case["ours_over_peers"].items()
+            if own in exact
+        }
         # The fastest of ours over all rounds; against each peer in turn, and the least of these is the best peer's.
         medians = {own: case["contestants"][own]["median_seconds"] for own in ratios}
         if not medians or not any(ratios.values()):

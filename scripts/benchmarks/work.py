@@ -1,4 +1,4 @@
-"""What is measured: sets of pairs and scenes, the arithmetic that they cost, and the files that workers read them from."""
+"""What is measured: sets of pairs and scenes, the arithmetic that they cost, and the files that workers read."""
 
 import dataclasses
 import pathlib
@@ -81,7 +81,7 @@ def terrain(rng: np.random.Generator, n: int, side: int) -> np.ndarray:
 
 
 def images(case: Case) -> dict[str, np.ndarray]:
-    """before and after of a case, [N, side, side] or [side, side]; after is other light, noise and, for half, change."""
+    """before and after of a case, [N, side, side] or [side, side]; after has noise and, every other pair, change."""
     rng = np.random.default_rng([case.side, case.count, case.stride])
     before = terrain(rng, case.count, case.side)
     other = terrain(rng, case.count, case.side)

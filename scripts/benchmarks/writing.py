@@ -62,8 +62,8 @@ def bars_table(bars: list[Mapping]) -> str:
     rows = ["| case | bar | wanted | got | ours | peer | met |", "| --- | --- | ---: | ---: | --- | --- | --- |"]
     for bar in bars:
         rows.append(
-            f"| {bar['case']} | {bar['bar']} | {bar['wanted']:.1f} | {bar['got']:.2f} | {bar['ours']} | {bar['peer']} | "
-            f"{'yes' if bar['met'] else 'NO'} |"
+            f"| {bar['case']} | {bar['bar']} | {bar['wanted']:.1f} | {bar['got']:.2f} | {bar['ours']} | "
+            f"{bar['peer']} | {'yes' if bar['met'] else 'NO'} |"
         )
     return "\n".join(rows)
 
@@ -84,8 +84,8 @@ def markdown(record: Mapping) -> str:
     machine, peak = record["machine"], record["matmul_gflops"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     head = (
-        f"{machine['processors']} x {machine['processor']} ({', '.join(machine['instructions'])}), {machine['system']}, "
-        f"Python {machine['python']}; {versions}.\n\nFastest matrix product measured: "
+        f"{machine['processors']} x {machine['processor']} ({', '.join(machine['instructions'])}), "
+        f"{machine['system']}, Python {machine['python']}; {versions}.\n\nFastest matrix product measured: "
         + ", ".join(f"{value:.0f} GFLOP/s {name}" for name, value in peak.items())
         + f". {record['rounds']} alternating rounds, medians; load (1 min) {record['load'][0]} at the start, "
         f"{record['load'][1]} at the end.\n\nCommand: `{record['command']}`, {record['date']}."
