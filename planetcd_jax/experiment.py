@@ -89,6 +89,7 @@ def _job(config: ChangeConfig, weights: Weights, settings: types.SimpleNamespace
         training=_training_config(settings),
         inception_weights=settings.inception_weights,
         checkpoint_dir=settings.checkpoint_dir,
+        engine=settings.engine,
     )
 
 

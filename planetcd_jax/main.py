@@ -89,6 +89,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("micro_batch", "int", None, "Pairs in the network at a time on a device. Default: what fits the device."),
         Flag("num_devices", "int", None, "Devices to use. Default: all."),
         Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
+        Flag(
+            "engine",
+            ("xla", "winograd"),
+            "xla",
+            "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once.",
+        ),
     ),
     "What comes out": (
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),

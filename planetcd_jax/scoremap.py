@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from planetcd_jax import augment, constants, score, vgg
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, PatchError
-from planetcd_jax.types import Array, Params
+from planetcd_jax.types import ApplyFn, Array, Params
 
 
 def check_shareable(config: ChangeConfig) -> None:
@@ -76,10 +76,11 @@ def usable_cells(valid: Array, config: ChangeConfig) -> Array:
     return seen > 0  # [H', W']
 
 
-def features(params: Params, x: Array, config: ChangeConfig) -> Array:
+def features(params: Params, x: Array, config: ChangeConfig, *, apply: ApplyFn | None = None) -> Array:
     """Feature map that windows share: phi, without what is done for each window. [H, W(, C)] to [G, H', W', D]."""
     check_shareable(config)
-    return score.extract(params, x, dataclasses.replace(config, feature_clip=None, feature_standardize=False))
+    plain = dataclasses.replace(config, feature_clip=None, feature_standardize=False)
+    return score.extract(params, x, plain, apply=apply)
 
 
 def summary(cells: Array, usable: Array, config: ChangeConfig) -> Array:
@@ -137,6 +138,7 @@ def score_map(
     valid: Array | None = None,
     min_valid: float = 0.5,
     margin: int = 0,
+    apply: ApplyFn | None = None,
 ) -> Array:
     """Rho of each window of a pair of images; the network sees every pixel once.
 
@@ -153,6 +155,7 @@ def score_map(
         min_valid: Share of a window's cells that must be usable; a window with less is not scored. In [0, 1].
         margin: Pixels on each side of the arrays that are context only: no window reaches into them. A multiple
             of 4. With at least `halo(config)` the scores do not depend on where the arrays were cut.
+        apply: None, or the same network computed in another way (`runtime.winograd_engine`).
 
     Returns:
         [R, S] float32, >= 0; NaN where a window is not scored. R = (H - 2 margin - window) // stride + 1.
@@ -174,7 +177,7 @@ def score_map(
     filled = [jnp.where(valid.reshape(valid.shape + (1,) * (x.ndim - 2)), x, 0.0) for x in (before, after)]
     usable = usable_cells(valid, config)  # [H', W']
     # One after the other, not side by side: the network's inner activations are by far the most memory.
-    maps = jax.lax.map(lambda x: features(params, x, config), jnp.stack(filled))  # [2, G, H', W', D]
+    maps = jax.lax.map(lambda x: features(params, x, config, apply=apply), jnp.stack(filled))  # [2, G, H', W', D]
     step = vgg.stride(config.layer)
     rows, cols = map_shape(before.shape[0] - 2 * margin, before.shape[1] - 2 * margin, window, stride)
     corners = jnp.stack(jnp.meshgrid(jnp.arange(rows), jnp.arange(cols), indexing="ij"), axis=-1).reshape(-1, 2)
@@ -208,6 +211,7 @@ def null_score_map(
     valid: Array | None = None,
     min_valid: float = 0.5,
     margin: int = 0,
+    apply: ApplyFn | None = None,
 ) -> Array:
     """Rho of each window of one pseudo-unchanged pair (x, h(x)), with the shift taken from real ground.
 
@@ -219,7 +223,7 @@ def null_score_map(
         before: [H + 2 m, W + 2 m(, C)] float in [0, 1]: an array as `score_map` takes it, with m = `config.max_shift`
             more pixels on each side.
         config: How; `noise_sigma` and `max_shift` make h.
-        window, stride, min_valid, margin: As in `score_map`.
+        window, stride, min_valid, margin, apply: As in `score_map`.
         valid: [H + 2 m, W + 2 m] bool, or None.
 
     Returns:
@@ -246,5 +250,14 @@ def null_score_map(
     here, there = augment.pseudo_unchanged_pair(key, mask[m : m + height, m : m + width], still, context=mask)
     both = (here > 0.5) & (there > 0.5)
     return score_map(
-        params, x, moved, config, window=window, stride=stride, valid=both, min_valid=min_valid, margin=margin
+        params,
+        x,
+        moved,
+        config,
+        window=window,
+        stride=stride,
+        valid=both,
+        min_valid=min_valid,
+        margin=margin,
+        apply=apply,
     )

@@ -1,17 +1,25 @@
 """From a set of pairs to results: batches, padding, devices and progress."""
 
 from planetcd_jax.runtime.batches import Batch, batches
+from planetcd_jax.runtime.caches import cache_compilations, cache_folder
 from planetcd_jax.runtime.devices import Plan, choose_devices, make_plan, split_cpu
 from planetcd_jax.runtime.run import RunResult, Scorer, run_detection
+from planetcd_jax.runtime.winograd import ENGINES, Engine, network_engine, winograd_engine
 
 __all__ = [
+    "ENGINES",
     "Batch",
+    "Engine",
     "Plan",
     "RunResult",
     "Scorer",
     "batches",
+    "cache_compilations",
+    "cache_folder",
     "choose_devices",
     "make_plan",
+    "network_engine",
     "run_detection",
     "split_cpu",
+    "winograd_engine",
 ]

@@ -36,6 +36,7 @@ def contestants(*, scaling: bool = True) -> list[Contestant]:
     ours = [
         Contestant("ours", "ours"),
         Contestant("ours, 2 host devices", "ours", devices=2),
+        Contestant("ours, Winograd", "ours", engine="winograd"),
         Contestant("ours, bfloat16", "ours", "bfloat16"),
     ]
     if scaling:
