@@ -95,6 +95,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "xla",
             "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once.",
         ),
+        commandline.COMPILATION_CACHE,
     ),
     "What comes out": (
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
@@ -136,6 +137,7 @@ def _start(settings: types.SimpleNamespace) -> None:
     from planetcd_jax import experiment
 
     config = commandline.change_config(settings)
+    commandline.start_compilation_cache(settings)
     if settings.threshold_only is not None:
         experiment.decide_again(pathlib.Path(settings.threshold_only), settings)
         return
