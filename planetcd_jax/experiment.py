@@ -19,7 +19,7 @@ from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_nam
 from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import split_cpu
+from planetcd_jax.runtime import split_cpu, start_hosts
 from planetcd_jax.version import __version__
 from planetcd_jax.weights_io import Weights
 
@@ -107,7 +107,11 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
         PlanetCDError: one of its kinds, with a message for the user.
     """
     split_cpu(settings.num_devices)
+    start_hosts(settings.coordinator_address, settings.num_processes, settings.process_id)
     target = _target(settings)
+    if jax.process_index() > 0:
+        _help(config, settings)
+        return target
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
         config, weights = fitted_weights(config, settings)
         with _open(config, settings) as pair_set:
@@ -123,6 +127,15 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
             _write(folder, outcomes, pair_set, about, settings, weights)
     _finish(target, settings)
     return target
+
+
+def _help(config: ChangeConfig, settings: types.SimpleNamespace) -> None:
+    """Scores this process's share of the pairs; process 0 has the results too, prints and writes."""
+    config, weights = fitted_weights(config, settings)
+    with _open(config, settings) as pair_set:
+        bench = Bench(pair_set, dataclasses.replace(_job(config, weights, settings), progress=False))
+        for name in method_names(settings.method):
+            bench.run(name)
 
 
 def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> None:

@@ -88,6 +88,14 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("batch_size", "int", None, "Pairs in a batch, over all devices. Default: what fits the device."),
         Flag("micro_batch", "int", None, "Pairs in the network at a time on a device. Default: what fits the device."),
         Flag("num_devices", "int", None, "Devices to use. Default: all."),
+        Flag(
+            "coordinator_address",
+            "str",
+            None,
+            "host:port of process 0 where several share the pairs; auto on a cluster. Default: one process.",
+        ),
+        Flag("num_processes", "int", None, "How many processes share the pairs."),
+        Flag("process_id", "int", None, "Which of them this is, from 0; process 0 writes."),
         Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
         Flag(
             "engine",

@@ -13,7 +13,7 @@ from planetcd_jax.baselines.rcva import rcva_score
 from planetcd_jax.baselines.train_config import SMALL, TrainConfig
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.data import Pair, PairSet
-from planetcd_jax.errors import BadPairError, DataError, PatchError
+from planetcd_jax.errors import BadPairError, ConfigError, DataError, PatchError
 from planetcd_jax.report import metrics
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.table import ComparisonRow, source_word
@@ -130,6 +130,8 @@ class Bench:
             PlanetCDError: as the parts that it is made of.
         """
         method = registry.method(name)
+        if method.kind == "supervised" and jax.process_count() > 1:
+            raise ConfigError(f"{name} is trained in one process; run it without --coordinator_address.")
         return self._supervised(method) if method.kind == "supervised" else self._unsupervised(method)
 
     def _result(self, method: Method, config: ChangeConfig) -> RunResult:

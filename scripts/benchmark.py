@@ -166,7 +166,7 @@ def main(argv: list[str]) -> None:
         from benchmarks import gpu
 
         sys.exit(gpu.main(pathlib.Path(given.output_dir)))
-    wanted = contestants(scaling=not given.quick)
+    wanted = contestants(quick=given.quick and not given.only)
     if given.only:
         wanted = [who for who in wanted if any(text in who.name for text in given.only)]
     made = run(

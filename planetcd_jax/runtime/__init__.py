@@ -3,6 +3,7 @@
 from planetcd_jax.runtime.batches import Batch, batches
 from planetcd_jax.runtime.caches import cache_compilations, cache_folder
 from planetcd_jax.runtime.devices import Plan, choose_devices, make_plan, split_cpu
+from planetcd_jax.runtime.hosts import start_hosts
 from planetcd_jax.runtime.run import RunResult, Scorer, run_detection
 from planetcd_jax.runtime.winograd import ENGINES, Engine, network_engine, winograd_engine
 
@@ -21,5 +22,6 @@ __all__ = [
     "network_engine",
     "run_detection",
     "split_cpu",
+    "start_hosts",
     "winograd_engine",
 ]

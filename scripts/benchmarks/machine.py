@@ -43,6 +43,11 @@ def description() -> dict:
     }
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16; others emulate it, at a fraction of the speed."""
+    return any("bf16" in name for name in description()["instructions"])
+
+
 def load() -> float:
     """Processes that wanted to run during the last minute, on average."""
     return round(os.getloadavg()[0], 2)

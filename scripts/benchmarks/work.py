@@ -62,7 +62,7 @@ def cases(quick: bool) -> list[Case]:
     """The work of a quick or a full run, growing in N and in the size of the scene."""
     if quick:
         return [Case("pairs", 100, 4), Case("pairs", 100, 16), Case("pairs", 150, 8),
-                Case("scene", 244, 1, 24), Case("scene", 244, 1, 48)]  # fmt: skip
+                Case("scene", 292, 1, 24), Case("scene", 292, 1, 48)]  # fmt: skip
     return [
         *(Case("pairs", 100, n) for n in (4, 16, 48)),
         *(Case("pairs", 150, n) for n in (4, 16)),
