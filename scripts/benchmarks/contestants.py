@@ -1,6 +1,7 @@
 """Every contestant by name, and how it does a case: `make(name, ...)` in a worker process, `NAMES` anywhere."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -89,7 +90,11 @@ def make(who: Contestant, weights_file: pathlib.Path, *, sample: int) -> tuple[D
         "openvino": lambda: peers.openvino_describe(weights, precision=who.precision),
     }[who.kind]()
     few = who.compiled or (who.precision == "bfloat16" and not machine.has_bfloat16())
-    peer = peers.Peer(describe, batches=peers.FEW_BATCHES if few else peers.BATCHES, sample=8 if few else sample)
+    batches = peers.FEW_BATCHES if few else peers.BATCHES
+    sample = 8 if few else sample
+    if os.environ.get("BENCHMARK_GPU") == "1":
+        batches, sample = peers.GPU_BATCHES, max(peers.GPU_BATCHES)
+    peer = peers.Peer(describe, batches=batches, sample=sample)
     return _peer(peer), lambda: {"batch": {str(side): batch for side, batch in peer.batch.items()}}
 
 

@@ -11,13 +11,15 @@ from benchmarks.contestants import Contestant, Doer, Scores
 from benchmarks.work import WINDOW, Case
 
 
-class _Pair(NamedTuple):
+class Pair(NamedTuple):
+    """A pair without context."""
+
     before: np.ndarray
     after: np.ndarray
     context: None = None
 
 
-class _Pairs:
+class Pairs:
     """Pairs in memory, as `planetcd_jax.runtime` takes them."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
@@ -25,10 +27,12 @@ class _Pairs:
         self.ids = tuple(str(i) for i in range(len(arrays["before"])))
 
     def __len__(self) -> int:
+        """Number of pairs."""
         return len(self.ids)
 
-    def read(self, i: int) -> _Pair:
-        return _Pair(self._arrays["before"][i], self._arrays["after"][i])
+    def read(self, i: int) -> Pair:
+        """Pair i."""
+        return Pair(self._arrays["before"][i], self._arrays["after"][i])
 
 
 def make(who: Contestant) -> tuple[Doer, Callable[[], dict]]:
@@ -56,7 +60,7 @@ def make(who: Contestant) -> tuple[Doer, Callable[[], dict]]:
     def do(case: Case, arrays: Mapping[str, np.ndarray]) -> Scores:
         if case.kind == "scene":
             return scene(case, arrays)
-        stream = runtime.batches(_Pairs(arrays), lambda shape: plan(shape).batch_size, multiple=len(devices))
+        stream = runtime.batches(Pairs(arrays), lambda shape: plan(shape).batch_size, multiple=len(devices))
         flying = [(batch.count, scorer(batch)) for batch in stream]
         rho, rho_null = (np.concatenate([np.asarray(out[k])[:n] for n, out in flying]) for k in (0, 1))
         found = pcd.decide(rho, rho_null, config)

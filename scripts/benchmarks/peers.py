@@ -15,6 +15,7 @@ from benchmarks.work import LAYERS
 
 Describe = Callable[[np.ndarray], np.ndarray]
 BATCHES = (1, 2, 4, 8, 16, 32)
+GPU_BATCHES = (128, 512)
 FEW_BATCHES = (1, 8)
 """Tried with `torch.compile`, which takes up to a minute for each shape, and where bfloat16 is only emulated."""
 

@@ -24,10 +24,10 @@ def serve(folder: pathlib.Path, sample: int, name: str, out) -> None:
     `{"do": "prepare", "case": ...}` compiles, searches the batch size and checks; `{"do": "run", "case": ...}` gives
     seconds; `{"do": "about"}` what is known of the contestant.
     """
-    from benchmarks import contestants
+    from benchmarks import contestants, gpu
     from benchmarks.work import Case
 
-    who = next(one for one in contestants.contestants() if one.name == name)
+    who = next(one for one in [*contestants.contestants(), *gpu.contestants()] if one.name == name)
     start = time.perf_counter()
     do, about = contestants.make(who, folder / "weights.npz", sample=sample)
     answer = {"ready": True, "seconds": time.perf_counter() - start, "mib": _peak_mib()}
