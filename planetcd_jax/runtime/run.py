@@ -140,6 +140,7 @@ def _score_all(
         done.index.append(batch.index[: batch.count])
         for kept, values in zip((done.rho, done.rho_null), scores, strict=True):
             kept.append(np.asarray(values)[: batch.count])
+        bar.update(batch.count)
 
     with tqdm(total=len(own), unit="pair", disable=not progress, dynamic_ncols=True) as bar:
         for batch in stream:
@@ -148,7 +149,6 @@ def _score_all(
             flying.append((batch, scorer(batch)))
             if len(flying) == _IN_FLIGHT:
                 land(*flying.pop(0))
-            bar.update(batch.count)
         for waiting in flying:
             land(*waiting)
         bar.update(len(done.skipped))
