@@ -94,8 +94,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             None,
             "host:port of process 0 where several share the pairs; auto on a cluster. Default: one process.",
         ),
-        Flag("num_processes", "int", None, "How many processes share the pairs."),
-        Flag("process_id", "int", None, "Which of them this is, from 0; process 0 writes."),
+        Flag("num_processes", "int", None, "How many processes share the pairs. Default: one."),
+        Flag("process_id", "int", None, "Which of them this is, from 0; process 0 writes. Default: the only one."),
         Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
         Flag(
             "engine",
