@@ -99,9 +99,10 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
         Flag(
             "engine",
-            ("xla", "winograd"),
-            "xla",
-            "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once.",
+            ("auto", "xla", "winograd"),
+            "auto",
+            "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once; auto "
+            "takes it where it can.",
         ),
         commandline.COMPILATION_CACHE,
     ),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,18 @@ import pytest
 
 import planetcd_jax as pcd
 from planetcd_jax import vgg
-from planetcd_jax.runtime import network_engine, winograd, winograd_engine
+from planetcd_jax.runtime import network_engine, run_detection, why_xla, winograd, winograd_engine
 
 QUICK = dataclasses.replace(pcd.PAPER, layer="conv2_1", max_shift=4)
 compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="needs a C++ compiler: apt-get install g++"
 )
+
+
+class Pair(NamedTuple):
+    before: np.ndarray
+    after: np.ndarray
+    context: np.ndarray | None = None
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,6 +56,28 @@ def test_detect_under_jit_vmap_and_loop(params, texture):
     wanted = run(key, params, before, after, config=QUICK)
     for micro_batch in (None, 4):
         got = run(key, engine.params, before, after, config=QUICK, apply=engine.apply, micro_batch=micro_batch)
+        np.testing.assert_allclose(got.rho, wanted.rho, rtol=1e-4)
+        np.testing.assert_allclose(got.rho_null, wanted.rho_null, rtol=1e-4)
+
+
+@compiler
+def test_several_devices(params, texture):
+    class Memory:
+        ids = tuple("abcdefg")
+
+        def __len__(self):
+            return 7
+
+        def read(self, i):
+            return Pair(before[i], after[i])
+
+    before, after = texture(7, 32, 32, seed=1), texture(7, 32, 32, seed=2)
+    engine, key = network_engine("auto", params, QUICK), jax.random.key(0)
+    assert engine.apply is not None
+    wanted = run_detection(key, params, Memory(), QUICK, num_devices=1, progress=False)
+    for devices in (1, 4):
+        options = dict(num_devices=devices, apply=engine.apply, progress=False)
+        got = run_detection(key, engine.params, Memory(), QUICK, **options)
         np.testing.assert_allclose(got.rho, wanted.rho, rtol=1e-4)
         np.testing.assert_allclose(got.rho_null, wanted.rho_null, rtol=1e-4)
 
@@ -90,9 +119,11 @@ def test_parameters_cannot_be_mapped(params):
 def test_what_it_cannot_do_is_refused(params, monkeypatch, tmp_path):
     with pytest.raises(pcd.ConfigError, match="does vgg16 up to conv3_3 in float32, not vgg16 to conv3_2 in bfloat16"):
         winograd_engine(params, dataclasses.replace(pcd.PAPER, precision="bfloat16"))
-    with pytest.raises(pcd.ConfigError, match="engine is 'cuda'; choose one of xla, winograd"):
+    with pytest.raises(pcd.ConfigError, match="engine is 'cuda'; choose one of auto, xla, winograd"):
         network_engine("cuda", params, pcd.PAPER)
     assert network_engine("xla", params, pcd.PAPER) == (params, None)
+    low = dataclasses.replace(pcd.PAPER, precision="bfloat16")
+    assert network_engine("auto", params, low) == (params, None) and "in bfloat16" in why_xla(low)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(pcd.ConfigError, match="needs a C\\+\\+ compiler, and no-such-compiler is not here"):
         winograd.compiled_library(tmp_path)

@@ -31,8 +31,8 @@ from planetcd_jax.errors import ConfigError
 from planetcd_jax.runtime.caches import cache_folder
 from planetcd_jax.types import ApplyFn, Array, Params
 
-ENGINES = ("xla", "winograd")
-"""What can compute the network."""
+ENGINES = ("auto", "xla", "winograd")
+"""What can compute the network; auto is winograd where it can serve, and xla elsewhere."""
 
 SOURCE = pathlib.Path(__file__).with_name("winograd.cc")
 LAYERS = VGG16_LAYERS[:7]
@@ -59,14 +59,31 @@ class Engine(NamedTuple):
 
 
 def network_engine(name: str, params: Params, config: ChangeConfig) -> Engine:
-    """The engine of a name in `ENGINES`; "xla" is the network as it is.
+    """The engine of a name in `ENGINES`; "xla" is the network as it is. `why_xla` tells what "auto" means here.
 
     Raises:
         ConfigError: for another name, or where the engine cannot serve.
     """
     if name not in ENGINES:
         raise ConfigError(f"engine is {name!r}; choose one of {', '.join(ENGINES)}.")
-    return winograd_engine(params, config) if name == "winograd" else Engine(params, None)
+    fast = name == "winograd" or (name == "auto" and why_xla(config) is None)
+    return winograd_engine(params, config) if fast else Engine(params, None)
+
+
+def why_xla(config: ChangeConfig) -> str | None:
+    """Why the winograd engine cannot serve a configuration on this machine; None if it can, and is compiled now."""
+    if config.backbone != "vgg16" or config.layer not in LAYERS or config.precision != "float32":
+        return (
+            f"the winograd engine does vgg16 up to conv3_3 in float32, not {config.backbone} to {config.layer} in "
+            f"{config.precision}"
+        )
+    if jax.default_backend() != "cpu":
+        return f"the winograd engine runs on CPUs, not on {jax.default_backend()}"
+    try:
+        _register()
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def _compiler() -> str:
@@ -75,7 +92,7 @@ def _compiler() -> str:
     if not any(found):
         raise ConfigError(
             f"the winograd engine needs a C++ compiler, and {named or 'g++, clang++ or c++'} is not here; install one, "
-            "name it in CXX, or use the xla engine."
+            "or name it in CXX"
         )
     return next(path for path in found if path)
 
@@ -109,7 +126,7 @@ def compiled_library(folder: pathlib.Path | None = None) -> pathlib.Path:
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 said = " ".join(done.stderr.split())[:300]
-                raise ConfigError(f"{compiler} cannot compile {SOURCE.name}: {said}; use the xla engine.")
+                raise ConfigError(f"{compiler} cannot compile {SOURCE.name}: {said}")
             os.replace(made, path)
     return path
 
@@ -147,15 +164,10 @@ def winograd_engine(params: Params, config: ChangeConfig) -> Engine:
         ConfigError: if the configuration asks for something else, or the engine cannot be compiled here.
         WeightsError: if parameters are missing.
     """
-    if config.backbone != "vgg16" or config.layer not in LAYERS or config.precision != "float32":
-        raise ConfigError(
-            f"the winograd engine does vgg16 up to conv3_3 in float32, not {config.backbone} to {config.layer} in "
-            f"{config.precision}; use the xla engine."
-        )
-    if jax.default_backend() != "cpu":
-        raise ConfigError(f"the winograd engine runs on CPUs, not on {jax.default_backend()}; use the xla engine.")
+    reason = why_xla(config)
+    if reason is not None:
+        raise ConfigError(f"{reason}; use the xla engine.")
     vgg.check_parameters(params, config)
-    _register()
     layers = LAYERS[: LAYERS.index(config.layer) + 1]
     return Engine({"packed": pack(params, layers), "vgg16": params}, _apply(config))
 
