@@ -75,5 +75,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("engine", "xla", ["xla", "winograd"], "What computes the network.")
+    flags.DEFINE_enum("engine", "auto", ["auto", "xla", "winograd"], "What computes the network.")
     app.run(main)

@@ -141,6 +141,12 @@ def test_table_and_plot(tmp_path):
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
+def test_later_batches_compile_nothing():
+    """What `--gpu` counts, at a tiny size; two batches of four, one pair for each of the four host devices."""
+    found = gpu.compilations_after_first(8, 16, 4)
+    assert found["batches"] == 2 and found["first"] >= 1 and found["others"] == 0
+
+
 def test_gpu_bars_from_made_up_figures():
     made_up = {"cases": {"pairs-100-n2048": {"ours_over_peers": {
         "ours, bfloat16": {"PyTorch channels_last, compiled, bfloat16": 1.1}}}}}  # fmt: skip

@@ -101,7 +101,8 @@ def _fingerprint(compiler: str) -> str:
     """What a compiled file depends on: source, compiler, JAX's headers, and this processor's instructions."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     info = pathlib.Path("/proc/cpuinfo")
-    features = [line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))][:1]
+    lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
+    features = [line for line in lines if line.startswith(("flags", "Features")) or len(lines) == 1][:1]
     parts = [SOURCE.read_text(), version, jax.__version__, platform.machine(), *features, *_FLAGS]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

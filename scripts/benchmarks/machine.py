@@ -18,6 +18,11 @@ PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "onnx", "onnxruntime", "o
 SIDE = 2048
 
 
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def description() -> dict:
     """Processor, operating system, interpreter, versions and load, as far as the system tells."""
     model, flags = platform.processor() or "unknown", ""
@@ -35,7 +40,7 @@ def description() -> dict:
             versions[package] = None
     return {
         "processor": model,
-        "processors": len(os.sched_getaffinity(0)),
+        "processors": processors(),
         "instructions": instructions,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

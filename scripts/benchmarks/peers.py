@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from benchmarks import machine
 from benchmarks.work import LAYERS
 
 Describe = Callable[[np.ndarray], np.ndarray]
@@ -26,7 +27,7 @@ class Absent(Exception):
 
 def threads() -> int:
     """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return machine.processors()
 
 
 def planes(x: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
