@@ -32,6 +32,15 @@ class Flag(NamedTuple):
     help: str
 
 
+COMPILATION_CACHE = Flag(
+    "compilation_cache_dir",
+    "str",
+    None,
+    "Folder where compiled programs are kept for the next run; empty: none. Default: planetcd_jax/xla in "
+    "$XDG_CACHE_HOME, or in ~/.cache where that is not set.",
+)
+"""Every program's flag for `start_compilation_cache`."""
+
 Groups = Mapping[str, tuple[Flag, ...]]
 """Flags by the heading that they stand below in --help."""
 
@@ -91,6 +100,17 @@ def parse(program: str, groups: Groups, arguments: Sequence[str]) -> types.Simpl
     if rest:
         raise flags.Error(f"{rest[0]!r} is not a flag; flags are written --name=value, see --help.")
     return types.SimpleNamespace(**values.flag_values_dict())
+
+
+def start_compilation_cache(settings: types.SimpleNamespace) -> None:
+    """Switches JAX's persistent cache on, as --compilation_cache_dir says; programs do this, the library never.
+
+    Raises:
+        ConfigError: if the folder cannot be made.
+    """
+    from planetcd_jax.runtime import cache_compilations  # late: --help needs no JAX
+
+    cache_compilations(settings.compilation_cache_dir)
 
 
 def _setting(text: str) -> tuple[str, Any]:

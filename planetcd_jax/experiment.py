@@ -20,7 +20,7 @@ from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_nam
 from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import split_cpu
+from planetcd_jax.runtime import split_cpu, start_hosts, why_xla
 from planetcd_jax.thresholds import benjamini_hochberg
 from planetcd_jax.version import __version__
 from planetcd_jax.weights_io import Weights
@@ -91,6 +91,7 @@ def _job(config: ChangeConfig, weights: Weights, settings: types.SimpleNamespace
         training=_training_config(settings),
         inception_weights=settings.inception_weights,
         checkpoint_dir=settings.checkpoint_dir,
+        engine=settings.engine,
     )
 
 
@@ -108,7 +109,11 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
         PlanetCDError: one of its kinds, with a message for the user.
     """
     split_cpu(settings.num_devices)
+    start_hosts(settings.coordinator_address, settings.num_processes, settings.process_id)
     target = _target(settings)
+    if jax.process_index() > 0:
+        _help(config, settings)
+        return target
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
         config, weights = fitted_weights(config, settings)
         with _open(config, settings) as pair_set:
@@ -126,6 +131,15 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
     return target
 
 
+def _help(config: ChangeConfig, settings: types.SimpleNamespace) -> None:
+    """Scores this process's share of the pairs; process 0 has the results too, prints and writes."""
+    config, weights = fitted_weights(config, settings)
+    with _open(config, settings) as pair_set:
+        bench = Bench(pair_set, dataclasses.replace(_job(config, weights, settings), progress=False))
+        for name in method_names(settings.method):
+            bench.run(name)
+
+
 def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> None:
     devices = jax.local_devices()
     print(f"planetcd {__version__}")
@@ -135,7 +149,10 @@ def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, setting
         _say("note", note)
     _say("config", _config_text(config))
     _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
-    _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})")
+    reason = why_xla(config) if settings.engine == "auto" else None
+    engine = "winograd" if settings.engine == "auto" and reason is None else settings.engine
+    engine = f"xla: {reason}" if reason else engine
+    _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {engine}")
 
 
 def _about(weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> dict[str, Any]:

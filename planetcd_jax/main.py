@@ -95,7 +95,23 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("batch_size", "int", None, "Pairs in a batch, over all devices. Default: what fits the device."),
         Flag("micro_batch", "int", None, "Pairs in the network at a time on a device. Default: what fits the device."),
         Flag("num_devices", "int", None, "Devices to use. Default: all."),
+        Flag(
+            "coordinator_address",
+            "str",
+            None,
+            "host:port of process 0 where several share the pairs; auto on a cluster. Default: one process.",
+        ),
+        Flag("num_processes", "int", None, "How many processes share the pairs. Default: one."),
+        Flag("process_id", "int", None, "Which of them this is, from 0; process 0 writes. Default: the only one."),
         Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
+        Flag(
+            "engine",
+            ("auto", "xla", "winograd"),
+            "auto",
+            "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once; auto "
+            "takes it where it can.",
+        ),
+        commandline.COMPILATION_CACHE,
     ),
     "What comes out": (
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
@@ -140,6 +156,7 @@ def _start(settings: types.SimpleNamespace) -> None:
     from planetcd_jax import experiment
 
     config = commandline.change_config(settings)
+    commandline.start_compilation_cache(settings)
     if settings.threshold_only is not None:
         experiment.decide_again(pathlib.Path(settings.threshold_only), settings)
         return

@@ -13,12 +13,12 @@ from planetcd_jax.baselines.rcva import rcva_score
 from planetcd_jax.baselines.train_config import SMALL, TrainConfig
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.data import Pair, PairSet
-from planetcd_jax.errors import BadPairError, DataError, PatchError
+from planetcd_jax.errors import BadPairError, ConfigError, DataError, PatchError
 from planetcd_jax.extraction import check_pair
 from planetcd_jax.report import metrics
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.table import ComparisonRow, source_word
-from planetcd_jax.runtime import RunResult, batches, run_detection
+from planetcd_jax.runtime import Engine, RunResult, batches, network_engine, run_detection, why_xla
 from planetcd_jax.types import Params
 
 
@@ -43,6 +43,7 @@ class Job:
         training: Settings of their training (`TrainConfig`), or None for its default.
         inception_weights: Initial weights of Inception-v3, or None to start from scratch.
         checkpoint_dir: Folder that a killed training is resumed from, or None.
+        engine: What computes the network, one of `runtime.ENGINES`.
     """
 
     config: ChangeConfig
@@ -57,6 +58,7 @@ class Job:
     training: TrainConfig | None = None
     inception_weights: str | None = None
     checkpoint_dir: str | None = None
+    engine: str = "xla"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,22 +130,27 @@ class Bench:
             PlanetCDError: as the parts that it is made of.
         """
         method = registry.method(name)
+        if method.kind == "supervised" and jax.process_count() > 1:
+            raise ConfigError(f"{name} is trained in one process; run it without --coordinator_address.")
         return self._supervised(method) if method.kind == "supervised" else self._unsupervised(method)
 
     def _result(self, method: Method, config: ChangeConfig) -> RunResult:
         job, known = self._job, (method.score, config)
         if known not in self._results:
+            deep = method.score == "deep"
+            params, apply = network_engine(job.engine, job.params, config) if deep else Engine({}, None)
             self._results[known] = run_detection(
                 jax.random.key(job.seed),
-                job.params if method.score == "deep" else {},
-                _LargeEnough(self._pair_set, config) if method.score == "deep" else self._pair_set,
+                params,
+                _LargeEnough(self._pair_set, config) if deep else self._pair_set,
                 config,
                 batch_size=job.batch_size,
                 num_devices=job.num_devices,
                 micro_batch=job.micro_batch,
                 on_bad_pair=job.on_bad_pair,
                 progress=job.progress,
-                score=None if method.score == "deep" else rcva_score,
+                apply=apply,
+                score=None if deep else rcva_score,
             )
         return self._results[known]
 
@@ -160,8 +167,15 @@ class Bench:
         labels = _labels(self._pair_set, result.index)
         scores = Scores(ids, labels, result.rho, result.rho_null, tau, changed, result.p_value)
         plan = {"batch_size": result.batch_size, "micro_batch": result.micro_batch, "devices": list(result.devices)}
+        plan["engine"] = self._engine(method, config)
         seconds = result.seconds, result.compile_seconds
         return Outcome(method, config, scores, result.index, result.skipped, *seconds, details=plan)
+
+    def _engine(self, method: Method, config: ChangeConfig) -> str:
+        """What computed the scores, for the record."""
+        if method.score != "deep" or self._job.engine != "auto":
+            return "xla" if method.score != "deep" else self._job.engine
+        return "winograd" if why_xla(config) is None else "xla"
 
     @property
     def _training_config(self) -> TrainConfig:

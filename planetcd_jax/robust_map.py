@@ -13,7 +13,7 @@ from planetcd_jax import registration, robust
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.registration import Registration
 from planetcd_jax.robust import Evidence
-from planetcd_jax.types import Array, Params
+from planetcd_jax.types import ApplyFn, Array, Params
 
 MARGIN_PX = 48
 """Ground around the windows that registration and blurs look at."""
@@ -65,10 +65,11 @@ def score_map(
     valid: Array,
     min_valid: float,
     margin: int,
+    apply: ApplyFn | None = None,
 ) -> Array:
     """Rho of each window of one array, [R, S]. Arguments as in `scoremap.score_map`, which calls this."""
     filled, laid = _lay(before, after, valid, config)
-    f_before, f_after = (robust.features(params, x, config) for x in (filled, laid.after))
+    f_before, f_after = (robust.features(params, x, config, apply) for x in (filled, laid.after))
     evidence = robust.gather(filled, laid, f_before, f_after)
     return _windows(evidence, before.shape[:2], window, stride, min_valid, margin)
 
@@ -85,10 +86,11 @@ def null_score_map(
     valid: Array,
     min_valid: float,
     margin: int,
+    apply: ApplyFn | None = None,
 ) -> Array:
     """Rho of each window of one pseudo-unchanged pair, whose differences are the array's own (`residual_null`)."""
     filled, laid = _lay(before, after, valid, config)
     null = laid._replace(after=robust.residual_null(key, filled, laid, config))
-    f_before, f_null = (robust.features(params, x, config) for x in (filled, null.after))
+    f_before, f_null = (robust.features(params, x, config, apply) for x in (filled, null.after))
     evidence = robust.gather(filled, null, f_before, f_null)
     return _windows(evidence, before.shape[:2], window, stride, min_valid, margin)

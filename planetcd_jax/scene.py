@@ -79,6 +79,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("pixel_maps", "int", 20, "Candidates, from the first, whose pixel maps are written as GeoTIFF."),
         Flag("parquet", "bool", False, "Write candidates.parquet (GeoParquet) too."),
         Flag("quiet", "bool", False, "No progress bars."),
+        commandline.COMPILATION_CACHE,
     ),
 }  # fmt: skip
 
@@ -153,6 +154,7 @@ def _start(settings: types.SimpleNamespace) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
     config = commandline.change_config(settings)
     _check_counts(settings)
+    commandline.start_compilation_cache(settings)
     try:
         import geopandas  # noqa: F401
         import jinja2  # noqa: F401
@@ -190,7 +192,7 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)
     pair.after_shift = _after_shift(settings.after_shift, pair, samples)
-    hidden = ("resume", "overwrite", "output_dir", "quiet")
+    hidden = ("resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir")
     said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
     request = survey.Request(
         config, plan, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,

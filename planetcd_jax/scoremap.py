@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from planetcd_jax import augment, extraction, robust_map, score, vgg, windows
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, PatchError
-from planetcd_jax.types import Array, Params
+from planetcd_jax.types import ApplyFn, Array, Params
 
 
 def check_shareable(config: ChangeConfig) -> None:
@@ -87,7 +87,15 @@ def usable_cells(valid: Array, config: ChangeConfig) -> Array:
     return seen > 0  # [H', W']
 
 
-def features(params: Params, images: Array, config: ChangeConfig, *, margin: int = 0, tile: int | None = TILE) -> Array:
+def features(
+    params: Params,
+    images: Array,
+    config: ChangeConfig,
+    *,
+    margin: int = 0,
+    tile: int | None = TILE,
+    apply: ApplyFn | None = None,
+) -> Array:
     """Feature maps that windows share: phi, without what is done for each window.
 
     The network goes over each image in tiles of equal size, one after the other, each with the ground around it that
@@ -99,19 +107,22 @@ def features(params: Params, images: Array, config: ChangeConfig, *, margin: int
         config: How; clip and standardisation are left out.
         margin: Pixels on each side that get no cells of their own; a multiple of the layer's stride.
         tile: Largest side of a tile, pixels; None: the whole image at once, which is faster on GPUs.
+        apply: None, or the same network computed in another way, zero-padded as usual (`runtime.winograd_engine`).
 
     Returns:
         [N, G, H', W', D] float32, H' = (H - 2 margin) // stride. Cells that see beyond the image hold any finite value.
     """
     check_shareable(config)
-    vgg.check_parameters(params, config)
     raw = dataclasses.replace(config, feature_clip=None, feature_standardize=False)
-    network = vgg.network(config, padding="VALID")
-
-    def phi(x: Array) -> Array:
-        return extraction.extract(params, x, raw, apply=lambda p, planes: network.apply({"params": p}, planes))
-
     step, reach = vgg.stride(config.layer), _reach(config)
+    rim = 0  # cells around a tile that see the zeros which `apply` pads it with
+    if apply is None:
+        vgg.check_parameters(params, config)
+        network = vgg.network(config, padding="VALID")
+        apply = lambda p, planes: network.apply({"params": p}, planes)  # noqa: E731
+    else:
+        rim = -(-reach // step)
+        reach = rim * step
     bands = images.shape[3:]
     cells = [(n - 2 * margin) // step for n in images.shape[1:3]]
     most = max(cells) if tile is None else max(1, tile // step)
@@ -127,7 +138,9 @@ def features(params: Params, images: Array, config: ChangeConfig, *, margin: int
     def one(place: Array) -> Array:
         zero = jnp.zeros((), place.dtype)
         start = (place[0], place[1] * sides[0] * step, place[2] * sides[1] * step) + (zero,) * len(bands)
-        return phi(jax.lax.dynamic_slice(images, start, (1, *sees, *bands))[0])  # [G, h, w, D]
+        cut = jax.lax.dynamic_slice(images, start, (1, *sees, *bands))[0]
+        found = extraction.extract(params, cut, raw, apply=apply)
+        return found[:, rim : found.shape[1] - rim, rim : found.shape[2] - rim]  # [G, h, w, D]
 
     parts = jax.lax.map(one, places.reshape(-1, 3))  # [N * R * S, G, h, w, D]
     parts = parts.reshape(images.shape[0], *counts, *parts.shape[1:])  # [N, R, S, G, h, w, D]
@@ -164,6 +177,7 @@ def score_map(
     min_valid: float = 0.5,
     margin: int = 0,
     tile: int | None = TILE,
+    apply: ApplyFn | None = None,
 ) -> Array:
     """Rho of each window of a pair of images; the network sees every pixel once.
 
@@ -182,6 +196,7 @@ def score_map(
             of 4. With at least `halo(config)` the scores do not depend on where the arrays were cut.
         tile: Side of the tiles in which the network goes over the images, pixels; None: all at once, which is faster
             on GPUs and slower on CPUs. Changes no score.
+        apply: None, or the same network computed in another way (`runtime.winograd_engine`).
 
     Returns:
         [R, S] float32, >= 0; NaN where a window is not scored. R = (H - 2 margin - window) // stride + 1.
@@ -202,7 +217,7 @@ def score_map(
     if config.comparison == "registered":
         return robust_map.score_map(
             params, before, after, config,
-            window=window, stride=stride, valid=valid, min_valid=min_valid, margin=margin,
+            window=window, stride=stride, valid=valid, min_valid=min_valid, margin=margin, apply=apply,
         )  # fmt: skip
     # Whatever stands in for a missing pixel reaches unusable cells only; it must be finite, because 0 * NaN is NaN.
     filled = [jnp.where(valid.reshape(valid.shape + (1,) * (x.ndim - 2)), x, 0.0) for x in (before, after)]
@@ -210,7 +225,7 @@ def score_map(
     edge = margin // step
     usable = usable_cells(valid, config)  # [H' + 2 edge, W' + 2 edge]
     usable = usable[edge : usable.shape[0] - edge, edge : usable.shape[1] - edge]  # [H', W']
-    maps = features(params, jnp.stack(filled), config, margin=margin, tile=tile)  # [2, G, H', W', D]
+    maps = features(params, jnp.stack(filled), config, margin=margin, tile=tile, apply=apply)  # [2, G, H', W', D]
     rows, cols = map_shape(before.shape[0] - 2 * margin, before.shape[1] - 2 * margin, window, stride)
     pooled, share = windows.summaries(maps, usable, window // step, stride // step, (rows, cols), config)
     rho = jax.vmap(jax.vmap(partial(score.compare, config=config)))(*jnp.moveaxis(pooled, 1, 3))  # 2 x [R, S, G, D]
@@ -230,6 +245,7 @@ def null_score_map(
     margin: int = 0,
     tile: int | None = TILE,
     after: Array | None = None,
+    apply: ApplyFn | None = None,
 ) -> Array:
     """Rho of each window of one pseudo-unchanged pair (x, h(x)), with the shift taken from real ground.
 
@@ -242,7 +258,7 @@ def null_score_map(
         before: [H + 2 m, W + 2 m(, C)] float in [0, 1]: an array as `score_map` takes it, with m = `config.max_shift`
             more pixels on each side.
         config: How; `noise_sigma` and `max_shift` make h.
-        window, stride, min_valid, margin, tile: As in `score_map`.
+        window, stride, min_valid, margin, tile, apply: As in `score_map`.
         valid: [H + 2 m, W + 2 m] bool, or None.
         after: The second date, for a registered comparison, whose arrays are [H, W(, C)]: m is 0. Else not used.
 
@@ -262,7 +278,7 @@ def null_score_map(
         _check_images(before, after, valid, window, margin, config)
         return robust_map.null_score_map(
             key, params, before, after, config,
-            window=window, stride=stride, valid=valid, min_valid=min_valid, margin=margin,
+            window=window, stride=stride, valid=valid, min_valid=min_valid, margin=margin, apply=apply,
         )  # fmt: skip
     m = config.max_shift
     height, width = before.shape[0] - 2 * m, before.shape[1] - 2 * m
@@ -280,5 +296,5 @@ def null_score_map(
     both = (here > 0.5) & (there > 0.5)
     return score_map(
         params, x, moved, config, window=window, stride=stride, valid=both, min_valid=min_valid, margin=margin,
-        tile=tile,
+        tile=tile, apply=apply,
     )  # fmt: skip

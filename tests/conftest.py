@@ -22,6 +22,14 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.filterwarnings("error"), append=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What programs keep between runs goes into a new folder, not into the home of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def realdata() -> pathlib.Path:
     """Folder of real planetary images beside the checkout; tests that need it are skipped where it is absent."""

@@ -1,7 +1,28 @@
 """From a set of pairs to results: batches, padding, devices and progress."""
 
 from planetcd_jax.runtime.batches import Batch, batches
+from planetcd_jax.runtime.caches import cache_compilations, cache_folder
 from planetcd_jax.runtime.devices import Plan, choose_devices, make_plan, split_cpu
-from planetcd_jax.runtime.run import RunResult, run_detection
+from planetcd_jax.runtime.hosts import start_hosts
+from planetcd_jax.runtime.run import RunResult, Scorer, run_detection
+from planetcd_jax.runtime.winograd import ENGINES, Engine, network_engine, why_xla, winograd_engine
 
-__all__ = ["Batch", "Plan", "RunResult", "batches", "choose_devices", "make_plan", "run_detection", "split_cpu"]
+__all__ = [
+    "ENGINES",
+    "Batch",
+    "Engine",
+    "Plan",
+    "RunResult",
+    "Scorer",
+    "batches",
+    "cache_compilations",
+    "cache_folder",
+    "choose_devices",
+    "make_plan",
+    "network_engine",
+    "run_detection",
+    "split_cpu",
+    "start_hosts",
+    "why_xla",
+    "winograd_engine",
+]

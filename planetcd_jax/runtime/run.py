@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import ScoreFn, batch_scores, decide
-from planetcd_jax.errors import DataError
+from planetcd_jax.errors import DataError, PlanetCDError
 from planetcd_jax.runtime.batches import Batch, PairSource, batches
 from planetcd_jax.runtime.devices import Plan, choose_devices, make_plan
+from planetcd_jax.runtime.hosts import Share, gather_scores
 from planetcd_jax.types import ApplyFn, Array, Params, PerturbFn
 
 # Batches that may be under way at once: one computes while the next is read and sent.
@@ -62,7 +63,7 @@ def _even(pairs: int, micro_batch: int | None) -> int | None:
     return next(n for n in range(min(micro_batch, pairs), 0, -1) if pairs % n == 0)
 
 
-class _Scorer:
+class Scorer:
     """`batch_scores` over a mesh of devices, compiled once for each shape, with the time that took."""
 
     def __init__(
@@ -93,8 +94,10 @@ class _Scorer:
         self._jitted = jax.jit(mapped)
         self._compiled: dict[tuple, jax.stages.Compiled] = {}
         self.compile_seconds = 0.0
+        self.num_devices = len(devices)
 
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
+        """rho and rho' of a batch, padding included, perhaps still being computed."""
         arrays = jax.device_put((batch.before, batch.after, batch.index, batch.context), self._split)
         shape = (batch.before.shape, None if batch.context is None else batch.context.shape)
         if shape not in self._compiled:
@@ -102,6 +105,54 @@ class _Scorer:
             self._compiled[shape] = self._jitted.lower(self._key, self._params, *arrays).compile()
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[shape](self._key, self._params, *arrays)
+
+
+class _Done(NamedTuple):
+    """What one process scored: a list entry for each batch, and the plan of its first shape, for the record."""
+
+    index: list[np.ndarray]
+    rho: list[np.ndarray]
+    rho_null: list[np.ndarray]
+    skipped: list[tuple[str, str]]
+    plan: Plan | None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        empty = {"index": np.uint32, "rho": np.float32, "rho_null": np.float32}
+        return {name: np.concatenate([np.zeros(0, kind), *getattr(self, name)]) for name, kind in empty.items()}
+
+
+def _score_all(
+    scorer: Scorer, own: PairSource, plan: Callable[[tuple[int, ...]], Plan], on_bad_pair: str, progress: bool
+) -> _Done:
+    """Scores the pairs of this process; each is known by its number in the whole set."""
+    done = _Done([], [], [], [], None)
+    numbers = getattr(own, "numbers", np.arange(len(own), dtype=np.uint32))
+    stream = batches(
+        own,
+        lambda shape: plan(shape).batch_size,
+        on_bad_pair=on_bad_pair,
+        skipped=done.skipped,
+        multiple=scorer.num_devices,
+    )
+    flying = []
+
+    def land(batch: Batch, scores: tuple[Array, Array]) -> None:
+        done.index.append(batch.index[: batch.count])
+        for kept, values in zip((done.rho, done.rho_null), scores, strict=True):
+            kept.append(np.asarray(values)[: batch.count])
+        bar.update(batch.count)
+
+    with tqdm(total=len(own), unit="pair", disable=not progress, dynamic_ncols=True) as bar:
+        for batch in stream:
+            batch = batch._replace(index=numbers[batch.index])
+            done = done if done.plan else done._replace(plan=plan(batch.before.shape[1:]))
+            flying.append((batch, scorer(batch)))
+            if len(flying) == _IN_FLIGHT:
+                land(*flying.pop(0))
+        for waiting in flying:
+            land(*waiting)
+        bar.update(len(done.skipped))
+    return done
 
 
 def run_detection(
@@ -121,7 +172,8 @@ def run_detection(
 ) -> RunResult:
     """Scores, threshold and decisions of a whole set, which may be larger than memory and of several shapes.
 
-    The same key gives the same results, to rounding, for every batch size and number of devices.
+    The same key gives the same results, to rounding, for every batch size and number of devices and processes. Where
+    `start_hosts` has joined several processes, each reads and scores its own share, and all return all results.
 
     Args:
         key: Key of the run; pair i draws from `fold_in(key, i)`, i its number in the set.
@@ -140,44 +192,29 @@ def run_detection(
     """
     if len(pair_set) == 0:
         raise DataError("the data set holds no pair; check the path, the split and the names of the files.")
-    skipped: list[tuple[str, str]] = []
     plan = partial(make_plan, num_devices=num_devices, batch_size=batch_size, micro_batch=micro_batch)
-    devices = choose_devices(num_devices)
-    scorer = _Scorer(key, params, config, devices, plan, apply=apply, perturb=perturb, score=score)
-    stream = batches(
-        pair_set,
-        lambda shape: plan(shape).batch_size,
-        on_bad_pair=on_bad_pair,
-        skipped=skipped,
-        multiple=len(devices),
-    )
-    index, rho, rho_null, flying = [], [], [], []
-
-    def land(batch: Batch, scores: tuple[Array, Array]) -> None:
-        index.append(batch.index[: batch.count])
-        for kept, values in zip((rho, rho_null), scores, strict=True):
-            kept.append(np.asarray(values)[: batch.count])
-
-    used: Plan | None = None  # of the first shape, for the record
+    scorer = Scorer(key, params, config, choose_devices(num_devices), plan, apply=apply, perturb=perturb, score=score)
+    processes = jax.process_count()
+    own = pair_set if processes == 1 else Share(pair_set, jax.process_index(), processes)
+    stopped, done = None, _Done([], [], [], [], None)
     start = time.perf_counter()
-    with tqdm(total=len(pair_set), unit="pair", disable=not progress, dynamic_ncols=True) as bar:
-        for batch in stream:
-            used = used or plan(batch.before.shape[1:])
-            flying.append((batch, scorer(batch)))
-            if len(flying) == _IN_FLIGHT:
-                land(*flying.pop(0))
-            bar.update(batch.count)
-        for waiting in flying:
-            land(*waiting)
-        bar.update(len(skipped))
+    try:
+        done = _score_all(scorer, own, plan, on_bad_pair, progress)
+    except PlanetCDError as error:
+        if processes == 1:
+            raise
+        stopped = error  # the others wait for this process: they are told, and then all raise
     seconds = time.perf_counter() - start - scorer.compile_seconds
-    if not index:
+    arrays, skipped = gather_scores(done.arrays(), done.skipped, stopped)
+    index = arrays["index"]
+    if not len(index):
         raise DataError(f"no pair could be scored; the first of {len(skipped)}: {skipped[0][1]}")
-    order = np.argsort(np.concatenate(index), kind="stable")
-    scores = [np.concatenate(values)[order] for values in (rho, rho_null)]
+    order = np.argsort(index, kind="stable")
+    scores = [arrays[name][order] for name in ("rho", "rho_null")]
+    used = done.plan or plan((1, 1))  # a process whose share is empty
     found = jax.jit(partial(decide, config=config))(*scores)
     return RunResult(
-        index=np.concatenate(index)[order].astype(np.int64),
+        index=index[order].astype(np.int64),
         rho=scores[0],
         rho_null=scores[1],
         tau=float(found.tau),
@@ -188,5 +225,5 @@ def run_detection(
         compile_seconds=scorer.compile_seconds,
         batch_size=used.batch_size,
         micro_batch=used.micro_batch,
-        devices=tuple(str(d) for d in devices),
+        devices=tuple(str(d) for d in used.devices),
     )
