@@ -68,6 +68,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("fdr", "float", None, "Decide by Benjamini-Hochberg at this false discovery rate. Default: by tau."),
         Flag("stable_ground", "str", None, "Polygons of unchanged ground to take null scores from. Default: none."),
         Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
+        Flag(
+            "engine",
+            ("auto", "xla", "winograd"),
+            "auto",
+            "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once; auto "
+            "takes it where it can.",
+        ),
         Flag("set", "multi", [], "Any other setting as field=value, such as feature_standardize=True; repeatable."),
         Flag("seed", "int", 0, "Decides every random draw."),
     ),
@@ -176,6 +183,7 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     from planetcd_jax.rasters.alignment import AlignedPair
     from planetcd_jax.rasters.source import Source
     from planetcd_jax.rasters.stretch import sample
+    from planetcd_jax.runtime import why_xla
 
     scoremap.check_shareable(config)
     config, weights = commandline.fitted_weights(config, settings)
@@ -192,12 +200,15 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)
     pair.after_shift = _after_shift(settings.after_shift, pair, samples)
+    engine = settings.engine
+    if engine == "auto":
+        engine = "winograd" if why_xla(config) is None else "xla"
     hidden = ("resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir")
     said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
     request = survey.Request(
         config, plan, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
         {name: value for name, value in said.items() if name not in hidden}, settings.demo, settings.fdr,
-        settings.stable_ground,
+        settings.stable_ground, engine,
     )  # fmt: skip
     report = survey.run_survey(
         request, pair, samples, weights.params, weights.sha256, target,

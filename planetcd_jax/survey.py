@@ -23,6 +23,7 @@ from planetcd_jax.rasters.checkpoint import Checkpoint
 from planetcd_jax.rasters.stretch import Samples
 from planetcd_jax.report import page, page_images, record
 from planetcd_jax.report.output import jsonable, write_json
+from planetcd_jax.runtime import network_engine
 from planetcd_jax.types import Params
 from planetcd_jax.version import __version__
 
@@ -45,6 +46,7 @@ class Request:
         simulated: Whether the images are simulated.
         fdr: None to decide by tau, or the false discovery rate of Benjamini-Hochberg.
         stable_ground: None, or a vector file of unchanged ground that the null scores come from.
+        engine: What computes the network for the score map, "xla" or "winograd".
     """
 
     config: ChangeConfig
@@ -57,6 +59,7 @@ class Request:
     simulated: bool
     fdr: float | None = None
     stable_ground: str | None = None
+    engine: str = "xla"
 
 
 class Scored(NamedTuple):
@@ -98,6 +101,7 @@ def identity(request: Request, pair: AlignedPair, samples: Samples, weights: str
         "parquet": request.parquet,
         "fdr": request.fdr,
         "stable_ground": None if request.stable_ground is None else _digest(request.stable_ground),
+        "engine": request.engine,
         "weights": weights,
         "version": __version__,
     }
@@ -128,14 +132,16 @@ def score(
 ) -> Scored:
     """Null scores, tau, score map and p-values of a scene, with progress on standard error."""
     config, plan = request.config, request.plan
+    engine = network_engine(request.engine, params, config)
+    parts = engine.params, config, plan, kept
     null = None
     if request.stable_ground is None:
         with tqdm(total=plan.null_draws, desc="threshold", unit="tile", disable=quiet) as bar:
             key = jax.random.key(request.seed)
-            null = scoring.score_null(key, pair, samples, params, config, plan, kept, bar.update)
+            null = scoring.score_null(key, pair, samples, *parts, bar.update, engine.apply)
     pixels = scoring.ground_pixels(plan, pair)
     with tqdm(total=pixels, desc="score map", unit="px", unit_scale=True, disable=quiet) as bar:
-        rho = scoring.score_scene(pair, samples, params, config, plan, kept, bar.update)
+        rho = scoring.score_scene(pair, samples, *parts, bar.update, engine.apply)
     if not np.isfinite(rho).any():
         raise ConfigError(
             f"no window of {plan.window} px has a share of {plan.min_valid:g} of its ground valid in both images; "
@@ -286,7 +292,7 @@ def _facts(report: Mapping[str, Any], pair: AlignedPair, scored: Scored) -> list
         ("Sun and view", f"before: {_angles_text(report['before'])}; after: {_angles_text(report['after'])}"),
         ("Misregistration removed", f"{pair.after_shift[0]:+d} rows, {pair.after_shift[1]:+d} columns"),
         ("Misregistration left", said),
-        ("Method", _method_text(config)),
+        ("Method", f"{_method_text(config)}; engine {report['identity']['engine']}"),
         ("Run", report["run"]),
     ]  # fmt: skip
 

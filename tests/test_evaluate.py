@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
+from planetcd_jax import registration, robust
 from planetcd_jax.evaluation import backgrounds, insertions, measures
 from planetcd_jax.evaluation.trials import SIDE, Trial, stack
-from scripts import evaluate
+from scripts import ablate, evaluate
 
 
 def test_best_accuracy_is_found_by_trying_all():
@@ -81,7 +82,29 @@ def test_the_script_runs_resumes_and_reports(tmp_path, texture, monkeypatch, cap
     assert "SIMULATED" in capsys.readouterr().out and len(calls) == 1
     assert made["simulated"]["paper"]["pairs"] == 6
     assert json.loads((tmp_path / "figures-test.json").read_text())["simulated"]["paper"]["changed"] == 3
-    assert (tmp_path / "curves-test.png").stat().st_size > 1000
+    page = (tmp_path / "evaluation-test.html").read_text()
+    assert "All pairs SIMULATED" in page and "data:image/png;base64," in page
+    assert f"{made['simulated']['paper']['roc_auc']:.3f} [" in page
     again = evaluate.run(str(tmp_path), None, 0, ["paper"], "test", 0.1)
     assert len(calls) == 1  # nothing was scored twice
     assert again["simulated"]["paper"]["roc_auc"] == made["simulated"]["paper"]["roc_auc"]
+
+
+def test_a_part_is_taken_out_while_it_lasts():
+    power, passes = robust.TEXTURE_POWER, registration.FLOW_PASSES
+    changes = {"TEXTURE_POWER": 0.0, "FLOW_PASSES": (), "max_misalignment": 0}
+    with ablate.replaced(changes) as fields:
+        assert (robust.TEXTURE_POWER, registration.FLOW_PASSES, fields) == (0.0, (), {"max_misalignment": 0})
+    assert (power, passes) == (robust.TEXTURE_POWER, registration.FLOW_PASSES)
+
+
+def test_apollo_patches_stay_clear_of_the_frames_edges(realdata):
+    grounds = list(backgrounds.apollo15(realdata / "apollo15"))
+    assert {g.source for g in grounds} == {"apollo 297-298", "apollo 299-300"}
+    for ground in grounds:
+        # A fiducial mark is a solid black figure of about 20 px at the very edge of one date only.
+        for one, other in ((ground.before, ground.after), (ground.after, ground.before)):
+            edges = [one[:2], one[-2:], one[:, :2].T, one[:, -2:].T]
+            there = [other[:2], other[-2:], other[:, :2].T, other[:, -2:].T]
+            black = [((e < 0.01) & (t > 0.2)).all(axis=0).sum() for e, t in zip(edges, there, strict=True)]
+            assert max(black) < 12

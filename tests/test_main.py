@@ -12,8 +12,11 @@ import PIL.Image
 import pytest
 
 from planetcd_jax import commandline, experiment, explain, main, methods
+from planetcd_jax.baselines import METHODS
+from planetcd_jax.config import ROBUST
 from planetcd_jax.data import PairSet
 from planetcd_jax.data.pairs import RawPair
+from planetcd_jax.errors import ConfigError
 
 CHECKOUT = pathlib.Path(main.__file__).resolve().parents[1]
 QUICK = ("--layer=conv1_1", "--num_devices=1", "--figures=1", "--seed=3")
@@ -253,3 +256,25 @@ def test_program_exits_with_one_line_and_no_traceback():
     done = _program("--dataset=pairs", "--pairs_csv=/nowhere/pairs.csv")
     assert (done.returncode, done.stdout.count("Traceback")) == (1, 0)
     assert done.stderr.count("\n") == 1 and "/nowhere/pairs.csv" in done.stderr
+
+
+def test_rates_of_false_alarms_and_false_discoveries(lroc, tmp_path, capsys):
+    run = [f"--threshold_only={lroc / 'rho.npz'}"]
+    assert main.execute([*run, "--false_alarm_rate=0.5", f"--output_dir={tmp_path / 'a'}"]) == 0
+    assert _metrics(tmp_path / "a")["config"]["quantile"] == 0.5
+    # 10 pairs have no p-value below 1 / 11; at 0.95 the largest p that passes is that of all of them.
+    assert main.execute([*run, "--fdr=0.95", f"--output_dir={tmp_path / 'b'}"]) == 0
+    found = [row["id"] for row in _rows(tmp_path / "b" / "results.csv") if row["changed"] == "1"]
+    p = sorted(float(row["p_value"]) for row in _rows(lroc / "results.csv"))
+    count = max((k for k in range(1, 11) if p[k - 1] <= 0.95 * k / 10 + 1e-9), default=0)
+    assert len(found) == sum(v <= p[count - 1] for v in p) if count else not found
+    assert main.execute([*run, "--false_alarm_rate=0.1", "--quantile=0.9", f"--output_dir={tmp_path / 'c'}"]) == 1
+    assert "are both given, and say the same; give one" in capsys.readouterr().err
+
+
+def test_a_registered_comparison_has_no_pooling_to_vary():
+    with pytest.raises(
+        ConfigError, match=r"method proposed_mean differs .* in its pooling, and a registered comparison"
+    ):
+        METHODS["proposed_mean"].configured(ROBUST)
+    assert METHODS["proposed_conv3_1"].configured(ROBUST).layer == "conv3_1"

@@ -139,6 +139,14 @@ def test_results_are_ranked_and_exact(tmp_path):
     assert np.float32(rows[0]["rho"]) == np.float32(3.3333333)
 
 
+def test_why_stands_beside_the_pairs_that_are_explained(tmp_path):
+    results.write_results(tmp_path / "results.csv", _scores(), {"d": {"likeness": 0.5, "explanation": "alike, mostly"}})
+    with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[-2:] == ["likeness", "explanation"]
+    assert [row["explanation"] for row in rows] == ["", "alike, mostly", "", "", ""] and rows[1]["likeness"] == "0.5"
+
+
 def test_scores_come_back_without_pickle(tmp_path):
     path = tmp_path / "rho.npz"
     results.save_scores(path, _scores(), {"dataset": "ctx", "seed": 0})

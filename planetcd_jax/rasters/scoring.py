@@ -16,7 +16,7 @@ from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.rasters.alignment import AlignedPair
 from planetcd_jax.rasters.checkpoint import Checkpoint
 from planetcd_jax.rasters.stretch import Samples
-from planetcd_jax.types import Params
+from planetcd_jax.types import ApplyFn, Params
 
 # A pseudo-unchanged tile has this many windows on a side, which share one shift.
 NULL_SIDE = 4
@@ -119,6 +119,7 @@ def score_scene(
     plan: Plan,
     checkpoint: Checkpoint,
     progress: Progress,
+    apply: ApplyFn | None = None,
 ) -> np.ndarray:
     """Rho of every window of a scene.
 
@@ -129,6 +130,7 @@ def score_scene(
         plan: How to cut.
         checkpoint: Holds the chunks that are done; more are saved as they come.
         progress: Called with the pixels of ground that were finished.
+        apply: None, or another way to compute the network (`runtime.network_engine`), with `params` to match.
 
     Returns:
         [R, S] float32, NaN where not scored.
@@ -161,7 +163,7 @@ def score_scene(
         partial(
             scoremap.score_map,
             config=config, window=plan.window, stride=plan.stride, min_valid=plan.min_valid, margin=halo,
-            tile=_tile(),
+            tile=_tile(), apply=apply,
         )
     )  # fmt: skip
     saves: collections.deque[Future] = collections.deque()
@@ -212,6 +214,7 @@ def score_null(
     plan: Plan,
     checkpoint: Checkpoint,
     progress: Progress,
+    apply: ApplyFn | None = None,
 ) -> np.ndarray:
     """Scores of windows of pseudo-unchanged tiles drawn from all over the before-image.
 
@@ -224,6 +227,7 @@ def score_null(
         pair, samples, params, config, plan: As in `score_scene`.
         checkpoint: Holds the result once it is there.
         progress: Called with 1 for each draw.
+        apply: As in `score_scene`.
 
     Returns:
         [N] float32, N >= 1.
@@ -257,7 +261,7 @@ def score_null(
         partial(
             scoremap.null_score_map,
             config=config, window=plan.window, stride=plan.stride, min_valid=plan.min_valid, margin=halo,
-            tile=_tile(),
+            tile=_tile(), apply=apply,
         )
     )  # fmt: skip
     kept: list[np.ndarray] = []
