@@ -7,6 +7,7 @@ putting another value in the place of its constant while the score is traced.
 """
 
 import contextlib
+import dataclasses
 import pathlib
 from unittest import mock
 
@@ -49,8 +50,6 @@ def replaced(changes: dict):
 
 def rank(trials: evaluate.Trials, changes: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """rho and rho_null of every trial under a variant."""
-    import dataclasses
-
     params, key = load_vgg16(), jax.random.key(seed)
     with replaced(changes) as fields:
         config = dataclasses.replace(ROBUST, **fields)

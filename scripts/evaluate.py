@@ -5,9 +5,12 @@
 Seeded and resumable: trials and scores are kept in the output folder, and a second start goes on where the first ended.
 """
 
+import dataclasses
 import json
 import pathlib
+import time
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import numpy as np
@@ -17,7 +20,8 @@ from planetcd_jax import batch_scores, load_vgg16
 from planetcd_jax.config import PRESETS, ChangeConfig
 from planetcd_jax.evaluation import measures, page, sets
 from planetcd_jax.evaluation.backgrounds import split_of
-from planetcd_jax.evaluation.trials import Trials
+from planetcd_jax.evaluation.trials import SIDE, Trials
+from planetcd_jax.runtime import network_engine, why_xla
 
 BATCH = 8
 CHUNK = 5
@@ -26,8 +30,6 @@ CHUNK = 5
 
 def configuration(name: str) -> ChangeConfig:
     """A preset; that of the authors without its clip and on the shipped plain network, whose weights are here."""
-    import dataclasses
-
     preset = PRESETS[name]
     return dataclasses.replace(preset, backbone="vgg16", feature_clip=None) if name == "authors_code" else preset
 
@@ -204,6 +206,36 @@ def run(
     return made
 
 
+def cost(side: int = SIDE, pairs: int = 32, rounds: int = 7) -> list[str]:
+    """What a pair costs under `robust` and under `paper`, in turn, by engine: medians and their ratio, as lines."""
+    rng = np.random.default_rng(0)
+    before, after = rng.random((2, pairs, side, side), np.float32)
+    index, key, lines = np.arange(pairs, dtype=np.uint32), jax.random.key(0), []
+    for name in ("xla", "winograd"):
+        if name == "winograd" and why_xla(PRESETS["paper"]) is not None:
+            continue
+        runs = {}
+        for preset in ("paper", "robust"):
+            engine = network_engine(name, load_vgg16(), PRESETS[preset])
+            options = dict(config=PRESETS[preset], apply=engine.apply, micro_batch=4)
+            scorer = jax.jit(partial(batch_scores, **options))
+            runs[preset] = partial(scorer, key, engine.params, before, after, index)
+            jax.block_until_ready(runs[preset]())
+        seconds: dict[str, list[float]] = {preset: [] for preset in runs}
+        for _ in range(rounds):
+            for preset, run_once in runs.items():
+                start = time.perf_counter()
+                jax.block_until_ready(run_once())
+                seconds[preset].append((time.perf_counter() - start) / pairs)
+        ratios = np.divide(seconds["robust"], seconds["paper"])
+        paper, robust = (1e3 * np.median(seconds[preset]) for preset in runs)
+        lines.append(
+            f"{name}: paper {paper:.1f} ms, robust {robust:.1f} ms for a pair of {side} px; ratio "
+            f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+        )
+    return lines
+
+
 if __name__ == "__main__":
     from absl import app, flags
 
@@ -213,11 +245,15 @@ if __name__ == "__main__":
     flags.DEFINE_list("presets", ["paper", "authors_code", "robust"], "Presets to compare.")
     flags.DEFINE_enum("split", "test", ["test", "development"], "Which sources; choices are made on development.")
     flags.DEFINE_list("kinds", list(KINDS), "Kinds of data.")
+    flags.DEFINE_bool("cost", False, "Only measure what a pair costs under robust and under paper.")
     flags.DEFINE_float("scale", 1.0, "Share of the full number of pairs.")
 
     def main(_):
         """Reads the flags and runs."""
         f = flags.FLAGS
+        if f.cost:
+            print("\n".join(cost()))
+            return
         run(f.output_dir, f.realdata, f.seed, f.presets, f.split, f.scale, f.kinds)
 
     app.run(main)
