@@ -25,8 +25,9 @@ CONTRAST_FLOOR = 0.3
 CELL_PX = 4
 """Local shifts are sought for cells of this side."""
 
-FLOW_PASSES = ((4, 2), (2, 1))
-"""Local shifts beside the whole one are sought in two passes: up to 4 steps of 2 px, then up to 2 steps of 1 px."""
+FLOW_PASSES = ((3, 4), (2, 2), (1, 1))
+"""Local shifts beside the whole one are sought from coarse to fine: steps in each direction, and pixels in a step, by
+which the images are shrunk. The outermost step only says which way the parabola bends."""
 
 FLOW_SCALE_PX = 6.0
 """Standard deviation of the window that a local shift is sought in, and of the smoothing of the field."""
@@ -128,12 +129,32 @@ def _vertex(low: Array, middle: Array, high: Array) -> Array:
     return jnp.clip(jnp.where(bend > 1e-6, (low - high) / (2 * safe), 0.0), -0.5, 0.5)
 
 
-def _cell_sums(x: Array) -> Array:
-    """[..., H, W] to sums over cells, [..., h, w]; the last ones may be smaller."""
-    height, width = x.shape[-2:]
-    rest = [(0, -n % CELL_PX) for n in (height, width)]
-    x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + rest)
-    return x.reshape(*x.shape[:-2], x.shape[-2] // CELL_PX, CELL_PX, x.shape[-1] // CELL_PX, CELL_PX).sum((-3, -1))
+def _cell_matrix(length: int, side: int) -> np.ndarray:
+    """Sums over cells of `side` pixels, the last one perhaps smaller, then blurred; [cells, length] float32."""
+    cells = -(-length // side)
+    sums = (np.arange(length) // side == np.arange(cells)[:, None]).astype(np.float32)
+    return blur_matrix(cells, FLOW_SCALE_PX / CELL_PX) @ sums
+
+
+def shrink(x: Array, valid: Array, by: int) -> tuple[Array, Array]:
+    """Means over the valid pixels of blocks of `by` x `by`, and what share of each is valid, float32.
+
+    Args:
+        x, valid: [H, W] float32, 0 where not valid, and bool.
+        by: Side of a block; the last ones may be smaller.
+
+    Returns:
+        [ceil(H / by), ceil(W / by)] twice.
+    """
+    weight = valid.astype(jnp.float32)
+    if by == 1:
+        return x * weight, weight
+    rest = [(0, -n % by) for n in x.shape]
+    blocks = [
+        jnp.pad(y, rest).reshape(-(-x.shape[0] // by), by, -(-x.shape[1] // by), by).sum(axis=(1, 3)) / by**2
+        for y in (x * weight, weight)
+    ]
+    return blocks[0] / jnp.maximum(blocks[1], 1e-6), blocks[1]
 
 
 def _spread_matrix(length: int) -> np.ndarray:
@@ -154,23 +175,27 @@ def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, *, reach: i
         a, b: [H, W] float32 local contrast.
         valid_a, valid_b: [H, W] bool.
         reach: Steps that are tried in each direction.
-        step: Pixels in a step.
+        step: Pixels in a step, by which the images are shrunk; a divisor of `CELL_PX`.
 
     Returns:
         [2, H, W] float32, rows and columns, pixels.
     """
     height, width = a.shape
-    side = 2 * reach + 1
-    padded, known = jnp.pad(b, reach * step), jnp.pad(valid_b, reach * step)
+    (a, weight), (b, known) = shrink(a, valid_a, step), shrink(b, valid_b, step)
+    side, cell = 2 * reach + 1, CELL_PX // step
+    b, known = jnp.pad(b, reach), jnp.pad(known, reach)
+    rows, columns = -(-a.shape[0] // cell), a.shape[1]
 
     def cost(k):
-        at = k // side * step, k % side * step
-        both = (jax.lax.dynamic_slice(known, at, (height, width)) & valid_a).astype(jnp.float32)
-        error = jnp.square(a - jax.lax.dynamic_slice(padded, at, (height, width))) * both
-        return _cell_sums(jnp.stack([error, both]))  # [2, h, w]
+        at = k // side, k % side
+        both = jax.lax.dynamic_slice(known, at, a.shape) * weight
+        error = jnp.square(a - jax.lax.dynamic_slice(b, at, a.shape)) * both
+        whole = jnp.pad(jnp.stack([error, both]), ((0, 0), (0, rows * cell - a.shape[0]), (0, 0)))
+        return whole.reshape(2, rows, cell, columns).sum(axis=2)  # columns wait for one large product
 
     # One after the other: side by side, slices at places of their own would be gathers.
-    sums = blur(jax.lax.map(cost, jnp.arange(side * side)), FLOW_SCALE_PX / CELL_PX)  # [side^2, 2, h, w]
+    sums = jax.lax.map(cost, jnp.arange(side * side))  # [side^2, 2, h, columns]
+    sums = both_axes(blur_matrix(rows, FLOW_SCALE_PX / CELL_PX), _cell_matrix(columns, cell), sums)  # [..., h, w]
     cells = sums.shape[-2:]
     error = (sums[:, 0] + 1e-3) / (sums[:, 1] + 1e-3)
     error = error.reshape(side, side, -1)  # [side, side, h w]
