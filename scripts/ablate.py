@@ -2,8 +2,8 @@
 
     python -m scripts.ablate --realdata=../shared/realdata --output_dir=evaluation
 
-Uses the trials that `scripts.evaluate` keeps in the same folder, and prints a Markdown table. A part is taken out by
-putting another value in the place of its constant while the score is traced.
+Uses the trials that `scripts.evaluate` keeps in the same folder; prints a Markdown table and leaves it as ablation.md.
+A part is taken out by putting another value in the place of its constant while the score is traced.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from planetcd_jax import batch_scores, load_vgg16, registration, robust
 from planetcd_jax.config import ROBUST
 from planetcd_jax.evaluation import measures
 from scripts import evaluate
+
+TABLE = "ablation.md"
 
 VARIANTS = {
     "all of it": {},
@@ -80,6 +82,7 @@ def run(output_dir: str, realdata: str, seed: int, scale: float, names: list[str
             f"{100 * made['accuracy_at_tau']:.1f} % ({100 * made['accuracy_best']:.1f} %) |"
         )
         print(lines[-1], flush=True)
+    (folder / TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines
 
 

@@ -10,6 +10,7 @@ networks are small on a CPU; the tables say how small.
 
 import contextlib
 import csv
+import json
 import pathlib
 import re
 import shutil
@@ -92,6 +93,54 @@ def tables(work: pathlib.Path, folders: dict[str, list[str]]) -> None:
             shutil.copy(curves, DOCS / "curves.png")
 
 
+def _evaluation_rows(made: dict) -> list[str]:
+    """The chief figures of an evaluation as a Markdown table."""
+    lines = [
+        "| pairs of the test split | preset | ROC AUC | average precision | accuracy at tau (best) | found at 5 % | "
+        "false alarms at 1, 5, 10 % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    sets = {
+        "real, changes of 8 px and more drawn into half": "inserted, 8 px and more",
+        "the same, both dates real images": "inserted into real pairs, 8 px and more",
+        "real, all sizes from 4 px": "inserted",
+        "one difficulty at a time, SIMULATED": "simulated",
+        "real change: polar scarp, Planet Four": "real change",
+    }
+    for title, key in sets.items():
+        for name, row in made[key].items():
+            low, high = row["interval"]["roc_auc"]
+            alarms = ", ".join(f"{100 * v:.1f}" for v in row["false_alarms"].values())
+            lines.append(
+                f"| {title} ({row['pairs']}) | {name} | {row['roc_auc']:.3f} ({low:.3f} to {high:.3f}) | "
+                f"{row['average_precision']:.3f} | {100 * row['accuracy_at_tau']:.1f} % "
+                f"({100 * row['accuracy_best']:.1f} %) | {100 * row['detected_at_5']:.0f} % | {alarms} |"
+            )
+    for name, row in made["unchanged real"].items():
+        spans = row["interval"].values()
+        rates = ", ".join(
+            f"{100 * v:.1f} ({100 * a:.1f} to {100 * b:.1f})"
+            for v, (a, b) in zip(row["false_alarms"].values(), spans, strict=True)
+        )
+        lines.append(f"| unchanged real pairs alone ({row['pairs']}) | {name} | | | | | {rates} |")
+    return lines
+
+
+def robust(work: pathlib.Path, realdata: str) -> None:
+    """The figures of the presets on the test split, and what each part of `robust` is worth."""
+    folder = work / "evaluation"
+    common = [f"--realdata={realdata}", f"--output_dir={folder}"]
+    subprocess.run([sys.executable, "-m", "scripts.evaluate", *common], cwd=ROOT, check=True)
+    made = json.loads((folder / "figures-test.json").read_text())
+    if not (folder / "ablation.md").exists():
+        subprocess.run([sys.executable, "-m", "scripts.ablate", *common], cwd=ROOT, check=True)
+    readme = ROOT / "README.md"
+    text = replaced(readme.read_text(encoding="utf-8"), "robust-figures", "\n".join(_evaluation_rows(made)))
+    text = replaced(text, "robust-ablation", (folder / "ablation.md").read_text(encoding="utf-8").rstrip())
+    readme.write_text(text, encoding="utf-8")
+    shutil.copyfile(folder / "curves-test.png", DOCS / "evaluation.png")
+
+
 def main(argv: list[str]) -> None:
     """Replaces all blocks, or those that --only names."""
     del argv
@@ -109,12 +158,17 @@ def main(argv: list[str]) -> None:
             first_run(work, folders["ctx"])
         if "tables" in flags.FLAGS.only:
             tables(work, folders)
+        if "robust" in flags.FLAGS.only:
+            if flags.FLAGS.realdata is None:
+                raise app.UsageError("--only=robust needs --realdata, the folder of real images; see BUILD.md.")
+            robust(work, flags.FLAGS.realdata)
     print(f"README.md and docs/ regenerated in {(time.perf_counter() - started) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":
     for flag in ("hirise_dir", "ctx_dir", "lroc_dir"):
         flags.DEFINE_string(flag, None, "Folder of the real data set. Default: the simulated one.")
-    flags.DEFINE_multi_enum("only", ["first-run", "tables"], ["first-run", "tables"], "Blocks to replace.")
+    flags.DEFINE_multi_enum("only", ["first-run", "tables", "robust"], ["first-run", "tables"], "Blocks to replace.")
+    flags.DEFINE_string("realdata", None, "Folder of real images, for the block robust. Default: none.")
     flags.DEFINE_string("work_dir", None, "Folder for the runs, kept. Default: a temporary one.")
     app.run(main)
