@@ -49,7 +49,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("window", "int", 100, "Side of a window, pixels; a multiple of 4."),
         Flag("stride", "int", 24, "Step from one window to the next, pixels; a multiple of 4."),
         Flag("min_valid", "float", 0.5, "Share of a window that must be valid in both images."),
-        Flag("chunk", "int", 1024, "Side of what is scored at once, pixels: memory and speed, not results."),
+        Flag(
+            "chunk",
+            "int",
+            1024,
+            "Side of what is scored at once, pixels: memory and speed, not results. Not used by robust.",
+        ),
         Flag("null_draws", "int", 64, "Pseudo-unchanged tiles (of up to 16 windows) from which tau is found."),
     ),
     "The method": (
