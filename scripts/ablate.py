@@ -22,7 +22,7 @@ from scripts import evaluate
 TABLE = "ablation.md"
 
 VARIANTS = {
-    "all of it": {},
+    "nothing": {},
     "no registration": {"FLOW_PASSES": (), "max_misalignment": 0},
     "whole shift only": {"FLOW_PASSES": ()},
     "saturation not evened out": {"common_range": lambda before, after, keep: (before, after)},

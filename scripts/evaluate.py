@@ -98,24 +98,23 @@ def _with_intervals(trials: Trials, rho: np.ndarray, null: np.ndarray) -> dict:
     made = measures.figures(trials.label, rho, null, trials.size)
     names = ("roc_auc", "accuracy_at_tau", "accuracy_best", "detected_at_5")
 
-    def of(index, name):
-        return measures.figures(trials.label[index], rho[index], null[index]).get(name, float("nan"))
+    def of(index):
+        found = measures.figures(trials.label[index], rho[index], null[index])
+        return [found.get(name, float("nan")) for name in names]
 
-    made["interval"] = {name: measures.interval(lambda i, n=name: of(i, n), trials.source) for name in names}
+    made["interval"] = dict(zip(names, measures.intervals(of, trials.source), strict=True))
     return made
 
 
 def _false_alarms(trials: Trials, rho: np.ndarray, null: np.ndarray) -> dict:
     """Measured rates on unchanged pairs alone, with intervals."""
-    rates = {}
-    spans = {}
-    for rate in measures.RATES:
 
-        def measured(i, rate=rate):
-            return float((rho[i] > measures.tau_of(null[i], rate)).mean())
+    def measured(i):
+        return [float((rho[i] > measures.tau_of(null[i], rate)).mean()) for rate in measures.RATES]
 
-        rates[f"{rate:g}"] = measured(np.arange(len(rho)))
-        spans[f"{rate:g}"] = measures.interval(measured, trials.source)
+    names = [f"{rate:g}" for rate in measures.RATES]
+    rates = dict(zip(names, measured(np.arange(len(rho))), strict=True))
+    spans = dict(zip(names, measures.intervals(measured, trials.source), strict=True))
     return {"pairs": len(rho), "false_alarms": rates, "interval": spans}
 
 

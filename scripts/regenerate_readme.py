@@ -168,7 +168,7 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     for flag in ("hirise_dir", "ctx_dir", "lroc_dir"):
         flags.DEFINE_string(flag, None, "Folder of the real data set. Default: the simulated one.")
-    flags.DEFINE_multi_enum("only", ["first-run", "tables", "robust"], ["first-run", "tables"], "Blocks to replace.")
+    flags.DEFINE_multi_enum("only", ["first-run", "tables"], ["first-run", "tables", "robust"], "Blocks to replace.")
     flags.DEFINE_string("realdata", None, "Folder of real images, for the block robust. Default: none.")
     flags.DEFINE_string("work_dir", None, "Folder for the runs, kept. Default: a temporary one.")
     app.run(main)

@@ -28,7 +28,7 @@ def test_tau_leaves_the_rate_above():
 
 def test_interval_covers_the_mean():
     values = np.random.default_rng(0).normal(5, 1, 400)
-    low, high = measures.interval(lambda i: values[i].mean(), np.arange(400).astype(str))
+    [(low, high)] = measures.intervals(lambda i: [values[i].mean()], np.arange(400).astype(str))
     assert low < 5 < high and high - low == pytest.approx(4 / 20, rel=0.3)  # by hand: 2 x 1.96 / sqrt(400)
 
 

@@ -1,6 +1,6 @@
 """Figures of merit of scored trials, with bootstrap intervals over sources."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,13 +77,13 @@ def _by_size(label: np.ndarray, rho: np.ndarray, size: np.ndarray, measured: flo
     return rows
 
 
-def interval(
-    statistic: Callable[[np.ndarray], float], source: np.ndarray, *, draws: int = 500, seed: int = 0
-) -> tuple[float, float]:
-    """95 % bootstrap interval of a statistic; whole sources are drawn where there are 8 or more, else trials.
+def intervals(
+    statistics: Callable[[np.ndarray], Sequence[float]], source: np.ndarray, *, draws: int = 500, seed: int = 0
+) -> list[tuple[float, float]]:
+    """95 % bootstrap intervals of statistics; whole sources are drawn where there are 8 or more, else trials.
 
     Args:
-        statistic: Of an index into the trials.
+        statistics: Of an index into the trials.
         source: [N] the image that each trial was cut from.
         draws: Number of bootstrap samples.
         seed: Decides them.
@@ -95,5 +95,5 @@ def interval(
     values = []
     for _ in range(draws):
         picked = rng.integers(len(groups), size=len(groups))
-        values.append(statistic(np.concatenate([groups[i] for i in picked])))
-    return tuple(float(v) for v in np.nanpercentile(values, [2.5, 97.5]))
+        values.append(statistics(np.concatenate([groups[i] for i in picked])))
+    return [(float(low), float(high)) for low, high in np.nanpercentile(values, [2.5, 97.5], axis=0).T]

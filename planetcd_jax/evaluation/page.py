@@ -32,7 +32,7 @@ def _roc(axes, trials: Trials, scores: Scores, title: str) -> None:
 def _calibration(axes, made: Mapping[str, Any], title: str) -> None:
     for name, figures in made.items():
         axes.plot(RATES, [figures["false_alarms"][f"{r:g}"] for r in RATES], "o-", label=name)
-    span = np.array([0.005, 0.2])
+    span = np.geomspace(0.005, 0.2, 50)
     axes.fill_between(span, span / 2, span * 2, color="0.92", label="half to twice")
     axes.plot(span, span, color="0.7")
     axes.set(xlabel="nominal false-alarm rate", ylabel="measured", title=title, xscale="log")
