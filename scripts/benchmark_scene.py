@@ -24,7 +24,7 @@ import rasterio
 from absl import app, flags
 
 from planetcd_jax import score, scoremap, weights_io
-from planetcd_jax.config import PAPER, ChangeConfig
+from planetcd_jax.config import PAPER, PRESETS, ChangeConfig
 from planetcd_jax.rasters import scoring
 from planetcd_jax.rasters.alignment import AlignedPair
 from planetcd_jax.rasters.checkpoint import Checkpoint
@@ -35,12 +35,17 @@ _SIZE = flags.DEFINE_integer("size", 1084, "Side of the scene, pixels.")
 _SIZES = flags.DEFINE_list("sizes", ["2000", "4000", "8000"], "Sides of the scenes whose memory is measured, pixels.")
 _WINDOW = flags.DEFINE_integer("window", 100, "Side of a window, pixels.")
 _STRIDE = flags.DEFINE_integer("stride", 24, "Step of the windows, pixels.")
+_PRESET = flags.DEFINE_enum("preset", "paper", list(PRESETS), "Settings of the method; robust: --size=532 is a tile.")
 _LAYER = flags.DEFINE_string("layer", "conv3_2", "Layer at which the network is cut; conv1_1 is cheap.")
 _CHUNK = flags.DEFINE_integer("chunk", 1024, "Chunk whose memory is measured, pixels.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "2", "4", "8"], "Windows in a batch, one by one; the fastest counts.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of both ways in turn; the median counts.")
 _SAMPLE = flags.DEFINE_integer("sample", 32, "Windows of a round, one by one; scaled up to all.")
 _STANDARDIZE = flags.DEFINE_bool("standardize", False, "Features standardised in each window.")
+
+
+def _config() -> ChangeConfig:
+    return dataclasses.replace(PRESETS[_PRESET.value], layer=_LAYER.value)
 
 
 def _write(path: pathlib.Path, side: int, seed: int) -> str:
@@ -75,8 +80,9 @@ def speed() -> dict:
 
     Window by window takes minutes for all windows, so each round does `--sample` of them and is scaled up.
     """
-    config, window, stride, side = ChangeConfig(layer=_LAYER.value), _WINDOW.value, _STRIDE.value, _SIZE.value
-    config = dataclasses.replace(config, feature_standardize=_STANDARDIZE.value)
+    config, window, stride, side = _config(), _WINDOW.value, _STRIDE.value, _SIZE.value
+    if _STANDARDIZE.value:
+        config = dataclasses.replace(config, feature_standardize=True)
     params = weights_io.load_vgg16()
     before, after = (jnp.asarray(np.random.default_rng(k).random((side, side), np.float32)) for k in (0, 1))
     tile = scoremap.TILE if jax.default_backend() == "cpu" else None
@@ -134,7 +140,7 @@ def _one_memory(folder: str, side: str) -> None:
         plan = scoring.Plan(_WINDOW.value, _STRIDE.value, chunk=_CHUNK.value)
         start = time.perf_counter()
         rho = scoring.score_scene(
-            pair, sample(pair), weights_io.load_vgg16(), ChangeConfig(layer=_LAYER.value), plan,
+            pair, sample(pair), weights_io.load_vgg16(), _config(), plan,
             Checkpoint(home / "work", {}, resume=False), lambda n: None,
         )  # fmt: skip
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -151,7 +157,12 @@ def memory() -> dict:
         with tempfile.TemporaryDirectory() as folder:
             for k, name in enumerate("ab"):
                 _write(pathlib.Path(folder) / f"{name}.tif", int(side), k)
-            options = [f"--layer={_LAYER.value}", f"--window={_WINDOW.value}", f"--stride={_STRIDE.value}"]
+            options = [
+                f"--preset={_PRESET.value}",
+                f"--layer={_LAYER.value}",
+                f"--window={_WINDOW.value}",
+                f"--stride={_STRIDE.value}",
+            ]
             done = subprocess.run(
                 [sys.executable, __file__, "one-memory", folder, side, *options, f"--chunk={_CHUNK.value}"],
                 capture_output=True, text=True, check=True,
