@@ -183,7 +183,7 @@ def main(argv: list[str]) -> None:
         wanted = [who for who in wanted if any(text in who.name for text in given.only)]
     made = run(
         todo, wanted, rounds=given.rounds, sample=8 if given.quick else 32,
-        command=" ".join(["python", "scripts/benchmark.py", *(a for a in argv[1:] if not a.startswith("--output_dir"))]),
+        command=" ".join(["python scripts/benchmark.py", *(a for a in argv[1:] if "output_dir" not in a)]),
         # The processor's limit says nothing of a GPU; that of the GPU is measured below.
         measure_peak=dict if given.gpu else machine.measured_peak,
     )  # fmt: skip
