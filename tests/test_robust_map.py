@@ -49,8 +49,8 @@ def test_blocks_find_a_shift(scene):
 def test_the_window_with_the_change_stands_out(scene, score):
     rho = np.asarray(score(*scene, np.ones((SIDE, SIDE), bool)))
     assert rho.shape == (4, 4) and np.isfinite(rho).all()
-    # The spot lies in the first four windows; it also leads the local shifts astray in the next ones, so those may stand
-    # out too. The last row and column are too far away.
+    # The spot lies in the first four windows; it leads the local shifts astray in the next ones too, which may stand
+    # out as well. The last row and column are too far away.
     assert rho[:2, :2].min() > 3 * max(rho[3].max(), rho[:, 3].max())
 
 
