@@ -41,6 +41,26 @@ COMPILATION_CACHE = Flag(
 )
 """Every program's flag for `start_compilation_cache`."""
 
+ENGINE = Flag(
+    "engine",
+    ("auto", "xla", "winograd"),
+    "auto",
+    "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once; auto takes it "
+    "where it can.",
+)
+"""Every program's flag for `runtime.network_engine`."""
+
+RATES = (
+    Flag(
+        "false_alarm_rate",
+        "float",
+        None,
+        "Share of unchanged ones that may be called changed: 1 - quantile. Default: as --quantile.",
+    ),
+    Flag("fdr", "float", None, "Decide by Benjamini-Hochberg at this false discovery rate. Default: by tau."),
+)
+"""Every program's flags for how it decides, beside --quantile."""
+
 Groups = Mapping[str, tuple[Flag, ...]]
 """Flags by the heading that they stand below in --help."""
 

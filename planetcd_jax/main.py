@@ -71,13 +71,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         ),
         Flag("max_shift", "int", None, "Largest shift of a pseudo-unchanged patch, pixels."),
         Flag("quantile", "float", None, "Share of pseudo-unchanged scores at or below tau."),
-        Flag(
-            "false_alarm_rate",
-            "float",
-            None,
-            "Share of unchanged pairs that may be called changed: 1 - quantile. Default: as --quantile.",
-        ),
-        Flag("fdr", "float", None, "Decide by Benjamini-Hochberg at this false discovery rate. Default: by tau."),
+        *commandline.RATES,
         Flag("set", "multi", [], "Any other setting as field=value, such as pooling=mean; may be repeated."),
         Flag("seed", "int", 0, "Decides every random draw."),
     ),
@@ -104,13 +98,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("num_processes", "int", None, "How many processes share the pairs. Default: one."),
         Flag("process_id", "int", None, "Which of them this is, from 0; process 0 writes. Default: the only one."),
         Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
-        Flag(
-            "engine",
-            ("auto", "xla", "winograd"),
-            "auto",
-            "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once; auto "
-            "takes it where it can.",
-        ),
+        commandline.ENGINE,
         commandline.COMPILATION_CACHE,
     ),
     "What comes out": (

@@ -66,31 +66,16 @@ def score_map(
     min_valid: float,
     margin: int,
     apply: ApplyFn | None = None,
+    null_key: Array | None = None,
 ) -> Array:
-    """Rho of each window of one array, [R, S]. Arguments as in `scoremap.score_map`, which calls this."""
+    """Rho of each window of one array, [R, S].
+
+    Arguments as in `scoremap.score_map`, which calls this. With `null_key`, the second date is a pseudo-unchanged one,
+    whose differences are the array's own (`robust.residual_null`).
+    """
     filled, laid = _lay(before, after, valid, config)
+    if null_key is not None:
+        laid = laid._replace(after=robust.residual_null(null_key, filled, laid, config))
     f_before, f_after = (robust.features(params, x, config, apply) for x in (filled, laid.after))
     evidence = robust.gather(filled, laid, f_before, f_after)
-    return _windows(evidence, before.shape[:2], window, stride, min_valid, margin)
-
-
-def null_score_map(
-    key: Array,
-    params: Params,
-    before: Array,
-    after: Array,
-    config: ChangeConfig,
-    *,
-    window: int,
-    stride: int,
-    valid: Array,
-    min_valid: float,
-    margin: int,
-    apply: ApplyFn | None = None,
-) -> Array:
-    """Rho of each window of one pseudo-unchanged pair, whose differences are the array's own (`residual_null`)."""
-    filled, laid = _lay(before, after, valid, config)
-    null = laid._replace(after=robust.residual_null(key, filled, laid, config))
-    f_before, f_null = (robust.features(params, x, config, apply) for x in (filled, null.after))
-    evidence = robust.gather(filled, null, f_before, f_null)
     return _windows(evidence, before.shape[:2], window, stride, min_valid, margin)

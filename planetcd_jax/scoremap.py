@@ -276,9 +276,10 @@ def null_score_map(
             raise ConfigError("a registered comparison draws its null from both dates; give after=.")
         check_windows(window, stride, config)
         _check_images(before, after, valid, window, margin, config)
-        return robust_map.null_score_map(
-            key, params, before, after, config,
+        return robust_map.score_map(
+            params, before, after, config,
             window=window, stride=stride, valid=valid, min_valid=min_valid, margin=margin, apply=apply,
+            null_key=key,
         )  # fmt: skip
     m = config.max_shift
     height, width = before.shape[0] - 2 * m, before.shape[1] - 2 * m
