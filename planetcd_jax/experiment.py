@@ -20,7 +20,7 @@ from planetcd_jax.methods import Bench, Job, Outcome, comparison_row, method_nam
 from planetcd_jax.pixelmap import DCVA_LAYERS, change_mask, pixel_change_map
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import split_cpu, start_hosts, why_xla
+from planetcd_jax.runtime import chosen_engine, split_cpu, start_hosts, why_xla
 from planetcd_jax.thresholds import benjamini_hochberg
 from planetcd_jax.version import __version__
 from planetcd_jax.weights_io import Weights
@@ -150,8 +150,7 @@ def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, setting
     _say("config", _config_text(config))
     _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
     reason = why_xla(config) if settings.engine == "auto" else None
-    engine = "winograd" if settings.engine == "auto" and reason is None else settings.engine
-    engine = f"xla: {reason}" if reason else engine
+    engine = chosen_engine(settings.engine, config) + (f": {reason}" if reason else "")
     _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {engine}")
 
 

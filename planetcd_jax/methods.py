@@ -18,7 +18,7 @@ from planetcd_jax.extraction import check_pair
 from planetcd_jax.report import metrics
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.table import ComparisonRow, source_word
-from planetcd_jax.runtime import Engine, RunResult, batches, network_engine, run_detection, why_xla
+from planetcd_jax.runtime import Engine, RunResult, batches, chosen_engine, network_engine, run_detection
 from planetcd_jax.types import Params
 
 
@@ -167,15 +167,9 @@ class Bench:
         labels = _labels(self._pair_set, result.index)
         scores = Scores(ids, labels, result.rho, result.rho_null, tau, changed, result.p_value)
         plan = {"batch_size": result.batch_size, "micro_batch": result.micro_batch, "devices": list(result.devices)}
-        plan["engine"] = self._engine(method, config)
+        plan["engine"] = chosen_engine(self._job.engine, config) if method.score == "deep" else "xla"
         seconds = result.seconds, result.compile_seconds
         return Outcome(method, config, scores, result.index, result.skipped, *seconds, details=plan)
-
-    def _engine(self, method: Method, config: ChangeConfig) -> str:
-        """What computed the scores, for the record."""
-        if method.score != "deep" or self._job.engine != "auto":
-            return "xla" if method.score != "deep" else self._job.engine
-        return "winograd" if why_xla(config) is None else "xla"
 
     @property
     def _training_config(self) -> TrainConfig:

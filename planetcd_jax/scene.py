@@ -176,7 +176,7 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     from planetcd_jax.rasters.alignment import AlignedPair
     from planetcd_jax.rasters.source import Source
     from planetcd_jax.rasters.stretch import sample
-    from planetcd_jax.runtime import why_xla
+    from planetcd_jax.runtime import chosen_engine
 
     scoremap.check_shareable(config)
     config, weights = commandline.fitted_weights(config, settings)
@@ -193,9 +193,7 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)
     pair.after_shift = _after_shift(settings.after_shift, pair, samples)
-    engine = settings.engine
-    if engine == "auto":
-        engine = "winograd" if why_xla(config) is None else "xla"
+    engine = chosen_engine(settings.engine, config)
     hidden = ("resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir")
     said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
     request = survey.Request(

@@ -5,7 +5,7 @@ from planetcd_jax.runtime.caches import cache_compilations, cache_folder
 from planetcd_jax.runtime.devices import Plan, choose_devices, make_plan, split_cpu
 from planetcd_jax.runtime.hosts import start_hosts
 from planetcd_jax.runtime.run import RunResult, Scorer, run_detection
-from planetcd_jax.runtime.winograd import ENGINES, Engine, network_engine, why_xla, winograd_engine
+from planetcd_jax.runtime.winograd import ENGINES, Engine, chosen_engine, network_engine, why_xla, winograd_engine
 
 __all__ = [
     "ENGINES",
@@ -18,6 +18,7 @@ __all__ = [
     "cache_compilations",
     "cache_folder",
     "choose_devices",
+    "chosen_engine",
     "make_plan",
     "network_engine",
     "run_detection",

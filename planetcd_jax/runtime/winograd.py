@@ -66,8 +66,14 @@ def network_engine(name: str, params: Params, config: ChangeConfig) -> Engine:
     """
     if name not in ENGINES:
         raise ConfigError(f"engine is {name!r}; choose one of {', '.join(ENGINES)}.")
-    fast = name == "winograd" or (name == "auto" and why_xla(config) is None)
-    return winograd_engine(params, config) if fast else Engine(params, None)
+    return winograd_engine(params, config) if chosen_engine(name, config) == "winograd" else Engine(params, None)
+
+
+def chosen_engine(name: str, config: ChangeConfig) -> str:
+    """The engine that a name in `ENGINES` stands for on this machine: what "auto" means, and the others themselves."""
+    if name != "auto":
+        return name
+    return "winograd" if why_xla(config) is None else "xla"
 
 
 def why_xla(config: ChangeConfig) -> str | None:
