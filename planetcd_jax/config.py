@@ -66,6 +66,9 @@ class ChangeConfig:
             `noise_sigma`, `max_shift` and `shift_fill` are then not used).
         max_misalignment: Largest whole shift that registration looks for, pixels in each axis.
         residual_clip: Robust standard deviations at which differences are cut before the null is drawn from them.
+        null_fdr: None, or a false discovery rate in (0, 1): the null scores of pairs that are findings at it
+            (Benjamini-Hochberg) do not count for tau and p-values (`thresholds.counted_nulls`), because a null made
+            of a changed pair's own differences carries some of the change.
 
     Raises:
         ConfigError: if a field has a value outside its domain.
@@ -90,6 +93,7 @@ class ChangeConfig:
     comparison: str = "pooled"
     max_misalignment: int = constants.LARGEST_MISALIGNMENT
     residual_clip: float = constants.RESIDUAL_CLIP
+    null_fdr: float | None = None
 
     def __post_init__(self):
         _check_choice("backbone", self.backbone, BACKBONES)
@@ -127,6 +131,8 @@ class ChangeConfig:
             )
         if not self.residual_clip > 0:
             raise ConfigError(f"residual_clip is {self.residual_clip!r}; give a number above 0.")
+        if self.null_fdr is not None and not 0 < self.null_fdr < 1:
+            raise ConfigError(f"null_fdr is {self.null_fdr!r}; give None or a share in (0, 1), such as 0.1.")
 
     def activation_name(self) -> str:
         """The key of the chosen activation in what the network returns, such as "conv3_2" or "relu3_2"."""
@@ -152,7 +158,7 @@ Its hard-coded threshold is `constants.AUTHORS_TAU`; tau is estimated like the p
 (`dataclasses.replace(AUTHORS_CODE, backbone="vgg16")`) the clip destroys the score: set `feature_clip=None` too.
 """
 
-ROBUST = ChangeConfig(activation="post", patch_standardize=True, comparison="registered")
+ROBUST = ChangeConfig(activation="post", patch_standardize=True, comparison="registered", null_fdr=constants.NULL_FDR)
 """Registered first, compared place by place, with a null matched to each pair. See `robust` and the README."""
 
 PRESETS = {"paper": PAPER, "authors_code": AUTHORS_CODE, "robust": ROBUST}

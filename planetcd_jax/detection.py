@@ -12,7 +12,7 @@ from planetcd_jax.errors import PatchError
 from planetcd_jax.extraction import check_pair
 from planetcd_jax.robust import robust_pair_scores
 from planetcd_jax.score import change_score, compare, describe
-from planetcd_jax.thresholds import p_values, threshold
+from planetcd_jax.thresholds import counted_nulls, p_values, threshold
 from planetcd_jax.types import ApplyFn, Array, Detection, Params, PerturbFn
 
 ScoreFn = Callable[[Params, Array, Array, ChangeConfig], Array]
@@ -166,7 +166,7 @@ def decide(rho: Array, rho_null: Array, config: ChangeConfig, *, valid: Array | 
 
     Args:
         rho, rho_null: [N] float32.
-        config: Its `quantile` is used.
+        config: Its `quantile` and `null_fdr` are used.
         valid: [N] bool, False marks padding. None: all are valid.
 
     Returns:
@@ -175,5 +175,6 @@ def decide(rho: Array, rho_null: Array, config: ChangeConfig, *, valid: Array | 
     Raises:
         PatchError: if the scores are not vectors of at least one.
     """
-    tau = threshold(rho_null, config, valid=valid)
-    return Detection(rho, rho_null, tau, rho > tau, p_values(rho, rho_null, valid=valid))
+    counted = counted_nulls(rho, rho_null, config, valid=valid)
+    tau = threshold(rho_null, config, valid=counted)
+    return Detection(rho, rho_null, tau, rho > tau, p_values(rho, rho_null, valid=counted))

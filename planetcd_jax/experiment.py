@@ -314,7 +314,8 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
     scores, about = results.load_scores(path)
     quantile = given_quantile(settings)
     quantile = about["config"]["quantile"] if quantile is None else quantile
-    config = ChangeConfig(quantile=quantile)  # the rest of it does not matter for a decision
+    # The rest of it does not matter for a decision.
+    config = ChangeConfig(quantile=quantile, null_fdr=about["config"].get("null_fdr"))
     found = decide(scores.rho, scores.rho_null, config)
     changed = found.changed if settings.fdr is None else benjamini_hochberg(found.p_value, settings.fdr)
     scores = scores._replace(tau=float(found.tau), changed=np.asarray(changed), p_value=np.asarray(found.p_value))

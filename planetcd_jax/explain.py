@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from planetcd_jax import registration
+from planetcd_jax.brightness import pixel_noise
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import batch_scores
 from planetcd_jax.extraction import check_pair
@@ -47,16 +48,6 @@ class Explanation(NamedTuple):
     likeness: Array
 
 
-def noise_sigma(x: Array) -> Array:
-    """Standard deviation of the noise of a patch [H, W], from its diagonal differences: median |d| / 0.6745 / 2.
-
-    The difference a - b - c + d of four neighbours is blind to planes and straight edges along the axes. Source:
-    the robust estimate of Donoho & Johnstone 1994, Biometrika 81, 425, on the finest diagonal Haar coefficients.
-    """
-    d = x[:-1, :-1] - x[1:, :-1] - x[:-1, 1:] + x[1:, 1:]
-    return jnp.median(jnp.abs(d)) / (0.6745 * 2)
-
-
 def explain(
     params: Params, before: Array, after: Array, config: ChangeConfig, *, top: int = 5, apply: ApplyFn | None = None
 ) -> Explanation:
@@ -79,6 +70,7 @@ def explain(
     mean_flow = (laid.flow * weight).sum(axis=(1, 2))
     spread = jnp.sqrt((jnp.square(laid.flow - mean_flow[:, None, None]) * weight).sum())
     da, db = (jnp.where(laid.valid, x - (x * weight).sum(), 0) for x in (a, laid.after))
+    everywhere = jnp.ones(a.shape, bool)
     likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)
     return Explanation(
         channels.astype(jnp.int32),
@@ -87,7 +79,7 @@ def explain(
         spread,
         b.mean() - a.mean(),
         (b.std() + 1e-6) / (a.std() + 1e-6),
-        (noise_sigma(b) + QUANTUM) / (noise_sigma(a) + QUANTUM),
+        (pixel_noise(b, everywhere) + QUANTUM) / (pixel_noise(a, everywhere) + QUANTUM),
         likeness,
     )
 

@@ -71,11 +71,11 @@ def score_map(
     """Rho of each window of one array, [R, S].
 
     Arguments as in `scoremap.score_map`, which calls this. With `null_key`, the second date is a pseudo-unchanged one,
-    whose differences are the array's own (`robust.residual_null`).
+    whose differences are the array's own (`residual_null`).
     """
     filled, laid = _lay(before, after, valid, config)
+    views = first, second, keep = robust.registered_views(params, filled, laid, config, apply)
     if null_key is not None:
-        laid = laid._replace(after=robust.residual_null(null_key, filled, laid, config))
-    f_before, f_after = (robust.features(params, x, config, apply) for x in (filled, laid.after))
-    evidence = robust.gather(filled, laid, f_before, f_after)
+        second = robust.null_view(null_key, params, filled, laid, views, config, apply)
+    evidence = robust.gather(first, second, keep)
     return _windows(evidence, before.shape[:2], window, stride, min_valid, margin)

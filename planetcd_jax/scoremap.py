@@ -250,7 +250,7 @@ def null_score_map(
     """Rho of each window of one pseudo-unchanged pair (x, h(x)), with the shift taken from real ground.
 
     One shift and one field of noise are drawn for the whole array: windows share it, as they share feature maps. With
-    a registered comparison, h(x) is made of the pair's own differences instead (`robust.residual_null`).
+    a registered comparison, h(x) is made of the pair's own differences instead (`residual_null`).
 
     Args:
         key: PRNG key of this array.

@@ -109,3 +109,37 @@ def benjamini_hochberg(p_value: Array, rate: float) -> Array:
     passes = ordered <= rank * rate / jnp.maximum(count, 1.0)
     bound = jnp.where(passes, ordered, -jnp.inf).max()
     return known & (p_value <= bound)
+
+
+NULL_ROUNDS = 3
+"""Times that the null is cleared of findings: a cleaner null finds more, and three rounds find nearly all."""
+
+
+def counted_nulls(rho: Array, rho_null: Array, config: ChangeConfig, *, valid: Array | None = None) -> Array:
+    """Which null scores count: those of pairs that are not themselves findings at `config.null_fdr`.
+
+    A null made of a pair's own differences is too high where the pair did change. Where nothing changed, there are no
+    findings (in a share 1 - null_fdr of such sets, if p-values are valid) and all null scores count.
+
+    Args:
+        rho, rho_null: [N] float, scores of N pairs and of their pseudo-unchanged ones.
+        config: Its `null_fdr` is used; None: all valid ones count.
+        valid: [N] bool, False marks padding. None: all are valid.
+
+    Returns:
+        [N] bool.
+
+    Raises:
+        PatchError: if the scores are not two vectors of one length.
+    """
+    rho, rho_null = jnp.asarray(rho), jnp.asarray(rho_null)
+    valid = jnp.ones(rho_null.shape, bool) if valid is None else valid
+    chex.assert_equal_shape([rho, rho_null, valid], exception_type=PatchError)
+    counted = valid
+    if config.null_fdr is None:
+        return counted
+    for _ in range(NULL_ROUNDS):
+        p_value = p_values(jnp.where(valid, rho, jnp.nan), rho_null, valid=counted)
+        left = valid & ~benjamini_hochberg(p_value, config.null_fdr)
+        counted = jnp.where(left.any(), left, valid)  # where all are findings, nothing says what unchanged looks like
+    return counted

@@ -14,26 +14,36 @@ from unittest import mock
 import jax
 import numpy as np
 
-from planetcd_jax import batch_scores, load_vgg16, registration, robust
+from planetcd_jax import batch_scores, brightness, load_vgg16, masked, registration, robust
 from planetcd_jax.config import ROBUST
 from planetcd_jax.evaluation import measures
 from scripts import evaluate
 
 TABLE = "ablation.md"
 
+OWNERS = (robust, brightness, masked, registration)
+"""Modules whose constants and functions may be put aside, the first that has the name."""
+
 VARIANTS = {
     "nothing": {},
     "no registration": {"FLOW_PASSES": (), "max_misalignment": 0},
     "whole shift only": {"FLOW_PASSES": ()},
-    "saturation not evened out": {"common_range": lambda before, after, keep: (before, after)},
-    "expected difference the same everywhere": {"SPREAD_CAP": 0.0, "SLOPE_CAP": 0.0, "SPREAD_FLOOR": 0.1},
+    "saturation not evened out": {"common_limits": lambda before, after, keep: ((-1e3, 1e3), (-1e3, 1e3))},
+    "expected difference the same everywhere": {
+        "SPREAD_CAP": 0.0,
+        "SLOPE_CAP": 0.0,
+        "PIXEL_NOISE_POWER": 0.0,
+        "SPREAD_FLOOR": 0.1,
+    },
     "noise and misalignment without bounds": {"SPREAD_CAP": 1e3, "SLOPE_CAP": 1e3},
+    "noise of pixels not allowed for": {"PIXEL_NOISE_POWER": 0.0},
+    "interquartile range without bound": {"USUAL_CAP": 1e3},
     "compared up to 2 px from the border": {"BORDER_PX": 2},
     "no blur before the network": {"NETWORK_BLUR_PX": 0.01},
     "brightness alone, no network": {"TEXTURE_POWER": 0.0},
     "network alone, no brightness": {"TEXTURE_POWER": 1.0},
 }
-"""What is taken out: constants and functions of `robust` and `registration`, and fields of the configuration."""
+"""What is taken out: constants and functions of `OWNERS`, and fields of the configuration."""
 
 
 @contextlib.contextmanager
@@ -42,7 +52,7 @@ def replaced(changes: dict):
     with contextlib.ExitStack() as stack:
         fields = {}
         for name, value in changes.items():
-            owner = next((module for module in (robust, registration) if hasattr(module, name)), None)
+            owner = next((module for module in OWNERS if hasattr(module, name)), None)
             if owner is None:
                 fields[name] = value
             else:
@@ -69,13 +79,13 @@ def run(output_dir: str, realdata: str, seed: int, scale: float, names: list[str
     """Lines of the table."""
     folder = pathlib.Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    data = evaluate.build(folder, pathlib.Path(realdata), seed, scale, ("inserted",))
-    trials = evaluate.of_split(data["inserted"], "development")
+    data = evaluate.build(folder, pathlib.Path(realdata), seed, scale, ("inserted",), split="development")
+    trials = data["inserted"]
     trials = trials.take((trials.label == 0) | (trials.size >= 8))
     lines = ["| without | ROC AUC | of real pairs | found at 5 % | accuracy at tau (best) |", "|---|---|---|---|---|"]
     for name in names:
         rho, null = rank(trials, VARIANTS[name], seed)
-        made = measures.figures(trials.label, rho, null)
+        made = measures.figures(trials.label, rho, measures.taus(rho, null, ROBUST))
         real = measures.auc(trials.label[trials.real], rho[trials.real])
         lines.append(
             f"| {name} | {made['roc_auc']:.3f} | {real:.3f} | {100 * made['detected_at_5']:.0f} % | "

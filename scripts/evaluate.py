@@ -6,6 +6,7 @@ Seeded and resumable: trials and scores are kept in the output folder, and a sec
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import time
@@ -16,9 +17,10 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+import planetcd_jax
 from planetcd_jax import batch_scores, load_vgg16
 from planetcd_jax.config import PRESETS, ChangeConfig
-from planetcd_jax.evaluation import measures, page, sets
+from planetcd_jax.evaluation import backgrounds, measures, page, sets
 from planetcd_jax.evaluation.backgrounds import split_of
 from planetcd_jax.evaluation.trials import SIDE, Trials
 from planetcd_jax.runtime import network_engine, why_xla
@@ -47,24 +49,49 @@ def _kept_trials(path: pathlib.Path, make) -> Trials:
 KINDS = ("simulated", "inserted", "real change")
 
 
+DEVELOPMENT_SEED = 1000
+"""What the seed of simulated pairs is moved by on the development split, so that the splits share none."""
+
+
 def build(
-    folder: pathlib.Path, realdata: pathlib.Path | None, seed: int, scale: float, kinds: Sequence[str] = KINDS
+    folder: pathlib.Path,
+    realdata: pathlib.Path | None,
+    seed: int,
+    scale: float,
+    kinds: Sequence[str] = KINDS,
+    *,
+    split: str = "test",
+    mars_bench: Sequence[str] = (),
 ) -> dict[str, Trials]:
-    """The trials of each kind, made once and kept in the folder."""
+    """The trials of each kind, made once and kept in the folder; of the kind inserted, those of the split."""
     per_level, count = max(2, 2 * round(6 * scale)), max(4, round(120 * scale))
+    drawn = seed + (DEVELOPMENT_SEED if split == "development" else 0)
+    published = [pair for path in mars_bench for pair in backgrounds.mars_bench(pathlib.Path(path), seed, count)]
     makers = {
-        "simulated": lambda: sets.simulated(seed, per_level),
-        "inserted": lambda: sets.inserted(realdata, seed, count),
-        "real change": lambda: sets.real_change(realdata),
+        "simulated": (f"simulated-{split}", lambda: sets.simulated(drawn, per_level)),
+        "inserted": ("inserted", lambda: sets.inserted(realdata, seed, count, published)),
+        "real change": ("real_change", lambda: sets.real_change(realdata, published)),
     }
     if realdata is None:
         print("no --realdata: kind 1 only, all figures are SIMULATED")
         kinds = ("simulated",)
-    return {kind: _kept_trials(folder / f"{kind.replace(' ', '_')}.npz", makers[kind]) for kind in kinds}
+    made = {kind: _kept_trials(folder / f"{makers[kind][0]}.npz", makers[kind][1]) for kind in kinds}
+    if "inserted" in made:
+        made["inserted"] = of_split(made["inserted"], split)
+    return made
+
+
+def _program() -> str:
+    """Digest of the package's code and of JAX's version: scores that other code made are not used again."""
+    digest = hashlib.sha256(jax.__version__.encode())
+    for path in sorted(pathlib.Path(planetcd_jax.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:10]
 
 
 def score(path: pathlib.Path, name: str, trials: Trials, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """rho and rho_null of every trial, from the file as far as they are there."""
+    """rho and rho_null of every trial, from the file as far as they are there; the name of the code is put into it."""
+    path = path.with_name(f"{path.stem}-{_program()}.npy")
     done = np.zeros((0, 2), np.float32)
     if path.exists():
         done = np.load(path)
@@ -93,24 +120,49 @@ def of_split(trials: Trials, split: str) -> Trials:
     return trials.take(mine & thin)
 
 
-def _with_intervals(trials: Trials, rho: np.ndarray, null: np.ndarray) -> dict:
+def _with_intervals(trials: Trials, rho: np.ndarray, null: np.ndarray, config: ChangeConfig) -> dict:
     """Figures, and the intervals of the chief ones."""
-    made = measures.figures(trials.label, rho, null, trials.size)
-    names = ("roc_auc", "accuracy_at_tau", "accuracy_best", "detected_at_5")
+
+    def figures(index):
+        return measures.figures(
+            trials.label[index], rho[index], measures.taus(rho[index], null[index], config), trials.size[index]
+        )
+
+    made = figures(np.arange(len(rho)))
+    names, sizes = ("roc_auc", "accuracy_at_tau", "accuracy_best", "detected_at_5"), made.get("by_size", {})
 
     def of(index):
-        found = measures.figures(trials.label[index], rho[index], null[index])
-        return [found.get(name, float("nan")) for name in names]
+        found = figures(index)
+        by_size = found.get("by_size", {})
+        return [found.get(name, np.nan) for name in names] + [
+            by_size.get(size, {}).get("detected_at_5", np.nan) for size in sizes
+        ]
 
-    made["interval"] = dict(zip(names, measures.intervals(of, trials.source), strict=True))
+    spans = measures.intervals(of, trials.source)
+    made["interval"] = dict(zip(names, spans, strict=False))
+    for size, span in zip(sizes, spans[len(names) :], strict=True):
+        made["by_size"][size]["interval"] = span
     return made
 
 
-def _false_alarms(trials: Trials, rho: np.ndarray, null: np.ndarray) -> dict:
+def _by_difficulty(trials: Trials, rho: np.ndarray, null: np.ndarray, config: ChangeConfig) -> dict[str, dict]:
+    """Figures of each level of each difficulty, at the thresholds of the whole set."""
+    made, tau = {}, measures.taus(rho, null, config)
+    for what in dict.fromkeys(zip(trials.difficulty.tolist(), trials.level.tolist(), strict=True)):
+        keep = (trials.difficulty == what[0]) & (trials.level == what[1])
+        label, scores = trials.label[keep], rho[keep]
+        row = measures.figures(label, scores, tau)
+        each = np.arange(len(label)).astype(str)
+        spans = measures.intervals(lambda i, y=label, x=scores: [measures.auc(y[i], x[i])], each, draws=200)
+        made[f"{what[0]} {what[1]:g}"] = {**row, "interval": {"roc_auc": spans[0]}}
+    return made
+
+
+def _false_alarms(trials: Trials, rho: np.ndarray, null: np.ndarray, config: ChangeConfig) -> dict:
     """Measured rates on unchanged pairs alone, with intervals."""
 
     def measured(i):
-        return [float((rho[i] > measures.tau_of(null[i], rate)).mean()) for rate in measures.RATES]
+        return [float((rho[i] > tau).mean()) for tau in measures.taus(rho[i], null[i], config).values()]
 
     names = [f"{rate:g}" for rate in measures.RATES]
     rates = dict(zip(names, measured(np.arange(len(rho))), strict=True))
@@ -122,14 +174,9 @@ def evaluate(data: dict[str, Trials], scores: dict[str, dict]) -> dict:
     """Every figure, by kind of data and preset."""
     made: dict = {}
     for kind, trials in data.items():
-        made[kind] = {name: _with_intervals(trials, *pair) for name, pair in scores[kind].items()}
-    made["by difficulty"] = {name: {} for name in scores.get("simulated", ())}
-    trials = data.get("simulated")
-    for name, (rho, null) in scores.get("simulated", {}).items():
-        for what in dict.fromkeys(zip(trials.difficulty.tolist(), trials.level.tolist(), strict=True)):
-            keep = (trials.difficulty == what[0]) & (trials.level == what[1])
-            row = measures.figures(trials.label[keep], rho[keep], null[keep])
-            made["by difficulty"][name][f"{what[0]} {what[1]:g}"] = row
+        made[kind] = {name: _with_intervals(trials, *pair, configuration(name)) for name, pair in scores[kind].items()}
+    hard = scores.get("simulated", {}).items()
+    made["by difficulty"] = {n: _by_difficulty(data["simulated"], *pair, configuration(n)) for n, pair in hard}
     if "inserted" not in data:
         return made
     trials = data["inserted"]
@@ -139,10 +186,14 @@ def evaluate(data: dict[str, Trials], scores: dict[str, dict]) -> dict:
     }
     for title, keep in chosen.items():
         pairs = scores["inserted"].items()
-        made[title] = {n: _with_intervals(trials.take(keep), rho[keep], null[keep]) for n, (rho, null) in pairs}
+        made[title] = {
+            n: _with_intervals(trials.take(keep), rho[keep], null[keep], configuration(n)) for n, (rho, null) in pairs
+        }
     keep = trials.real & (trials.label == 0)
     pairs = scores["inserted"].items()
-    made["unchanged real"] = {n: _false_alarms(trials.take(keep), rho[keep], null[keep]) for n, (rho, null) in pairs}
+    made["unchanged real"] = {
+        n: _false_alarms(trials.take(keep), rho[keep], null[keep], configuration(n)) for n, (rho, null) in pairs
+    }
     return made
 
 
@@ -173,6 +224,7 @@ def run(
     split: str,
     scale: float = 1.0,
     kinds: Sequence[str] = KINDS,
+    mars_bench: Sequence[str] = (),
 ) -> dict:
     """The whole evaluation.
 
@@ -184,12 +236,12 @@ def run(
         split: "test", or "development" for choices.
         scale: Share of the full number of pairs.
         kinds: Which of `KINDS`.
+        mars_bench: Folders in the Mars-Bench layout, whose pairs join the real ones.
     """
     folder = pathlib.Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    data = build(folder, None if realdata is None else pathlib.Path(realdata), seed, scale, kinds)
-    if "inserted" in data:
-        data["inserted"] = of_split(data["inserted"], split)
+    real = None if realdata is None else pathlib.Path(realdata)
+    data = build(folder, real, seed, scale, kinds, split=split, mars_bench=mars_bench)
     scores: dict = {kind: {} for kind in data}
     for kind, trials in reversed(data.items()):
         for name in presets:
@@ -240,6 +292,7 @@ if __name__ == "__main__":
 
     flags.DEFINE_string("output_dir", "runs/evaluation", "Folder of trials, scores, figures and curves.")
     flags.DEFINE_string("realdata", None, "Folder of real images. Default: none, simulated pairs only.")
+    flags.DEFINE_list("mars_bench", [], "Folders in the Mars-Bench layout, whose pairs join the real ones.")
     flags.DEFINE_integer("seed", 0, "Decides every draw.")
     flags.DEFINE_list("presets", ["paper", "authors_code", "robust"], "Presets to compare.")
     flags.DEFINE_enum("split", "test", ["test", "development"], "Which sources; choices are made on development.")
@@ -253,6 +306,6 @@ if __name__ == "__main__":
         if f.cost:
             print("\n".join(cost()))
             return
-        run(f.output_dir, f.realdata, f.seed, f.presets, f.split, f.scale, f.kinds)
+        run(f.output_dir, f.realdata, f.seed, f.presets, f.split, f.scale, f.kinds, f.mars_bench)
 
     app.run(main)

@@ -2,6 +2,10 @@
 
 import os
 import pathlib
+import sys
+
+# For `import scripts`; last, so that it is the installed package that is tested.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 
 # Before JAX is imported: four host devices, so that sharding is tested on any machine.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")

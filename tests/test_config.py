@@ -54,3 +54,9 @@ def test_custom_backbone_needs_an_activation_name():
         ChangeConfig(backbone="custom", layer="")
     assert ChangeConfig(backbone="custom", layer="stage4", activation="post").activation_name() == "stage4"
     assert dataclasses.replace(PAPER, activation="post").activation_name() == "relu3_2"
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, 1.5])
+def test_a_false_discovery_rate_of_the_null_is_a_share(rate):
+    with pytest.raises(ConfigError, match=rf"null_fdr is {rate}; give None or a share in \(0, 1\)"):
+        ChangeConfig(null_fdr=rate)

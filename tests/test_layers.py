@@ -14,7 +14,9 @@ LAYERS = [
     {"vgg"},
     {"porting"},
     {"weights_io"},
-    {"extraction", "registration", "thresholds", "windows"},
+    {"extraction", "masked", "registration", "thresholds", "windows"},
+    {"brightness"},
+    {"residual_null"},
     {"robust"},
     {"score", "augment", "robust_map"},
     {"detection", "pixelmap", "scoremap", "explain"},
@@ -71,7 +73,7 @@ def test_flags_are_read_at_the_top_only(path):
         assert not names & {"flags", "app"}
 
 
-PURE = {name for layer in LAYERS[:8] for name in layer} - {"weights_io", "baselines"}
+PURE = {name for layer in LAYERS[:10] for name in layer} - {"weights_io", "baselines"}
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if place(p) in PURE], ids=lambda p: p.name)

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage, stats
 
 import planetcd_jax as pcd
-from planetcd_jax import registration, robust
+from planetcd_jax import brightness, masked, registration, residual_null, robust
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.thresholds import benjamini_hochberg
 
@@ -89,18 +89,89 @@ def test_the_null_hangs_on_the_pairs_own_number_alone_and_needs_no_other_pair(te
         np.testing.assert_allclose(one, np.asarray(two)[::-1], rtol=2e-3)
 
 
+def draw_null(key, before, after):
+    """h(x) of a pair that needs no registration."""
+    valid = jnp.ones(before.shape, bool)
+    keep = masked.erode(valid, robust.BORDER_PX)
+    dates = zip((before, after), brightness.common_limits(before, after, keep), strict=True)
+    first, second = (brightness.brightness(x, valid, limits) for x, limits in dates)
+    return residual_null.residual_null(key, before, first, second, keep, CONFIG.residual_clip)
+
+
 def test_the_null_carries_noise_but_not_the_change(texture):
     before = texture(1)[0]
     rng = np.random.default_rng(2)
     after = before + 0.02 * rng.standard_normal(before.shape).astype(np.float32)
     after[20:30, 20:30] += 0.6
-    laid = registration.Registration(
-        jnp.asarray(after), jnp.ones((64, 64), bool), jnp.zeros(2, jnp.int32), jnp.zeros((2, 64, 64))
-    )
-    drawn = jax.jit(lambda k: robust.residual_null(k, jnp.asarray(before), laid, CONFIG))(jax.random.key(0))
-    added = np.abs(np.asarray(drawn) - before)
+    added = np.abs(np.asarray(jax.jit(draw_null)(jax.random.key(0), before, after)) - before)
     assert added.max() < 0.45  # the change, 0.6, is cut
     assert added[8:-8, 8:-8].mean() > 0.01
+
+
+def test_the_null_has_no_seam():
+    # A difference that grows steadily, under a little noise: moved around the corner it would jump from one end to the
+    # other.
+    rng = np.random.default_rng(0)
+    before = (0.5 + 0.1 * rng.standard_normal((64, 64))).astype(np.float32)
+    after = (before + np.linspace(-0.1, 0.1, 64)[:, None] + 0.001 * rng.standard_normal((64, 64))).astype(np.float32)
+    for k in range(5):
+        added = np.asarray(jax.jit(draw_null)(jax.random.key(k), before, after)) - before
+        rows = np.median(added[10:-10, 10:-10], axis=1)
+        assert np.abs(np.diff(rows)).max() < 0.03 and np.ptp(rows) > 0.05
+
+
+def test_a_change_of_the_whole_patch_is_not_taken_for_its_noise(texture, score):
+    before, other = texture(2)
+    noise = 0.01 * np.random.default_rng(1).standard_normal((64, 64)).astype(np.float32)
+    assert float(score(before, other)) > 3 * float(score(before, before + noise))
+
+
+def test_noise_of_single_pixels_is_measured_and_allowed_for():
+    rng = np.random.default_rng(0)
+    valid = jnp.ones((160, 160), bool)
+    keep = masked.erode(valid, robust.BORDER_PX)
+    smooth = ndimage.gaussian_filter(rng.standard_normal((160, 160)), 6)
+    before = (0.5 + 0.1 * smooth / smooth.std()).astype(np.float32)
+    after = (before + 0.1 * rng.standard_normal((160, 160))).astype(np.float32)
+    limits = (jnp.float32(-9), jnp.float32(9))
+    first, second = (brightness.brightness(jnp.asarray(x), valid, limits) for x in (before, after))
+    # Oracle: the noise that was put in, over the spread of each date.
+    inside = np.asarray(keep)
+    found = brightness.differences(first, second, keep)
+    np.testing.assert_allclose(found.pixel_noise, 0.1 / after[inside].std(), rtol=0.05)
+    # Oracle: the variance of what the band of `fine` leaves of it.
+    left = np.asarray(second.fine - first.fine)[inside].var()
+    np.testing.assert_allclose(brightness.PIXEL_NOISE_POWER * 0.1**2, left, rtol=0.05)
+    # More noise than SPREAD_CAP is put down to the pair: most differences are expected ones.
+    detail = np.asarray(brightness.detail_map(first, second, keep))[inside]
+    assert 0.5 < np.median(detail) < 0.8  # a normal variable: 0.67
+
+
+def test_doubling_keeps_the_pixels_and_is_exact_for_planes_and_parabolas():
+    rows, columns = np.mgrid[:9, :11].astype(np.float32)
+    x = (rows**2 - 3 * columns + 1)[..., None]
+    fine = np.asarray(registration._doubled(jnp.asarray(x)))
+    np.testing.assert_allclose(fine[::2, ::2], x, atol=1e-4)
+    # Oracle: the parabola itself; cubic convolution reproduces it away from the border (Keys 1981).
+    half_rows, half_columns = np.mgrid[:17, :21] / 2
+    wanted = half_rows**2 - 3 * half_columns + 1
+    np.testing.assert_allclose(fine[3:-3, 3:-3, 0], wanted[3:-3, 3:-3], atol=1e-3)
+
+
+def test_quartiles_are_those_of_sorting():
+    rng = np.random.default_rng(0)
+    x, keep = (rng.standard_normal((40, 50)) ** 3).astype(np.float32), rng.random((40, 50)) < 0.7
+    ordered = np.sort(x[keep])
+    # Oracle: NumPy.
+    wanted = ordered[[k * keep.sum() // 4 for k in (1, 2, 3)]]
+    np.testing.assert_allclose(jax.jit(masked.quartiles)(x, keep), wanted, atol=1e-5)
+    assert masked.quartiles(x, np.zeros_like(keep)) == (0.0, 0.0, 0.0)
+    constant = masked.quartiles(np.full((4, 4), 0.3, np.float32), np.ones((4, 4), bool))
+    np.testing.assert_allclose(constant, 0.3, rtol=1e-6)
+    middle, deviation = masked.spread(x, keep)
+    thin = x[::2, ::2][keep[::2, ::2]]
+    np.testing.assert_allclose(middle, np.median(thin), atol=0.02)
+    np.testing.assert_allclose(deviation, stats.median_abs_deviation(thin, scale="normal"), atol=0.02)
 
 
 def test_benjamini_hochberg_is_scipys():

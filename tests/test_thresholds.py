@@ -10,6 +10,8 @@ import pytest
 from absl.testing import parameterized
 
 import planetcd_jax as pcd
+from planetcd_jax import detection, thresholds
+from planetcd_jax.errors import PatchError
 
 
 def tau_by_hand(scores, percent_dropped):
@@ -87,3 +89,43 @@ def test_threshold_vmaps_over_configs_scores():
     scores = np.random.default_rng(0).random((4, 60)).astype(np.float32)
     together = jax.vmap(lambda s: pcd.threshold(s, pcd.PAPER))(scores)
     np.testing.assert_array_equal(together, [tau_by_hand(s, 5) for s in scores])
+
+
+def half_changed(rng, changed, count=200):
+    """Scores of pairs of which some changed: their own null is higher too, as a null of their differences is."""
+    rho, null = rng.gamma(9, 0.3, (2, count)).astype(np.float32)
+    rho[:changed] += 6
+    null[:changed] *= 1.6
+    return rho, null
+
+
+def test_null_scores_of_findings_do_not_count():
+    rng = np.random.default_rng(0)
+    rho, null = half_changed(rng, 90)
+    config = dataclasses.replace(pcd.PAPER, null_fdr=0.1)
+    counted = np.asarray(jax.jit(thresholds.counted_nulls, static_argnames="config")(rho, null, config))
+    assert counted[:90].sum() < 5 and counted[90:].mean() > 0.85
+    plain, cleared = detection.decide(rho, null, pcd.PAPER), detection.decide(rho, null, config)
+    unchanged = rho[90:]
+    assert (unchanged > float(plain.tau)).mean() < 0.02 <= (unchanged > float(cleared.tau)).mean() < 0.1
+
+
+def test_all_null_scores_count_where_nothing_changed_or_nothing_is_asked():
+    rho, null = half_changed(np.random.default_rng(1), 0)
+    for rate in (None, 0.1):
+        assert np.asarray(thresholds.counted_nulls(rho, null, dataclasses.replace(pcd.PAPER, null_fdr=rate))).all()
+
+
+def test_padding_and_sets_that_changed_as_a_whole():
+    rho, null = half_changed(np.random.default_rng(0), 90)
+    config = dataclasses.replace(pcd.PAPER, null_fdr=0.1)
+    whole = np.asarray(thresholds.counted_nulls(rho, null, config))
+    valid = np.arange(256) < 200
+    padded = [np.pad(x, (0, 56), constant_values=value) for x, value in ((rho, 1e3), (null, 1e3))]
+    found = np.asarray(thresholds.counted_nulls(*padded, config, valid=valid))
+    np.testing.assert_array_equal(found[:200], whole)
+    assert not found[200:].any()
+    # All are findings: the null as it is says more than none.
+    assert np.asarray(thresholds.counted_nulls(null + 100, null, config)).all()
+    with pytest.raises(PatchError):
+        thresholds.counted_nulls(rho[:5], null, config)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from planetcd_jax.data import open_dataset
 from planetcd_jax.evaluation.trials import SIDE
 
 STEP = 64
@@ -87,6 +88,30 @@ def apollo15(folder: pathlib.Path) -> Iterator[Background]:
         valid = np.all([_inside(place, shape) for place, shape in places], axis=0)
         warped = ndimage.map_coordinates(moving, at, order=1, mode="nearest")
         yield from _cut(reference, warped, "apollo15", f"apollo {frames[0]}-{frames[1]}", valid)
+
+
+class LabelledPair(NamedTuple):
+    """A real pair of a published set, its middle [SIDE, SIDE]; label 1 changed, 0 unchanged."""
+
+    ground: Background
+    label: int
+
+
+def mars_bench(folder: pathlib.Path, seed: int, count: int) -> Iterator[LabelledPair]:
+    """Up to `count` labelled pairs, of any split of the set, from a folder in the Mars-Bench layout.
+
+    The source is the pair: neighbours that the set cut from one image may come into both splits.
+    """
+    pairs = open_dataset("ctx", data_dir=str(folder), split="all", source="real")
+    rng = np.random.default_rng([seed, 3])
+    for i in sorted(rng.permutation(len(pairs))[:count]):
+        label, pair = int(pairs.labels[i]), pairs.read(i)
+        row, column = ((n - SIDE) // 2 for n in pair.before.shape[:2])
+        if label not in (0, 1) or min(row, column) < 0:
+            continue
+        window = slice(row, row + SIDE), slice(column, column + SIDE)
+        dates = (np.asarray(x[window], np.float32) for x in (pair.before, pair.after))
+        yield LabelledPair(Background(*dates, folder.name, f"{folder.name} {pairs.ids[i]}", True), label)
 
 
 def second_date(rng: np.random.Generator, image: np.ndarray, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:

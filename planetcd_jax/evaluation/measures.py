@@ -1,10 +1,14 @@
 """Figures of merit of scored trials, with bootstrap intervals over sources."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+from planetcd_jax.config import ChangeConfig
+from planetcd_jax.thresholds import counted_nulls
 
 RATES = (0.01, 0.05, 0.10)
 """Nominal false-alarm rates."""
@@ -31,28 +35,43 @@ def tau_of(rho_null: np.ndarray, rate: float) -> float:
     return float(ordered[len(ordered) - 1 - int(rate * len(ordered) + 1e-9)])
 
 
-def figures(label: np.ndarray, rho: np.ndarray, rho_null: np.ndarray, size: np.ndarray | None = None) -> dict[str, Any]:
+def taus(rho: np.ndarray, rho_null: np.ndarray, config: ChangeConfig) -> dict[float, float]:
+    """The threshold for each of `RATES`, as `detection.decide` sets it under `config`."""
+    # Bootstrap samples have many lengths: padded to a few, they compile a few times.
+    rest = (0, (1 << (len(rho) - 1).bit_length()) - len(rho))
+    valid = np.pad(np.ones(len(rho), bool), rest)
+    counted = _counted(*(np.pad(x, rest).astype(np.float32) for x in (rho, rho_null)), config=config, valid=valid)
+    return {rate: tau_of(rho_null[np.asarray(counted)[: len(rho)]], rate) for rate in RATES}
+
+
+_counted = jax.jit(counted_nulls, static_argnames="config")
+
+
+def figures(
+    label: np.ndarray, rho: np.ndarray, tau: Mapping[float, float], size: np.ndarray | None = None
+) -> dict[str, Any]:
     """All figures of one set.
 
     Args:
         label: [N], 1 changed, 0 unchanged.
-        rho, rho_null: [N] scores and null scores.
+        rho: [N] scores.
+        tau: Threshold by nominal rate, as `taus` gives it.
         size: [N] sizes of the changes, pixels, or None.
 
     Returns:
         JSON-able figures; NaN where a class is missing.
     """
     label, unchanged = label.astype(int), label == 0
-    at_tau = {rate: tau_of(rho_null, rate) for rate in RATES}
+    at_5 = tau[0.05]
     made = {
         "pairs": len(label),
         "changed": int(label.sum()),
         "roc_auc": auc(label, rho),
         "average_precision": float(average_precision_score(label, rho)) if label.any() else float("nan"),
-        "accuracy_at_tau": float(((rho > at_tau[0.05]) == (label == 1)).mean()),
+        "accuracy_at_tau": float(((rho > at_5) == (label == 1)).mean()),
         "accuracy_best": best_accuracy(label, rho),
-        "false_alarms": {f"{r:g}": float((rho[unchanged] > t).mean()) for r, t in at_tau.items() if unchanged.any()},
-        "detected_at_tau": float((rho[label == 1] > at_tau[0.05]).mean()) if label.any() else float("nan"),
+        "false_alarms": {f"{r:g}": float((rho[unchanged] > t).mean()) for r, t in tau.items() if unchanged.any()},
+        "detected_at_tau": float((rho[label == 1] > at_5).mean()) if label.any() else float("nan"),
     }
     if unchanged.any():
         measured = np.quantile(rho[unchanged], 0.95, method="higher")
@@ -68,11 +87,10 @@ def _by_size(label: np.ndarray, rho: np.ndarray, size: np.ndarray, measured: flo
         inside = (label == 1) & (size >= low) & (size < high)
         if inside.any():
             keep = inside | (label == 0)
-            found = float((rho[inside] > measured).mean())
             rows[f"{low:g}-{high:g} px"] = {
                 "changed": int(inside.sum()),
                 "roc_auc": auc(label[keep], rho[keep]),
-                "detected_at_5": found,
+                "detected_at_5": float((rho[inside] > measured).mean()),
             }
     return rows
 

@@ -89,10 +89,7 @@ def tables(made: Mapping[str, Any]) -> list[dict[str, Any]]:
     rates = [f"false alarms at {rate:.0%}" for rate in RATES]
     for title, rows in made.items():
         if title == "by difficulty":
-            names = list(rows)
-            levels = list(rows[names[0]]) if names else []
-            cells = [[level, *(_share(rows[name][level]["roc_auc"]) for name in names)] for level in levels]
-            found.append({"title": "ROC AUC by difficulty, SIMULATED", "header": ["", *names], "rows": cells})
+            found += _difficulty_tables(rows)
         elif title == "unchanged real":
             cells = [
                 [
@@ -118,15 +115,44 @@ def tables(made: Mapping[str, Any]) -> list[dict[str, Any]]:
             sized = {name: row["by_size"] for name, row in rows.items() if row.get("by_size")}
             if sized:
                 first = next(iter(sized.values()))
-                cells = [[name, *(_share(row[size]["detected_at_5"]) for size in first)] for name, row in sized.items()]
+                cells = [
+                    [
+                        name,
+                        *(f"{_share(row[size]['detected_at_5'])} {_bounds(row[size]['interval'])}" for size in first),
+                    ]
+                    for name, row in sized.items()
+                ]
                 title = f"{title[0].upper() + title[1:]}: found at 5 % measured false alarms, by size"
                 found.append({"title": title, "header": ["preset", *first], "rows": cells})
     return found
 
 
+def _difficulty_tables(rows: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """By level of difficulty: how each preset ranks, and how it decides at the threshold of the whole set."""
+    names = list(rows)
+    levels = list(rows[names[0]]) if names else []
+    columns = {
+        "ROC AUC": lambda row: _with_span(row, "roc_auc"),
+        "accuracy at tau (best)": lambda row: f"{_share(row['accuracy_at_tau'])} ({_share(row['accuracy_best'])})",
+        "found at 5 % measured false alarms": lambda row: _share(row["detected_at_5"]),
+        "false alarms at 5 %": lambda row: _share(row["false_alarms"]["0.05"]),
+    }
+    return [
+        {
+            "title": f"{what} by difficulty, SIMULATED",
+            "header": ["", *names],
+            "rows": [[level, *(cell(rows[name][level]) for name in names)] for level in levels],
+        }
+        for what, cell in columns.items()
+    ]
+
+
 def _span(spans: Mapping[str, Any], rate: float) -> str:
-    low, high = spans[f"{rate:g}"]
-    return f"[{low:.3f}, {high:.3f}]"
+    return _bounds(spans[f"{rate:g}"])
+
+
+def _bounds(span: tuple[float, float]) -> str:
+    return f"[{span[0]:.3f}, {span[1]:.3f}]"
 
 
 def write(path: pathlib.Path, picture: pathlib.Path, made: Mapping[str, Any], *, split: str, seed: int) -> None:

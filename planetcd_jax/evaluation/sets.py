@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -107,9 +108,17 @@ def simulated(seed: int, count: int) -> Trials:
     return stack(trials)
 
 
-def inserted(folder: pathlib.Path, seed: int, count: int) -> Trials:
-    """Kind 2: each background once untouched and once with a change; `count` terrain images beside the real pairs."""
+def inserted(folder: pathlib.Path, seed: int, count: int, published: Sequence[backgrounds.LabelledPair] = ()) -> Trials:
+    """Kind 2: each background once untouched and once with a change.
+
+    Args:
+        folder: Of real images.
+        seed: Decides every draw.
+        count: Number of terrain images beside the real pairs.
+        published: Labelled pairs of published sets; the unchanged ones are backgrounds too.
+    """
     grounds = itertools.chain(
+        (pair.ground for pair in published if pair.label == 0),
         backgrounds.hirise_repeat_pairs(folder / "hirise-repeat-pairs"),
         backgrounds.apollo15(folder / "apollo15"),
         backgrounds.terrain(folder, seed, count),
@@ -126,9 +135,25 @@ def inserted(folder: pathlib.Path, seed: int, count: int) -> Trials:
     return stack(trials)
 
 
-def real_change(folder: pathlib.Path) -> Trials:
-    """Kind 3: windows of the Mars polar scarp (by its mask) and pairs of dates of the Planet Four spider (changed)."""
-    return stack(itertools.chain(_scarp(folder / "mars-polar-scarp"), _spider(folder / "planetfour-timelapse")))
+def real_change(folder: pathlib.Path, published: Sequence[backgrounds.LabelledPair] = ()) -> Trials:
+    """Kind 3: windows of the Mars polar scarp (by its mask), pairs of dates of the Planet Four spider (changed).
+
+    With the labelled pairs of published sets, as they are.
+    """
+    return stack(
+        itertools.chain(
+            _scarp(folder / "mars-polar-scarp"),
+            _spider(folder / "planetfour-timelapse"),
+            (_as_published(pair) for pair in published),
+        )
+    )
+
+
+def _as_published(pair: backgrounds.LabelledPair) -> Trial:
+    before, after, family, source, _ = pair.ground
+    what = "as labelled" if pair.label else "none"
+    size = float("nan") if pair.label else 0.0
+    return Trial(before, after, pair.label, "real change", family, source, what, size, real=True)
 
 
 def _scarp(folder: pathlib.Path):

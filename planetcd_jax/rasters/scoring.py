@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -205,6 +205,18 @@ def ground_pixels(plan: Plan, pair: AlignedPair) -> int:
     return rows * cols * plan.stride**2
 
 
+class NullScores(NamedTuple):
+    """Scores of pseudo-unchanged windows.
+
+    Attributes:
+        score: [N] float32, N >= 1.
+        place: [N, 2] int64, row and column in the score map of the window that each stands for.
+    """
+
+    score: np.ndarray
+    place: np.ndarray
+
+
 def score_null(
     key: jax.Array,
     pair: AlignedPair,
@@ -215,7 +227,7 @@ def score_null(
     checkpoint: Checkpoint,
     progress: Progress,
     apply: ApplyFn | None = None,
-) -> np.ndarray:
+) -> NullScores:
     """Scores of windows of pseudo-unchanged tiles drawn from all over the before-image.
 
     A tile is 4 x 4 windows of the map. It is read with true ground around it, so that the shift needs no fill, and
@@ -230,7 +242,7 @@ def score_null(
         apply: As in `score_scene`.
 
     Returns:
-        [N] float32, N >= 1.
+        `NullScores`.
 
     Raises:
         DataError: if no tile has a window that can be scored.
@@ -238,7 +250,7 @@ def score_null(
     saved = checkpoint.load("rho_null")
     if saved is not None:
         progress(plan.null_draws)
-        return saved
+        return NullScores(saved, checkpoint.load("rho_null_place"))
     rows, cols = map_shape(plan, pair)
     tall, wide = min(NULL_SIDE, rows), min(NULL_SIDE, cols)
     corners = [(r, c) for r in range(0, rows, tall) for c in range(0, cols, wide)]
@@ -265,6 +277,7 @@ def score_null(
         )
     )  # fmt: skip
     kept: list[np.ndarray] = []
+    places: list[np.ndarray] = []
     # Tiles with nothing to score are passed over, but not for ever.
     for draw, (before, valid, after) in _read_ahead(range(8 * plan.null_draws), read):
         if len(kept) == plan.null_draws:
@@ -276,12 +289,14 @@ def score_null(
         scores = scores[: rows - row, : cols - col]
         if np.isfinite(scores).any():
             kept.append(scores[np.isfinite(scores)])
+            places.append(np.argwhere(np.isfinite(scores)) + np.array([row, col]))
             progress(1)
     if not kept:
         raise DataError(
             f"{pair.before.name} has no window of which a share of {plan.min_valid:g} can be scored; lower --min_valid "
             f"or --window, or check what is masked ({pair.before.nodata_rule})."
         )
-    null = np.concatenate(kept).astype(np.float32)
-    checkpoint.save("rho_null", null)
+    null = NullScores(np.concatenate(kept).astype(np.float32), np.concatenate(places))
+    checkpoint.save("rho_null_place", null.place)  # first: the scores say that both are there
+    checkpoint.save("rho_null", null.score)
     return null

@@ -1,0 +1,78 @@
+"""Statistics over the pixels of a map that count, and the masks themselves. Pure, for one map.
+
+Axes: H rows, W columns.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from planetcd_jax.types import Array
+
+_HALVINGS = 24
+"""Steps of the search for a quantile: its error is the range of the values times 2^-24, as float32 has."""
+
+
+def mean(x: Array, weight: Array) -> Array:
+    """Weighted mean; 0 where nothing has weight. [H, W] float32 each to a scalar."""
+    return (x * weight).sum() / jnp.maximum(weight.sum(), 1.0)
+
+
+def moments(x: Array, keep: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of the values that count, [H, W] float32 and bool to two scalars."""
+    weight = keep.astype(jnp.float32)
+    middle = mean(x, weight)
+    return middle, jnp.sqrt(mean(jnp.square(x - middle), weight) + 1e-8)
+
+
+def thin(x: Array) -> Array:
+    """Every second row and column: enough to say what is usual, for a quarter of the work."""
+    return x[::2, ::2]
+
+
+def quartiles(x: Array, keep: Array) -> tuple[Array, Array, Array]:
+    """Lower quartile, median and upper quartile of the values that count; 0 where none does.
+
+    The k-th quartile is the value of rank k n / 4, rounded down, of n, without interpolation: halved intervals close in
+    on it, which on CPUs takes a tenth of the time of sorting. [H, W] float32 and bool to three scalars.
+    """
+    count = keep.sum(dtype=jnp.int32)
+    rank = jnp.stack([(k * count) // 4 for k in (1, 2, 3)])
+    values = jnp.where(keep, x, jnp.inf).ravel()
+    low = jnp.broadcast_to(values.min(), (3,))
+    high = jnp.broadcast_to(jnp.where(keep, x, -jnp.inf).max(), (3,))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        # Counted in float32, which is exact up to 16 million and faster than integers.
+        above = (values <= middle[:, None]).astype(jnp.float32).sum(axis=1) > rank.astype(jnp.float32)
+        low, high = jnp.where(above, low, middle), jnp.where(above, middle, high)
+    return tuple(jnp.where(count > 0, high, 0.0))
+
+
+def spread(x: Array, keep: Array) -> tuple[Array, Array]:
+    """Median, and median absolute deviation times 1.4826, of every second row and column."""
+    x, keep = thin(x), thin(keep)
+    _, middle, _ = quartiles(x, keep)
+    _, away, _ = quartiles(jnp.abs(x - middle), keep)
+    return middle, 1.4826 * away
+
+
+def top_mean(x: Array, keep: Array, share: float) -> Array:
+    """Mean of the largest `share` of the values that count, at least one of them; 0 where none counts."""
+    kept = jnp.maximum(jnp.round(share * keep.sum(dtype=jnp.float32)), 1.0)
+    largest, _ = jax.lax.top_k(jnp.where(keep, x, -jnp.inf).ravel(), max(1, round(share * x.size)))
+    first = jnp.arange(largest.size).astype(jnp.float32) < kept
+    return jnp.where(first & jnp.isfinite(largest), largest, 0).sum() / kept
+
+
+def erode(valid: Array, reach: int) -> Array:
+    """Pixels all of whose neighbours up to `reach` away exist and are valid; [H, W] bool to the same."""
+    x = jnp.pad(valid, reach).astype(jnp.float32)
+    for size in ((2 * reach + 1, 1), (1, 2 * reach + 1)):
+        x = jax.lax.reduce_window(x, 1.0, jax.lax.min, size, (1, 1), "VALID")
+    return x > 0
+
+
+def dilate(mask: Array, reach: int) -> Array:
+    """Pixels with a True one up to `reach` away; [H, W] bool to the same."""
+    around = jnp.pad(~mask, reach, constant_values=True)
+    return ~erode(around, reach)[reach : reach + mask.shape[0], reach : reach + mask.shape[1]]
