@@ -322,6 +322,8 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
     skipped = [(entry["id"], entry["reason"]) for entry in about["skipped"]]
     metrics = {**about, **record.figures(scores, seconds=None, compile_seconds=None, skipped=skipped)}
     metrics |= {"config": {**about["config"], "quantile": quantile}, "decided_again_from": str(path)}
+    metrics.pop("false_discovery_rate", None)  # that of the earlier run
+    metrics |= {} if settings.fdr is None else {"false_discovery_rate": settings.fdr}
     settings.dataset = about["dataset"]
     target = _target(settings)
     with output.run_folder(target, overwrite=settings.overwrite) as folder:

@@ -96,8 +96,9 @@ def sentence(found: Explanation, changed: bool) -> str:
     if max(noise, 1 / noise) > NOTABLE_NOISE:
         parts.append("noisier or sharper" if noise > 1 else "smoother")
     if max(abs(row), abs(column)) > NOTABLE_SHIFT_PX:
-        parts.append(f"shifted by {abs(row):.0f} px {'down' if row > 0 else 'up'}")
-        parts[-1] += f" and {abs(column):.0f} px {'right' if column > 0 else 'left'}"
+        ways = ((row, "down", "up"), (column, "right", "left"))
+        moved = [f"{abs(v):.0f} px {ahead if v > 0 else back}" for v, ahead, back in ways if round(abs(v)) > 0]
+        parts.append("shifted by " + " and ".join(moved))
     if float(found.likeness) < 0.5:
         end = "unlike even after alignment"
     else:

@@ -85,7 +85,7 @@ def run(output_dir: str, realdata: str, seed: int, scale: float, names: list[str
     lines = ["| without | ROC AUC | of real pairs | found at 5 % | accuracy at tau (best) |", "|---|---|---|---|---|"]
     for name in names:
         rho, null = rank(trials, VARIANTS[name], seed)
-        made = measures.figures(trials.label, rho, measures.taus(rho, null, ROBUST))
+        made = measures.figures(trials.label, rho, measures.taus(rho, null[:, None], ROBUST))
         real = measures.auc(trials.label[trials.real], rho[trials.real])
         lines.append(
             f"| {name} | {made['roc_auc']:.3f} | {real:.3f} | {100 * made['detected_at_5']:.0f} % | "

@@ -28,6 +28,8 @@ from planetcd_jax.runtime import network_engine, why_xla
 BATCH = 8
 CHUNK = 5
 """Batches after which scores are saved."""
+DRAWS = 5
+"""Draws of the null of each pair: rates at tau are averaged over them."""
 
 
 def configuration(name: str) -> ChangeConfig:
@@ -90,25 +92,31 @@ def _program() -> str:
 
 
 def score(path: pathlib.Path, name: str, trials: Trials, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """rho and rho_null of every trial, from the file as far as they are there; the name of the code is put into it."""
+    """rho [N] and rho_null [N, DRAWS] of every trial, from the file as far as they are there.
+
+    The name of the code is put into the file's.
+    """
     path = path.with_name(f"{path.stem}-{_program()}.npy")
-    done = np.zeros((0, 2), np.float32)
+    done = np.zeros((0, 1 + DRAWS), np.float32)
     if path.exists():
         done = np.load(path)
-    config, params, key = configuration(name), load_vgg16(), jax.random.key(seed)
-    scorer = jax.jit(lambda b, a, i: batch_scores(key, params, b, a, i, config, micro_batch=4))
+    config, (params, apply) = configuration(name), network_engine("auto", load_vgg16(), configuration(name))
+    keys = [jax.random.key(seed + 10_000 * k) for k in range(DRAWS)]
+    scorer = jax.jit(lambda key, b, a, i: batch_scores(key, params, b, a, i, config, apply=apply, micro_batch=4))
     total = len(trials.label)
     with tqdm(total=total, initial=len(done), desc=path.stem, unit="pair", dynamic_ncols=True) as bar:
         while len(done) < total:
             rows = []
             for start in range(len(done), min(total, len(done) + BATCH * CHUNK), BATCH):
                 index = np.minimum(np.arange(start, start + BATCH), total - 1)
-                found = scorer(trials.before[index], trials.after[index], index.astype(np.uint32))
+                pairs = trials.before[index], trials.after[index], index.astype(np.uint32)
+                drawn = [scorer(key, *pairs) for key in keys]
+                found = (drawn[0][0], *(null for _, null in drawn))
                 rows.append(np.stack([np.asarray(x) for x in found], axis=-1)[: total - start])
                 bar.update(len(rows[-1]))
             done = np.concatenate([done, *rows])
             np.save(path, done)
-    return done[:, 0], done[:, 1]
+    return done[:, 0], done[:, 1:]
 
 
 def of_split(trials: Trials, split: str) -> Trials:
@@ -162,38 +170,43 @@ def _false_alarms(trials: Trials, rho: np.ndarray, null: np.ndarray, config: Cha
     """Measured rates on unchanged pairs alone, with intervals."""
 
     def measured(i):
-        return [float((rho[i] > tau).mean()) for tau in measures.taus(rho[i], null[i], config).values()]
+        return [measures.rate_above(rho[i], tau) for tau in measures.taus(rho[i], null[i], config).values()]
 
     names = [f"{rate:g}" for rate in measures.RATES]
     rates = dict(zip(names, measured(np.arange(len(rho))), strict=True))
     spans = dict(zip(names, measures.intervals(measured, trials.source), strict=True))
-    return {"pairs": len(rho), "false_alarms": rates, "interval": spans}
+    tau = measures.taus(rho, null, config)
+    drawn = {name: [float((rho > t).mean()) for t in tau[rate]] for name, rate in zip(names, tau, strict=True)}
+    return {"pairs": len(rho), "false_alarms": rates, "interval": spans, "by_draw": drawn}
+
+
+def _parts(data: dict[str, Trials]) -> dict[str, tuple[str, np.ndarray]]:
+    """What figures are told of: the kind of data and which of its trials, by title."""
+    parts = {kind: (kind, np.ones(len(trials.label), bool)) for kind, trials in data.items()}
+    if "real change" in data:
+        parts["real change, polar scarp alone"] = "real change", data["real change"].source == "scarp"
+    if "inserted" in data:
+        trials = data["inserted"]
+        large = (trials.label == 0) | (trials.size >= 8)
+        parts["inserted, 8 px and more"] = "inserted", large
+        parts["inserted into real pairs, 8 px and more"] = "inserted", trials.real & large
+    return parts
 
 
 def evaluate(data: dict[str, Trials], scores: dict[str, dict]) -> dict:
     """Every figure, by kind of data and preset."""
-    made: dict = {}
-    for kind, trials in data.items():
-        made[kind] = {name: _with_intervals(trials, *pair, configuration(name)) for name, pair in scores[kind].items()}
-    hard = scores.get("simulated", {}).items()
-    made["by difficulty"] = {n: _by_difficulty(data["simulated"], *pair, configuration(n)) for n, pair in hard}
-    if "inserted" not in data:
-        return made
-    trials = data["inserted"]
-    chosen = {
-        "inserted, 8 px and more": (trials.label == 0) | (trials.size >= 8),
-        "inserted into real pairs, 8 px and more": trials.real & ((trials.label == 0) | (trials.size >= 8)),
-    }
-    for title, keep in chosen.items():
-        pairs = scores["inserted"].items()
-        made[title] = {
-            n: _with_intervals(trials.take(keep), rho[keep], null[keep], configuration(n)) for n, (rho, null) in pairs
+
+    def told(of, kind: str, keep: np.ndarray) -> dict:
+        pairs = scores[kind].items()
+        return {
+            name: of(data[kind].take(keep), rho[keep], null[keep], configuration(name)) for name, (rho, null) in pairs
         }
-    keep = trials.real & (trials.label == 0)
-    pairs = scores["inserted"].items()
-    made["unchanged real"] = {
-        n: _false_alarms(trials.take(keep), rho[keep], null[keep], configuration(n)) for n, (rho, null) in pairs
-    }
+
+    made: dict = {title: told(_with_intervals, *part) for title, part in _parts(data).items()}
+    if "simulated" in data:
+        made["by difficulty"] = told(_by_difficulty, "simulated", np.ones(len(data["simulated"].label), bool))
+    if "inserted" in data:
+        made["unchanged real"] = told(_false_alarms, "inserted", data["inserted"].real & (data["inserted"].label == 0))
     return made
 
 

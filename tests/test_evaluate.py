@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from image_files import noise, write_image
 from sklearn.metrics import accuracy_score
 
+import planetcd_jax as pcd
 from planetcd_jax import registration, robust
 from planetcd_jax.evaluation import backgrounds, insertions, measures
 from planetcd_jax.evaluation.trials import SIDE, Trial, stack
@@ -85,9 +87,67 @@ def test_the_script_runs_resumes_and_reports(tmp_path, texture, monkeypatch, cap
     page = (tmp_path / "evaluation-test.html").read_text()
     assert "All pairs SIMULATED" in page and "data:image/png;base64," in page
     assert f"{made['simulated']['paper']['roc_auc']:.3f} [" in page
+    for what in ("ROC AUC", "accuracy at tau (best)", "found at 5 % measured false alarms", "false alarms at 5 %"):
+        assert f"{what} by difficulty, SIMULATED" in page
     again = evaluate.run(str(tmp_path), None, 0, ["paper"], "test", 0.1)
     assert len(calls) == 1  # nothing was scored twice
     assert again["simulated"]["paper"]["roc_auc"] == made["simulated"]["paper"]["roc_auc"]
+
+
+def mars_bench_folder(root):
+    """Four pairs of 120 x 130 px in the layout, two of them changed, and one too small to be cut."""
+    rows = []
+    for n in range(5):
+        shape = (60, 60) if n == 4 else (120, 130)
+        before = noise(n, shape)
+        for date in ("before", "after"):
+            write_image(root / "data" / "test" / "impact" / f"site_{n}_{date}.png", before)
+        rows.append((f"site_{n}_before.png", "test", "impact", str(n % 2)))
+    lines = [",".join(row) for row in (("file_id", "split", "feature_name", "label"), *rows)]
+    (root / "annotation.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_published_pairs_are_backgrounds_and_real_changes(tmp_path, monkeypatch):
+    pairs = list(backgrounds.mars_bench(mars_bench_folder(tmp_path), 0, 120))
+    assert [pair.label for pair in pairs] == [0, 1, 0, 1]
+    assert all(pair.ground.before.shape == (SIDE, SIDE) and pair.ground.real for pair in pairs)
+    assert len({pair.ground.source for pair in pairs}) == 4
+    assert len(list(backgrounds.mars_bench(tmp_path, 0, 2))) <= 2
+    for name in ("hirise_repeat_pairs", "apollo15"):
+        monkeypatch.setattr(backgrounds, name, lambda folder: iter(()))
+    monkeypatch.setattr(backgrounds, "terrain", lambda folder, seed, count: iter(()))
+    inserted = evaluate.sets.inserted(tmp_path, 0, 0, pairs)
+    assert inserted.label.tolist() == [0, 1, 0, 1]  # each unchanged pair as it is, and with a change put in
+    for name in ("_scarp", "_spider"):
+        monkeypatch.setattr(evaluate.sets, name, lambda folder: iter(()))
+    real = evaluate.sets.real_change(tmp_path, pairs)
+    assert real.label.tolist() == [0, 1, 0, 1] and real.real.all()
+
+
+def test_scores_of_other_code_are_not_used_again(tmp_path, texture, monkeypatch):
+    x = texture(2, SIDE, SIDE)
+    trials = stack(Trial(x[i], x[i], i, "simulated", "made", str(i)) for i in range(2))
+    names = []
+    for program in ("one", "two"):
+        monkeypatch.setattr(evaluate, "_program", lambda program=program: program)
+        monkeypatch.setattr(evaluate, "DRAWS", 2)
+        rho, null = evaluate.score(tmp_path / "made.npy", "paper", trials, 0)
+        assert rho.shape == (2,) and null.shape == (2, 2) and (null[:, 0] != null[:, 1]).all()
+        names.append(sorted(path.name for path in tmp_path.iterdir()))
+    assert names == [["made-one.npy"], ["made-one.npy", "made-two.npy"]]
+
+
+def test_rates_are_averaged_over_the_draws_of_the_null():
+    rho, label = np.arange(10.0), np.arange(10) >= 5
+    null = np.stack([np.full(10, 3.5), np.full(10, 6.5)], axis=-1)
+    tau = measures.taus(rho, null, pcd.PAPER)
+    np.testing.assert_allclose(tau[0.05], [3.5, 6.5])
+    found = measures.figures(label, rho, tau)
+    # By hand: one false alarm of five at 3.5, none at 6.5; all found, then three of five.
+    assert found["false_alarms"]["0.05"] == pytest.approx((0.2 + 0) / 2)
+    assert found["detected_at_tau"] == pytest.approx((1 + 0.6) / 2)
+    assert found["accuracy_at_tau"] == pytest.approx((0.9 + 0.8) / 2)
 
 
 def test_a_part_is_taken_out_while_it_lasts():

@@ -35,43 +35,59 @@ def tau_of(rho_null: np.ndarray, rate: float) -> float:
     return float(ordered[len(ordered) - 1 - int(rate * len(ordered) + 1e-9)])
 
 
-def taus(rho: np.ndarray, rho_null: np.ndarray, config: ChangeConfig) -> dict[float, float]:
-    """The threshold for each of `RATES`, as `detection.decide` sets it under `config`."""
+Taus = Mapping[float, np.ndarray]
+"""Thresholds by nominal rate, [K] float, one for each of K draws of the null."""
+
+
+def taus(rho: np.ndarray, rho_null: np.ndarray, config: ChangeConfig) -> Taus:
+    """The thresholds for each of `RATES`, as `detection.decide` sets them under `config`.
+
+    Args:
+        rho: [N] scores.
+        rho_null: [N, K] null scores of K draws; a single one moves the rate of 100 pairs by a few per cent.
+        config: Its `null_fdr` is used.
+    """
     # Bootstrap samples have many lengths: padded to a few, they compile a few times.
     rest = (0, (1 << (len(rho) - 1).bit_length()) - len(rho))
     valid = np.pad(np.ones(len(rho), bool), rest)
-    counted = _counted(*(np.pad(x, rest).astype(np.float32) for x in (rho, rho_null)), config=config, valid=valid)
-    return {rate: tau_of(rho_null[np.asarray(counted)[: len(rho)]], rate) for rate in RATES}
+    padded = np.pad(rho, rest).astype(np.float32)
+    nulls = []
+    for null in rho_null.T:
+        counted = _counted(padded, np.pad(null, rest).astype(np.float32), config=config, valid=valid)
+        nulls.append(null[np.asarray(counted)[: len(rho)]])
+    return {rate: np.array([tau_of(null, rate) for null in nulls]) for rate in RATES}
 
 
 _counted = jax.jit(counted_nulls, static_argnames="config")
 
 
-def figures(
-    label: np.ndarray, rho: np.ndarray, tau: Mapping[float, float], size: np.ndarray | None = None
-) -> dict[str, Any]:
-    """All figures of one set.
+def rate_above(rho: np.ndarray, tau: np.ndarray) -> float:
+    """Share of scores above a threshold, averaged over its draws; NaN without a score."""
+    return float((rho[:, None] > tau).mean()) if len(rho) else float("nan")
+
+
+def figures(label: np.ndarray, rho: np.ndarray, tau: Taus, size: np.ndarray | None = None) -> dict[str, Any]:
+    """All figures of one set; those at tau are averaged over its draws.
 
     Args:
         label: [N], 1 changed, 0 unchanged.
         rho: [N] scores.
-        tau: Threshold by nominal rate, as `taus` gives it.
+        tau: As `taus` gives it.
         size: [N] sizes of the changes, pixels, or None.
 
     Returns:
         JSON-able figures; NaN where a class is missing.
     """
     label, unchanged = label.astype(int), label == 0
-    at_5 = tau[0.05]
     made = {
         "pairs": len(label),
         "changed": int(label.sum()),
         "roc_auc": auc(label, rho),
         "average_precision": float(average_precision_score(label, rho)) if label.any() else float("nan"),
-        "accuracy_at_tau": float(((rho > at_5) == (label == 1)).mean()),
+        "accuracy_at_tau": float(((rho[:, None] > tau[0.05]) == (label == 1)[:, None]).mean()),
         "accuracy_best": best_accuracy(label, rho),
-        "false_alarms": {f"{r:g}": float((rho[unchanged] > t).mean()) for r, t in tau.items() if unchanged.any()},
-        "detected_at_tau": float((rho[label == 1] > at_5).mean()) if label.any() else float("nan"),
+        "false_alarms": {f"{r:g}": rate_above(rho[unchanged], t) for r, t in tau.items() if unchanged.any()},
+        "detected_at_tau": rate_above(rho[label == 1], tau[0.05]),
     }
     if unchanged.any():
         measured = np.quantile(rho[unchanged], 0.95, method="higher")
