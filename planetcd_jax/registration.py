@@ -6,14 +6,14 @@ pixels that are not valid.
 Axes: H rows, W columns, h and w the same in cells of `CELL_PX`.
 """
 
-from typing import NamedTuple
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import fft
 
+from planetcd_jax.filters import blur, blur_matrix, both_axes, grey
+from planetcd_jax.resampling import Registration, resample
 from planetcd_jax.types import Array
 
 CONTRAST_SCALE_PX = 8.0
@@ -34,50 +34,6 @@ FLOW_SCALE_PX = 8.0
 
 EXACT = 1e-3
 """Squared difference of local contrast below which two dates are the same."""
-
-_HIGH = jax.lax.Precision.HIGHEST
-
-
-class Registration(NamedTuple):
-    """The second date on the grid of the first.
-
-    Attributes:
-        after: As `before`, resampled on a grid twice as fine.
-        valid: [H, W] bool, where both dates have ground to show.
-        shift: [2] int32, whole shift in rows and columns: before[r, c] lies at after[r + shift[0], c + shift[1]].
-        flow: [2, H, W] float32, the rest of the shift, pixels.
-    """
-
-    after: Array
-    valid: Array
-    shift: Array
-    flow: Array
-
-
-def blur_matrix(length: int, sigma: float) -> np.ndarray:
-    """Gaussian blur of a vector, mirrored at its ends, as a matrix [length, length] float32 whose rows add up to 1."""
-    reach = int(np.ceil(2.5 * sigma))
-    steps = np.arange(-reach, reach + 1)
-    kernel = np.exp(-0.5 * (steps / sigma) ** 2)
-    made = np.zeros((length, length))
-    period = max(2 * (length - 1), 1)
-    for step, weight in zip(steps, kernel / kernel.sum(), strict=True):
-        at = np.abs((np.arange(length) + step + length - 1) % period - (length - 1)) if length > 1 else np.zeros(1, int)
-        made[np.arange(length), at] += weight
-    return made.astype(np.float32)
-
-
-def both_axes(by_row: np.ndarray, by_column: np.ndarray, x: Array) -> Array:
-    """One matrix over rows, another over columns: [a, H], [b, W] and [..., H, W] to [..., a, b].
-
-    Products of matrices, because a convolution of one channel by a long kernel is slow on every device.
-    """
-    return jnp.einsum("ah,...hw,bw->...ab", by_row, x, by_column, precision=_HIGH)
-
-
-def blur(x: Array, sigma: float) -> Array:
-    """Gaussian blur over the last two axes, mirrored at the border; [..., H, W] float32 to the same."""
-    return both_axes(*(blur_matrix(n, sigma) for n in x.shape[-2:]), x)
 
 
 def local_contrast(x: Array, valid: Array) -> Array:
@@ -222,12 +178,6 @@ def flow_field(a: Array, b: Array, valid_a: Array, valid_b: Array, first: Array)
     return field
 
 
-def grey(x: Array) -> Array:
-    """Mean over the bands, float32: [H, W] or [H, W, C] to [H, W]."""
-    x = x.astype(jnp.float32)
-    return x if x.ndim == 2 else x.mean(axis=-1)
-
-
 def register(before: Array, after: Array, reach: int, *, valid: tuple[Array, Array] | None = None) -> Registration:
     """The second date on the grid of the first.
 
@@ -302,55 +252,3 @@ def register_parts(before: Array, after: Array, reach: int, *, valid: tuple[Arra
     coarse = both_axes(*(_between_matrix(n, k) for n, k in zip(a.shape, blocks.shape[1:], strict=True)), blocks)
     flow = flow_field(a, b, here, there, coarse)
     return resample(after, here, there, jnp.zeros(2, jnp.int32), flow, fine=True)
-
-
-def _doubling_matrix(length: int) -> np.ndarray:
-    """A vector with values between its own, [2 length - 1, length] float32, mirrored at its ends.
-
-    The values between are those of cubic convolution, (-1, 9, 9, -1) / 16. Source: Keys 1981, IEEE ASSP 29, 1153.
-    """
-    made = np.zeros((2 * length - 1, length))
-    made[::2] = np.eye(length)
-    between = np.arange(length - 1)
-    for step, weight in zip((-1, 0, 1, 2), (-1 / 16, 9 / 16, 9 / 16, -1 / 16), strict=True):
-        at = np.abs(between + step)
-        np.add.at(made, (2 * between + 1, np.minimum(at, 2 * (length - 1) - at)), weight)
-    return made.astype(np.float32)
-
-
-def _doubled(x: Array) -> Array:
-    """[H, W, C] on a grid twice as fine, [2 H - 1, 2 W - 1, C]: linear interpolation there blurs little."""
-    planes = jnp.moveaxis(x, -1, 0)
-    return jnp.moveaxis(both_axes(*(_doubling_matrix(n) for n in planes.shape[1:]), planes), 0, -1)
-
-
-def _between(x: Array, place: Array) -> Array:
-    """Values of [H, W, C] at [2, h, w] places within it, linearly between pixels; [h, w, C]."""
-    last = jnp.asarray(x.shape[:2], jnp.float32)[:, None, None] - 1
-    low = jnp.clip(jnp.floor(place), 0, jnp.maximum(last - 1, 0))
-    part = jnp.clip(place - low, 0, 1)[..., None]
-    row, column = low.astype(jnp.int32)
-    down, right = jnp.minimum(row + 1, x.shape[0] - 1), jnp.minimum(column + 1, x.shape[1] - 1)
-    above = x[row, column] * (1 - part[1]) + x[row, right] * part[1]
-    below = x[down, column] * (1 - part[1]) + x[down, right] * part[1]
-    return above * (1 - part[0]) + below * part[0]
-
-
-def resample(after: Array, here: Array, there: Array, shift: Array, flow: Array, *, fine: bool = False) -> Registration:
-    """The second date at places shifted by `shift` + `flow`; see `Registration`.
-
-    Args:
-        after: [H, W] or [H, W, C] float32.
-        here, there: [H, W] bool, ground of each date.
-        shift, flow: As in `Registration`.
-        fine: Interpolate on a grid twice as fine, which blurs less.
-    """
-    height, width = after.shape[:2]
-    grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")).astype(jnp.float32)
-    place = grid + shift.astype(jnp.float32)[:, None, None] + flow
-    last = jnp.asarray([height - 1, width - 1], jnp.float32)[:, None, None]
-    inside = ((place >= 0) & (place <= last)).all(axis=0)
-    planes = after.reshape(height, width, -1)
-    seen = _between(_doubled(planes), 2 * place) if fine else _between(planes, place)
-    known = _between(there[..., None].astype(jnp.float32), place)[..., 0] > 0.999
-    return Registration(seen.reshape(after.shape), inside & known & here, shift, flow)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from planetcd_jax import registration, robust
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.registration import Registration
+from planetcd_jax.resampling import Registration
 from planetcd_jax.robust import Evidence
 from planetcd_jax.types import ApplyFn, Array, Params
 

@@ -14,7 +14,7 @@ from unittest import mock
 import jax
 import numpy as np
 
-from planetcd_jax import batch_scores, brightness, load_vgg16, masked, registration, robust
+from planetcd_jax import batch_scores, brightness, load_vgg16, masked, registration, resampling, robust
 from planetcd_jax.config import ROBUST
 from planetcd_jax.evaluation import measures
 from scripts import evaluate
@@ -28,6 +28,7 @@ VARIANTS = {
     "nothing": {},
     "no registration": {"FLOW_PASSES": (), "max_misalignment": 0},
     "whole shift only": {"FLOW_PASSES": ()},
+    "resampled linearly": {"resample": lambda *where, fine=False: resampling.resample(*where)},
     "saturation not evened out": {"common_limits": lambda before, after, keep: ((-1e3, 1e3), (-1e3, 1e3))},
     "expected difference the same everywhere": {
         "SPREAD_CAP": 0.0,

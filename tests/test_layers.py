@@ -14,7 +14,7 @@ LAYERS = [
     {"vgg"},
     {"porting"},
     {"weights_io"},
-    {"extraction", "masked", "registration", "thresholds", "windows"},
+    {"extraction", "filters", "masked", "registration", "resampling", "thresholds", "windows"},
     {"brightness"},
     {"residual_null"},
     {"robust"},

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage, stats
 
 import planetcd_jax as pcd
-from planetcd_jax import brightness, masked, registration, residual_null, robust
+from planetcd_jax import brightness, filters, masked, registration, resampling, residual_null, robust
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.thresholds import benjamini_hochberg
 
@@ -32,7 +32,7 @@ def test_blur_is_scipys():
     x = np.random.default_rng(0).random((30, 40)).astype(np.float32)
     # Oracle: SciPy, whose "mirror" does not repeat the border pixel either.
     wanted = ndimage.gaussian_filter(x, 2.0, mode="mirror", truncate=2.5)
-    np.testing.assert_allclose(registration.blur(jnp.asarray(x), 2.0), wanted, atol=1e-6)
+    np.testing.assert_allclose(filters.blur(jnp.asarray(x), 2.0), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (5, -3), (-8, 7)])
@@ -150,7 +150,7 @@ def test_noise_of_single_pixels_is_measured_and_allowed_for():
 def test_doubling_keeps_the_pixels_and_is_exact_for_planes_and_parabolas():
     rows, columns = np.mgrid[:9, :11].astype(np.float32)
     x = (rows**2 - 3 * columns + 1)[..., None]
-    fine = np.asarray(registration._doubled(jnp.asarray(x)))
+    fine = np.asarray(resampling._doubled(jnp.asarray(x)))
     np.testing.assert_allclose(fine[::2, ::2], x, atol=1e-4)
     # Oracle: the parabola itself; cubic convolution reproduces it away from the border (Keys 1981).
     half_rows, half_columns = np.mgrid[:17, :21] / 2
