@@ -68,7 +68,8 @@ class ChangeConfig:
         residual_clip: Robust standard deviations at which differences are cut before the null is drawn from them.
         null_fdr: None, or a false discovery rate in (0, 1): the null scores of pairs that are findings at it
             (Benjamini-Hochberg) do not count for tau and p-values (`thresholds.counted_nulls`), because a null made
-            of a changed pair's own differences carries some of the change.
+            of a changed pair's own differences carries some of the change. Not used for scenes, most of whose ground
+            is unchanged and whose windows overlap.
 
     Raises:
         ConfigError: if a field has a value outside its domain.

@@ -16,6 +16,8 @@ MARGIN_PX = 3
 STEPS_PX = (4, 16)
 """Least and largest step in each axis from where a difference comes: far enough that what is independent stays so, near
 enough that it lands on ground of the same kind."""
+LEAST_LIKENESS = 0.5
+"""Least correlation of the dates that the null is matched to."""
 TRIES = 3
 """Places that a difference may come from before none is put there."""
 
@@ -30,6 +32,10 @@ def residual_null(
     that no seam comes in, negated at random, and multiplied by the spread of where they land. Places that stand out as
     a change does are left out, with the ground around them: what another step brings takes their place.
 
+    The first date is in h(x) with its own noise, so x and x + d are more alike than two dates with the same d between
+    them. With r the correlation of the dates, Var(d) = 2 (1 - r) in units of theirs, and x + k d correlates with x by r
+    for k^2 = (1 + r) / (2 r^2).
+
     Args:
         key: Key of the pair.
         before: [H, W] or [H, W, C] float32.
@@ -43,8 +49,10 @@ def residual_null(
     found = differences(seen_before, seen_after, keep)
     expected = expected_difference(found, keep)
     (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x.level, keep) for x in (seen_before, seen_after))
-    unit = (seen_after.level - mean_b) / contrast_b - (seen_before.level - mean_a) / contrast
-    unit = jnp.where(keep, unit / expected, 0)
+    a, b = (seen_before.level - mean_a) / contrast, (seen_after.level - mean_b) / contrast_b
+    likeness = jnp.clip(masked.mean(a * b, keep.astype(jnp.float32)), LEAST_LIKENESS, 1.0)
+    more = jnp.sqrt((1 + likeness) / 2) / likeness
+    unit = jnp.where(keep, (b - a) / expected, 0)
     middle, deviation = masked.spread(unit, keep)
     unit = jnp.clip(unit, middle - clip * deviation, middle + clip * deviation)
     _, usual = masked.spread(found.fine / expected, keep)
@@ -56,7 +64,7 @@ def residual_null(
         drawn = jnp.where(~done & good, unit[rows][:, columns], drawn)
         done |= good
     sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
-    added = sign * contrast * expected * drawn
+    added = sign * more * contrast * expected * drawn
     return before + (added if before.ndim == 2 else added[..., None])
 
 

@@ -63,7 +63,7 @@ class Request:
 
 
 class Scored(NamedTuple):
-    """rho and p_value [R, S] float32 (NaN where not scored), tau, and the null scores that count, [N].
+    """rho and p_value [R, S] float32 (NaN where not scored), tau, and the null scores [N].
 
     A window is changed where rho > tau. Where Benjamini-Hochberg decides, tau is the largest rho that is no finding.
     """
@@ -149,9 +149,6 @@ def score(
         )
     if null is None:
         null = stable.scores(request.stable_ground, rho, pair, plan)
-    else:
-        counted = thresholds.counted_nulls(rho[tuple(null.place.T)], null.score, config)
-        null = null.score[np.asarray(counted)]
     p_value = np.asarray(thresholds.p_values(rho.ravel(), null)).reshape(rho.shape)
     tau = float(thresholds.threshold(null, config))
     if request.fdr is not None:

@@ -22,6 +22,7 @@ from planetcd_jax import batch_scores, load_vgg16
 from planetcd_jax.config import PRESETS, ChangeConfig
 from planetcd_jax.evaluation import backgrounds, measures, page, sets
 from planetcd_jax.evaluation.backgrounds import split_of
+from planetcd_jax.evaluation.page import ONE_CLASS, SEASONS, UNCHANGED
 from planetcd_jax.evaluation.trials import SIDE, Trials
 from planetcd_jax.runtime import network_engine, why_xla
 
@@ -84,10 +85,12 @@ def build(
 
 
 def _program() -> str:
-    """Digest of the package's code and of JAX's version: scores that other code made are not used again."""
+    """Digest of the method's code and of JAX's version: scores that other code made are not used again."""
     digest = hashlib.sha256(jax.__version__.encode())
-    for path in sorted(pathlib.Path(planetcd_jax.__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    package = pathlib.Path(planetcd_jax.__file__).parent
+    for path in sorted([*package.glob("*.py"), *package.glob("runtime/*")]):
+        if path.is_file():
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:10]
 
 
@@ -166,8 +169,8 @@ def _by_difficulty(trials: Trials, rho: np.ndarray, null: np.ndarray, config: Ch
     return made
 
 
-def _false_alarms(trials: Trials, rho: np.ndarray, null: np.ndarray, config: ChangeConfig) -> dict:
-    """Measured rates on unchanged pairs alone, with intervals."""
+def _called(trials: Trials, rho: np.ndarray, null: np.ndarray, config: ChangeConfig) -> dict:
+    """Shares called changed at the nominal rates, with intervals, of pairs that all changed or all did not."""
 
     def measured(i):
         return [measures.rate_above(rho[i], tau) for tau in measures.taus(rho[i], null[i], config).values()]
@@ -177,7 +180,7 @@ def _false_alarms(trials: Trials, rho: np.ndarray, null: np.ndarray, config: Cha
     spans = dict(zip(names, measures.intervals(measured, trials.source), strict=True))
     tau = measures.taus(rho, null, config)
     drawn = {name: [float((rho > t).mean()) for t in tau[rate]] for name, rate in zip(names, tau, strict=True)}
-    return {"pairs": len(rho), "false_alarms": rates, "interval": spans, "by_draw": drawn}
+    return {"pairs": len(rho), "called": rates, "interval": spans, "by_draw": drawn}
 
 
 def _parts(data: dict[str, Trials]) -> dict[str, tuple[str, np.ndarray]]:
@@ -206,7 +209,9 @@ def evaluate(data: dict[str, Trials], scores: dict[str, dict]) -> dict:
     if "simulated" in data:
         made["by difficulty"] = told(_by_difficulty, "simulated", np.ones(len(data["simulated"].label), bool))
     if "inserted" in data:
-        made["unchanged real"] = told(_false_alarms, "inserted", data["inserted"].real & (data["inserted"].label == 0))
+        made[UNCHANGED] = told(_called, "inserted", data["inserted"].real & (data["inserted"].label == 0))
+    if "real change" in data:
+        made[SEASONS] = told(_called, "real change", data["real change"].source == "spider")
     return made
 
 
@@ -217,9 +222,10 @@ def _print(made: dict) -> None:
         print(f"\n{title}")
         for name, row in rows.items():
             alarms = " ".join(f"{100 * v:.1f}" for v in row.get("false_alarms", {}).values())
-            if title == "unchanged real":
+            if title in ONE_CLASS:
+                called = " ".join(f"{100 * v:.1f}" for v in row["called"].values())
                 spans = " ".join(f"[{100 * a:.1f}, {100 * b:.1f}]" for a, b in row["interval"].values())
-                print(f"  {name:14s} {row['pairs']} pairs; false alarms at 1, 5, 10 %: {alarms}  {spans}")
+                print(f"  {name:14s} {row['pairs']} pairs; called changed at 1, 5, 10 %: {called}  {spans}")
                 continue
             low, high = row["interval"]["roc_auc"]
             print(

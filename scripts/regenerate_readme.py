@@ -21,6 +21,8 @@ import time
 
 from absl import app, flags
 
+from planetcd_jax.evaluation.page import ONE_CLASS
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 SETS = ("hirise_rsl", "ctx", "lroc")
@@ -106,6 +108,7 @@ def _evaluation_rows(made: dict) -> list[str]:
         "real, all sizes from 4 px": "inserted",
         "one difficulty at a time, SIMULATED": "simulated",
         "real change: polar scarp, Planet Four": "real change",
+        "real change: polar scarp alone": "real change, polar scarp alone",
     }
     for title, key in sets.items():
         for name, row in made[key].items():
@@ -116,13 +119,14 @@ def _evaluation_rows(made: dict) -> list[str]:
                 f"{row['average_precision']:.3f} | {100 * row['accuracy_at_tau']:.1f} % "
                 f"({100 * row['accuracy_best']:.1f} %) | {100 * row['detected_at_5']:.0f} % | {alarms} |"
             )
-    for name, row in made["unchanged real"].items():
-        spans = row["interval"].values()
-        rates = ", ".join(
-            f"{100 * v:.1f} ({100 * a:.1f} to {100 * b:.1f})"
-            for v, (a, b) in zip(row["false_alarms"].values(), spans, strict=True)
-        )
-        lines.append(f"| unchanged real pairs alone ({row['pairs']}) | {name} | | | | | {rates} |")
+    for title, what in ONE_CLASS.items():
+        for name, row in made[title].items():
+            spans = row["interval"].values()
+            rates = ", ".join(
+                f"{100 * v:.1f} ({100 * a:.1f} to {100 * b:.1f})"
+                for v, (a, b) in zip(row["called"].values(), spans, strict=True)
+            )
+            lines.append(f"| {title} ({row['pairs']}), {what} | {name} | | | | | {rates} |")
     return lines
 
 

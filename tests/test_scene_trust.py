@@ -1,25 +1,20 @@
 """What a scene's threshold rests on: labels' angles, marked stable ground, false discovery rate, explanations."""
 
 import csv
-import dataclasses
 import json
 
 import geopandas
-import jax
 import numpy as np
 import pytest
 import rasterio
 import shapely
 
-import planetcd_jax as pcd
-from planetcd_jax import explain, scene, survey
+from planetcd_jax import explain, scene
 from planetcd_jax.errors import DataError
-from planetcd_jax.rasters import labels, scoring, stable
+from planetcd_jax.rasters import labels, stable
 from planetcd_jax.rasters.alignment import AlignedPair
-from planetcd_jax.rasters.checkpoint import Checkpoint
 from planetcd_jax.rasters.scoring import Plan
 from planetcd_jax.rasters.source import Source, no_grid_warning
-from planetcd_jax.rasters.stretch import sample
 from tests.test_scene import CHANGE, GRID, images, write  # noqa: F401  (a fixture)
 
 FAST = (
@@ -118,38 +113,3 @@ def test_bad_rates_are_named(images, tmp_path, capsys):  # noqa: F811
     ):
         assert scene.execute([*arguments, *flags]) == 1
         assert words in capsys.readouterr().err
-
-
-def test_null_scores_know_their_windows_and_those_of_findings_do_not_count(images, tmp_path):  # noqa: F811
-    pair, plan = AlignedPair(*map(Source, images)), Plan(48, 24, null_draws=30)
-    config = dataclasses.replace(pcd.PAPER, layer="conv1_1")
-    kept = Checkpoint(tmp_path / "work", {}, resume=False)
-    parts = pair, sample(pair), pcd.load_vgg16(), config, plan, kept, lambda n: None
-    found = scoring.score_null(jax.random.key(0), *parts)
-    shape = scoring.map_shape(plan, pair)
-    assert found.score.shape == (len(found.place),) and (found.place >= 0).all() and (found.place < shape).all()
-    assert len(np.unique(found.place, axis=0)) == np.prod(shape)  # 30 tiles of 4 x 4 windows cover the map
-    again = scoring.score_null(jax.random.key(0), *parts)  # from what was saved
-    np.testing.assert_array_equal(again.score, found.score)
-    np.testing.assert_array_equal(again.place, found.place)
-
-    class Made:
-        """A null that is high where the scene changed."""
-
-        def score_null(self, *args):
-            place = np.argwhere(np.ones((10, 12), bool))
-            return scoring.NullScores(np.where(place[:, 0] < 4, 8.0, 2.0).astype(np.float32), place)
-
-        def score_scene(self, *args):
-            return np.where(np.arange(10)[:, None] < 4, 20.0, 1.0) * np.ones((10, 12), np.float32)
-
-        ground_pixels = staticmethod(scoring.ground_pixels)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(survey, "scoring", Made())
-        for rate, wanted in ((None, 8.0), (0.2, 2.0)):
-            settings = dataclasses.replace(config, null_fdr=rate), plan, 0, 1, 0, False, {}, False
-            request = survey.Request(*settings)
-            scored = survey.score(request, pair, sample(pair), pcd.load_vgg16(), kept, quiet=True)
-            assert scored.tau == wanted
-            assert len(scored.null) == (120 if rate is None else 72)

@@ -16,6 +16,11 @@ from sklearn.metrics import roc_curve
 from planetcd_jax.evaluation.measures import RATES
 from planetcd_jax.evaluation.trials import Trials
 
+UNCHANGED = "unchanged real pairs"
+SEASONS = "real change of the whole patch: Planet Four"
+ONE_CLASS = {UNCHANGED: "false alarms", SEASONS: "found"}
+"""Sets of pairs that all changed or all did not, by title: what a call of "changed" is there."""
+
 Scores = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """rho and rho_null of a set of trials, by preset."""
 
@@ -31,7 +36,7 @@ def _roc(axes, trials: Trials, scores: Scores, title: str) -> None:
 
 def _calibration(axes, made: Mapping[str, Any], title: str) -> None:
     for name, figures in made.items():
-        axes.plot(RATES, [figures["false_alarms"][f"{r:g}"] for r in RATES], "o-", label=name)
+        axes.plot(RATES, [figures["called"][f"{r:g}"] for r in RATES], "o-", label=name)
     span = np.geomspace(0.005, 0.2, 50)
     axes.fill_between(span, span / 2, span * 2, color="0.92", label="half to twice")
     axes.plot(span, span, color="0.7")
@@ -56,7 +61,7 @@ def draw(path: pathlib.Path, sets: Mapping[str, tuple[Trials, Scores]], made: Ma
         _roc(one, trials, scores, f"{kind}: {len(trials.label)} pairs")
     if "inserted" in sets:
         axes[1, 0].set_visible(True)
-        _calibration(axes[1, 0], made["unchanged real"], "real unchanged pairs")
+        _calibration(axes[1, 0], made[UNCHANGED], UNCHANGED)
         axes[1, 1].set_visible(True)
         for name, figures in made["inserted"].items():
             rows = figures["by_size"]
@@ -90,16 +95,17 @@ def tables(made: Mapping[str, Any]) -> list[dict[str, Any]]:
     for title, rows in made.items():
         if title == "by difficulty":
             found += _difficulty_tables(rows)
-        elif title == "unchanged real":
+        elif title in ONE_CLASS:
+            header = ["preset", "pairs", *(f"{ONE_CLASS[title]} at {rate:.0%}" for rate in RATES)]
             cells = [
                 [
                     name,
                     row["pairs"],
-                    *(f"{row['false_alarms'][f'{r:g}']:.3f} {_span(row['interval'], r)}" for r in RATES),
+                    *(f"{row['called'][f'{r:g}']:.3f} {_span(row['interval'], r)}" for r in RATES),
                 ]
                 for name, row in rows.items()
             ]
-            found.append({"title": "Unchanged real pairs", "header": ["preset", "pairs", *rates], "rows": cells})
+            found.append({"title": title[0].upper() + title[1:], "header": header, "rows": cells})
         else:
             header = ["preset", "pairs", "ROC AUC", "AP", "accuracy at tau", "best accuracy", "found at 5 %", *rates]
             cells = [

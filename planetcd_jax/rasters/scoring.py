@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -205,18 +205,6 @@ def ground_pixels(plan: Plan, pair: AlignedPair) -> int:
     return rows * cols * plan.stride**2
 
 
-class NullScores(NamedTuple):
-    """Scores of pseudo-unchanged windows.
-
-    Attributes:
-        score: [N] float32, N >= 1.
-        place: [N, 2] int64, row and column in the score map of the window that each stands for.
-    """
-
-    score: np.ndarray
-    place: np.ndarray
-
-
 def score_null(
     key: jax.Array,
     pair: AlignedPair,
@@ -227,7 +215,7 @@ def score_null(
     checkpoint: Checkpoint,
     progress: Progress,
     apply: ApplyFn | None = None,
-) -> NullScores:
+) -> np.ndarray:
     """Scores of windows of pseudo-unchanged tiles drawn from all over the before-image.
 
     A tile is 4 x 4 windows of the map. It is read with true ground around it, so that the shift needs no fill, and
@@ -242,7 +230,7 @@ def score_null(
         apply: As in `score_scene`.
 
     Returns:
-        `NullScores`.
+        [N] float32, N >= 1.
 
     Raises:
         DataError: if no tile has a window that can be scored.
@@ -250,7 +238,7 @@ def score_null(
     saved = checkpoint.load("rho_null")
     if saved is not None:
         progress(plan.null_draws)
-        return NullScores(saved, checkpoint.load("rho_null_place"))
+        return saved
     rows, cols = map_shape(plan, pair)
     tall, wide = min(NULL_SIDE, rows), min(NULL_SIDE, cols)
     corners = [(r, c) for r in range(0, rows, tall) for c in range(0, cols, wide)]
@@ -277,7 +265,6 @@ def score_null(
         )
     )  # fmt: skip
     kept: list[np.ndarray] = []
-    places: list[np.ndarray] = []
     # Tiles with nothing to score are passed over, but not for ever.
     for draw, (before, valid, after) in _read_ahead(range(8 * plan.null_draws), read):
         if len(kept) == plan.null_draws:
@@ -289,14 +276,12 @@ def score_null(
         scores = scores[: rows - row, : cols - col]
         if np.isfinite(scores).any():
             kept.append(scores[np.isfinite(scores)])
-            places.append(np.argwhere(np.isfinite(scores)) + np.array([row, col]))
             progress(1)
     if not kept:
         raise DataError(
             f"{pair.before.name} has no window of which a share of {plan.min_valid:g} can be scored; lower --min_valid "
             f"or --window, or check what is masked ({pair.before.nodata_rule})."
         )
-    null = NullScores(np.concatenate(kept).astype(np.float32), np.concatenate(places))
-    checkpoint.save("rho_null_place", null.place)  # first: the scores say that both are there
-    checkpoint.save("rho_null", null.score)
+    null = np.concatenate(kept).astype(np.float32)
+    checkpoint.save("rho_null", null)
     return null
