@@ -40,11 +40,16 @@ def quartiles(x: Array, keep: Array) -> tuple[Array, Array, Array]:
     values = jnp.where(keep, x, jnp.inf).ravel()
     low = jnp.broadcast_to(values.min(), (3,))
     high = jnp.broadcast_to(jnp.where(keep, x, -jnp.inf).max(), (3,))
-    for _ in range(_HALVINGS):
+
+    def halve(_, bounds):
+        low, high = bounds
         middle = (low + high) / 2
         # Counted in float32, which is exact up to 16 million and faster than integers.
         above = (values <= middle[:, None]).astype(jnp.float32).sum(axis=1) > rank.astype(jnp.float32)
-        low, high = jnp.where(above, low, middle), jnp.where(above, middle, high)
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    # A loop and not a row of steps, into each of which XLA would pull the making of the values.
+    _, high = jax.lax.fori_loop(0, _HALVINGS, halve, (low, high))
     return tuple(jnp.where(count > 0, high, 0.0))
 
 
