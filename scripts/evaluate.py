@@ -6,6 +6,7 @@ Seeded and resumable: trials and scores are kept in the output folder, and a sec
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -69,11 +70,15 @@ def build(
     """The trials of each kind, made once and kept in the folder; of the kind inserted, those of the split."""
     per_level, count = max(2, 2 * round(6 * scale)), max(4, round(120 * scale))
     drawn = seed + (DEVELOPMENT_SEED if split == "development" else 0)
-    published = [pair for path in mars_bench for pair in backgrounds.mars_bench(pathlib.Path(path), seed, count)]
+    asked = _digest(repr((seed, scale, tuple(mars_bench))).encode())
+    # Read only where trials are made anew.
+    published = functools.cache(
+        lambda: [pair for path in mars_bench for pair in backgrounds.mars_bench(pathlib.Path(path), seed, count)]
+    )
     makers = {
-        "simulated": (f"simulated-{split}", lambda: sets.simulated(drawn, per_level)),
-        "inserted": ("inserted", lambda: sets.inserted(realdata, seed, count, published)),
-        "real change": ("real_change", lambda: sets.real_change(realdata, published)),
+        "simulated": (f"simulated-{split}-{asked}", lambda: sets.simulated(drawn, per_level)),
+        "inserted": (f"inserted-{asked}", lambda: sets.inserted(realdata, seed, count, published())),
+        "real change": (f"real_change-{asked}", lambda: sets.real_change(realdata, published())),
     }
     if realdata is None:
         print("no --realdata: kind 1 only, all figures are SIMULATED")
@@ -86,20 +91,22 @@ def build(
 
 def _program() -> str:
     """Digest of the method's code and of JAX's version: scores that other code made are not used again."""
-    digest = hashlib.sha256(jax.__version__.encode())
     package = pathlib.Path(planetcd_jax.__file__).parent
-    for path in sorted([*package.glob("*.py"), *package.glob("runtime/*")]):
-        if path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:10]
+    paths = sorted(path for path in (*package.glob("*.py"), *package.glob("runtime/*")) if path.is_file())
+    return _digest(jax.__version__.encode(), *(path.read_bytes() for path in paths))
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:10]
 
 
 def score(path: pathlib.Path, name: str, trials: Trials, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """rho [N] and rho_null [N, DRAWS] of every trial, from the file as far as they are there.
 
-    The name of the code is put into the file's.
+    Digests of the trials and of the code are put into the file's name.
     """
-    path = path.with_name(f"{path.stem}-{_program()}.npy")
+    made_of = _digest(trials.before.tobytes(), trials.after.tobytes(), str(seed).encode())
+    path = path.with_name(f"{path.stem}-{made_of}-{_program()}.npy")
     done = np.zeros((0, 1 + DRAWS), np.float32)
     if path.exists():
         done = np.load(path)

@@ -135,7 +135,25 @@ def test_scores_of_other_code_are_not_used_again(tmp_path, texture, monkeypatch)
         rho, null = evaluate.score(tmp_path / "made.npy", "paper", trials, 0)
         assert rho.shape == (2,) and null.shape == (2, 2) and (null[:, 0] != null[:, 1]).all()
         names.append(sorted(path.name for path in tmp_path.iterdir()))
-    assert names == [["made-one.npy"], ["made-one.npy", "made-two.npy"]]
+    assert [len(found) for found in names] == [1, 2] and names[0][0].endswith("-one.npy")
+    evaluate.score(tmp_path / "made.npy", "paper", trials._replace(after=trials.after + 0.01), 0)  # other trials
+    evaluate.score(tmp_path / "made.npy", "paper", trials, 1)  # another seed
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_trials_of_other_settings_are_not_used_again(tmp_path, texture, monkeypatch):
+    x = texture(2, SIDE, SIDE)
+    made = []
+
+    def simulated(seed, count):
+        made.append((seed, count))
+        return stack(Trial(x[i], x[i], i, "simulated", "made", str(i)) for i in range(2))
+
+    monkeypatch.setattr(evaluate.sets, "simulated", simulated)
+    for seed, scale, split in ((0, 0.5, "test"), (0, 0.5, "test"), (1, 0.5, "test"), (1, 1.0, "test")):
+        evaluate.build(tmp_path, None, seed, scale, split=split)
+    evaluate.build(tmp_path, None, 1, 1.0, split="development")
+    assert made == [(0, 6), (1, 6), (1, 12), (1 + evaluate.DEVELOPMENT_SEED, 12)]
 
 
 def test_rates_are_averaged_over_the_draws_of_the_null():
