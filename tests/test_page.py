@@ -32,7 +32,7 @@ def candidate(rank, rng, *, rho, side=SIDE, name=""):
     return page.PageCandidate(row, *pictures, page_images.heat_picture(before, page_images.shown_side(side)))
 
 
-def make_page(found, *, tau=150.0, simulated=False, name=EVIL):
+def make_page(found, *, tau=150.0, simulated=False, name=EVIL, run="0123456789abcdef"):
     rng = np.random.default_rng(0)
     rho = rng.random((20, 25)).astype(np.float32) * 300
     rho[:3] = np.nan
@@ -41,7 +41,7 @@ def make_page(found, *, tau=150.0, simulated=False, name=EVIL):
     )
     return page.scene_page(
         found, overview, tau=tau, corner=(0, 0), side=page_images.shown_side(SIDE), chip_side=SIDE, inner=INNER,
-        changed=sum(c.row["rho"] > tau for c in found), run="0123456789abcdef", before_name=name, after_name="b.tif",
+        changed=sum(c.row["rho"] > tau for c in found), run=run, before_name=name, after_name="b.tif",
         facts=[("Before", name)], simulated=simulated, version="0",
     )  # fmt: skip
 
@@ -111,13 +111,16 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, six, tmp_path):
-    """The page of six candidates (rho 300 to 50, tau 150), open and with no marks; afterwards: no console errors."""
+    """The page of six candidates (rho 300 to 50, tau 150), open and with no marks; afterwards: no console errors.
+
+    Every page is a run of its own, whose marks no other test has: clearing the browser's store takes effect when the
+    browser gets to it, which may be after the next mark.
+    """
     path = tmp_path / "report.html"
-    path.write_text(make_page(six), encoding="utf-8")
-    browser.get(path.as_uri())
-    browser.execute_script("localStorage.clear()")
-    browser.refresh()
+    path.write_text(make_page(six, run=tmp_path.name), encoding="utf-8")
     browser.get_log("browser")
+    browser.page_address = path.as_uri()
+    browser.get(browser.page_address)
     until(lambda: rank_drawn(browser) == "1")
     yield browser
     assert browser.get_log("browser") == []
@@ -212,11 +215,48 @@ def test_keys_step_blink_accept_and_reject(opened):
     assert find(opened, "#panel-before").size["width"] == 3 * SIDE
 
 
-def test_marks_survive_a_reload(opened):
+def marked(browser, rank):
+    return find(browser, f"#candidate-{rank} .mark").text
+
+
+def test_marks_survive_a_reload_at_once(opened):
+    """A browser may load a page again before it has stored what the page wrote last: the mark then comes late."""
     press(opened, "a")
+    opened.execute_script("window.earlier = true")
     opened.refresh()
+    until(lambda: not opened.execute_script("return window.earlier"))
     until(lambda: rank_drawn(opened) == "1")
-    assert "accepted" in find(opened, "#candidate-1").text
+    until(lambda: marked(opened, 1) == "✓ accepted")
+
+
+def test_two_tabs_of_one_page_keep_each_others_marks(opened):
+    first = opened.current_window_handle
+    opened.switch_to.new_window("tab")
+    try:
+        opened.get(opened.page_address)
+        until(lambda: rank_drawn(opened) == "1")
+        press(opened, "a")
+        second = opened.current_window_handle
+        opened.switch_to.window(first)
+        until(lambda: marked(opened, 1) == "✓ accepted")
+        press(opened, "n")
+        press(opened, "r")
+        opened.switch_to.window(second)
+        until(lambda: marked(opened, 2) == "✗ rejected")
+        assert marked(opened, 1) == "✓ accepted"
+    finally:
+        opened.close()
+        opened.switch_to.window(first)
+
+
+def test_a_browser_that_keeps_no_marks_says_so_and_holds_them_meanwhile(opened):
+    opened.execute_script("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }")
+    press(opened, "a")
+    assert "export them before you close it" in find(opened, "#said").get_attribute("textContent")
+    press(opened, "n")
+    press(opened, "r")
+    assert (marked(opened, 1), marked(opened, 2)) == ("✓ accepted", "✗ rejected")
+    assert "export them before you close it" in find(opened, "#said").get_attribute("textContent")
 
 
 def slide(browser, value):

@@ -14,14 +14,21 @@
   const words = { accepted: "✓ accepted", rejected: "✗ rejected" };
   const say = (text) => { el("said").textContent = text; };
 
-  try {
-    const kept = JSON.parse(localStorage.getItem(store) || "{}");
-    for (const [rank, mark] of Object.entries(kept)) if (mark in words) state.marks[rank] = mark;
-  } catch (error) { say("This browser keeps no marks for this page: export them before you close it."); }
+  let lasting = true;                                // until the browser refuses to keep marks
+  const refused = "This browser keeps no marks for this page: export them before you close it.";
+  const unkept = () => { lasting = false; say(refused); };
+
+  // What the browser holds for this page now: another tab may have written it, or this page just before a reload.
+  function recall() {
+    if (!lasting) return;
+    try {
+      const kept = Object.entries(JSON.parse(localStorage.getItem(store) || "{}"));
+      state.marks = Object.fromEntries(kept.filter(([, mark]) => mark in words));
+    } catch (error) { unkept(); }
+  }
 
   function keep() {
-    try { localStorage.setItem(store, JSON.stringify(state.marks)); }
-    catch (error) { say("This browser keeps no marks for this page: export them before you close it."); }
+    try { localStorage.setItem(store, JSON.stringify(state.marks)); } catch (error) { unkept(); }
   }
 
   // The list and the map: built once, then shown or hidden.
@@ -218,10 +225,11 @@
   function mark(what) {
     if (state.chosen < 0) return;
     const rank = all[state.chosen].rank;
+    recall();
     if (state.marks[rank] === what) delete state.marks[rank]; else state.marks[rank] = what;
     keep();
     drawMarks();
-    say(state.marks[rank] ? `Candidate ${rank} ${what}` : `Candidate ${rank}: mark taken back`);
+    say((state.marks[rank] ? `Candidate ${rank} ${what}` : `Candidate ${rank}: mark taken back`) + (lasting ? "" : ". " + refused));
   }
 
   function zoom() { state.zoom = state.zoom % 4 + 1; drawZoom(); }
@@ -277,7 +285,12 @@
   };
   el("opacity").addEventListener("input", opacity);
 
+  window.addEventListener("storage", (event) => {
+    if (event.key === store || event.key === null) { recall(); drawMarks(); }
+  });
+
   opacity();
+  recall();
   drawMarks();
   setTau(data.tau);
   drawZoom();
