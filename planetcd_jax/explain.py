@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax import registration
-from planetcd_jax.brightness import pixel_noise
+from planetcd_jax import masked, registration
+from planetcd_jax.brightness import brightness, common_limits, light_between, pixel_noise
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import batch_scores
 from planetcd_jax.extraction import check_pair
+from planetcd_jax.robust import BORDER_PX
 from planetcd_jax.score import change_score, describe
 from planetcd_jax.types import ApplyFn, Array, Params
 
@@ -21,7 +22,8 @@ NOTABLE_BRIGHTNESS = 0.05
 NOTABLE_CONTRAST = 1.25
 NOTABLE_SHIFT_PX = 3.0
 NOTABLE_NOISE = 2.0
-"""From where on a difference between the dates is put into words: share of full scale, ratio, pixels, ratio."""
+NOTABLE_LIGHT_TURN = 0.25
+"""From where on a difference between the dates is put into words: share of full scale, ratio, pixels, ratio, share."""
 
 
 class Explanation(NamedTuple):
@@ -35,6 +37,8 @@ class Explanation(NamedTuple):
         brightness: float32, mean of the second date minus that of the first, images in [0, 1].
         contrast: float32, spread of the second date over that of the first.
         noise: float32, fine noise of the second date over that of the first.
+        light_turn: float32 >= 0, size of `relief.Light.turn`, what another sun makes of relief: on simulated terrain
+            0.03 under the same sun, 0.14, 0.34 and 0.57 under one that turned by 10, 25 and 50 degrees.
         likeness: float32 in [-1, 1], correlation of the registered dates.
     """
 
@@ -45,6 +49,7 @@ class Explanation(NamedTuple):
     brightness: Array
     contrast: Array
     noise: Array
+    light_turn: Array
     likeness: Array
 
 
@@ -71,6 +76,10 @@ def explain(
     spread = jnp.sqrt((jnp.square(laid.flow - mean_flow[:, None, None]) * weight).sum())
     da, db = (jnp.where(laid.valid, x - (x * weight).sum(), 0) for x in (a, laid.after))
     everywhere = jnp.ones(a.shape, bool)
+    keep = masked.erode(laid.valid, BORDER_PX)
+    limits = common_limits(a, laid.after, keep)
+    dates = zip((a, laid.after), limits, strict=True)
+    light = light_between(*(brightness(x, laid.valid, keep, limit) for x, limit in dates), keep)
     likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)
     return Explanation(
         channels.astype(jnp.int32),
@@ -80,6 +89,7 @@ def explain(
         b.mean() - a.mean(),
         (b.std() + 1e-6) / (a.std() + 1e-6),
         (pixel_noise(b, everywhere) + QUANTUM) / (pixel_noise(a, everywhere) + QUANTUM),
+        jnp.hypot(*light.turn),
         likeness,
     )
 
@@ -95,6 +105,8 @@ def sentence(found: Explanation, changed: bool) -> str:
         parts.append("more contrast" if contrast > 1 else "less contrast")
     if max(noise, 1 / noise) > NOTABLE_NOISE:
         parts.append("noisier or sharper" if noise > 1 else "smoother")
+    if float(found.light_turn) > NOTABLE_LIGHT_TURN:
+        parts.append("lit from another side")
     if max(abs(row), abs(column)) > NOTABLE_SHIFT_PX:
         ways = ((row, "down", "up"), (column, "right", "left"))
         moved = [f"{abs(v):.0f} px {ahead if v > 0 else back}" for v, ahead, back in ways if round(abs(v)) > 0]
@@ -115,6 +127,7 @@ COLUMNS = (
     "brightness_change",
     "contrast_ratio",
     "noise_ratio",
+    "light_turn",
     "likeness",
     "channels_moved",
     "rho_by_shift",
@@ -142,6 +155,7 @@ def row(found: Explanation, rho_by_shift: Array, changed: bool) -> dict[str, Any
         round(float(found.brightness), 4),
         round(float(found.contrast), 3),
         round(float(found.noise), 3),
+        round(float(found.light_turn), 3),
         round(float(found.likeness), 3),
         " ".join(f"{int(channel)}:{float(change):+.3g}" for channel, change in moved),
         " ".join(f"{shift}:{float(rho):.4g}" for shift, rho in curve),

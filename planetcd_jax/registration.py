@@ -124,6 +124,17 @@ def _spread_matrix(length: int) -> np.ndarray:
     return made.astype(np.float32)
 
 
+def _shifted(x: Array, reach: int) -> Array:
+    """[H, W] seen at every shift of up to `reach`, rows first, 0 from beyond the border; [(2 reach + 1)^2, H, W]."""
+    height, width = x.shape
+    side = 2 * reach + 1
+    x = jnp.pad(x, reach)
+    # Slices at fixed places, which stay slices in a batch; in a loop, one shift at a time takes half as long again.
+    by_row = jnp.stack([x[k : k + height] for k in range(side)])
+    both = jnp.stack([by_row[:, :, k : k + width] for k in range(side)], axis=1)
+    return both.reshape(side * side, height, width)
+
+
 def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, *, reach: int, step: int) -> Array:
     """Smooth field of shifts that lays b on a: least windowed squared difference, to a fraction of a step.
 
@@ -139,18 +150,11 @@ def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, *, reach: i
     height, width = a.shape
     (a, weight), (b, known) = shrink(a, valid_a, step), shrink(b, valid_b, step)
     side, cell = 2 * reach + 1, CELL_PX // step
-    b, known = jnp.pad(b, reach), jnp.pad(known, reach)
     rows, columns = -(-a.shape[0] // cell), a.shape[1]
-
-    def cost(k):
-        at = k // side, k % side
-        both = jax.lax.dynamic_slice(known, at, a.shape) * weight
-        error = jnp.square(a - jax.lax.dynamic_slice(b, at, a.shape)) * both
-        whole = jnp.pad(jnp.stack([error, both]), ((0, 0), (0, rows * cell - a.shape[0]), (0, 0)))
-        return whole.reshape(2, rows, cell, columns).sum(axis=2)  # columns wait for one large product
-
-    # One after the other: side by side, slices at places of their own would be gathers.
-    sums = jax.lax.map(cost, jnp.arange(side * side))  # [side^2, 2, h, columns]
+    seen, both = _shifted(b, reach), _shifted(known, reach) * weight
+    whole = jnp.stack([jnp.square(a - seen) * both, both], axis=1)  # [side^2, 2, height, columns]
+    whole = jnp.pad(whole, ((0, 0), (0, 0), (0, rows * cell - a.shape[0]), (0, 0)))
+    sums = whole.reshape(side * side, 2, rows, cell, columns).sum(axis=3)
     sums = both_axes(blur_matrix(rows, FLOW_SCALE_PX / CELL_PX), _cell_matrix(columns, cell), sums)  # [..., h, w]
     cells = sums.shape[-2:]
     error = (sums[:, 0] + 1e-3) / (sums[:, 1] + 1e-3)

@@ -64,11 +64,11 @@ def test_a_row_says_what_was_found():
     found = explain.Explanation(
         channels=np.array([3, 1]), channel_change=np.array([-1.5, 0.25]), shift=np.array([0.4, -3.6]),
         shift_spread=np.float32(0.1), brightness=np.float32(-0.1), contrast=np.float32(0.7), noise=np.float32(1.0),
-        likeness=np.float32(0.9),
+        light_turn=np.float32(0.3), likeness=np.float32(0.9),
     )  # fmt: skip
     row = explain.row(found, np.arange(1.0, 6.0), True)
     assert tuple(row) == explain.COLUMNS
     assert (row["shift_rows_px"], row["shift_columns_px"], row["brightness_change"]) == (0.4, -3.6, -0.1)
     assert row["channels_moved"] == "3:-1.5 1:+0.25" and row["rho_by_shift"] == "-8:1 -4:2 0:3 4:4 8:5"
-    words = "darker overall, less contrast, shifted by 4 px left, differs in places"
+    words = "darker overall, less contrast, lit from another side, shifted by 4 px left, differs in places"
     assert row["explanation"] == words

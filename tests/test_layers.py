@@ -15,6 +15,7 @@ LAYERS = [
     {"porting"},
     {"weights_io"},
     {"extraction", "filters", "masked", "registration", "resampling", "thresholds", "windows"},
+    {"relief"},
     {"brightness"},
     {"residual_null"},
     {"robust"},

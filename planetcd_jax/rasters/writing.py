@@ -121,7 +121,7 @@ def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str,
     return rows
 
 
-_WHY = {name: "float64" if name.endswith("ratio") or name == "likeness" else "object" for name in WHY}
+_WHY = {name: "object" if name in ("channels_moved", "rho_by_shift", "explanation") else "float64" for name in WHY}
 
 _TYPES = {
     "rank": "int32", "rho": "float64", "p_value": "float64", "site": "int32", "lon": "float64", "lat": "float64",

@@ -128,7 +128,7 @@
       rows.unshift(["in words", c.explanation]);
       rows.push(
         ["contrast, after over before", number(c.contrast_ratio, 3)], ["noise, after over before", number(c.noise_ratio, 3)],
-        ["likeness once registered", number(c.likeness, 3)], ["features that moved most", c.channels_moved],
+        ["relief lit from another side, share", number(c.light_turn, 2)], ["likeness once registered", number(c.likeness, 3)], ["features that moved most", c.channels_moved],
         ["rho by shift of the after-image, rows", c.rho_by_shift],
       );
     }

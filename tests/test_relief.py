@@ -1,0 +1,138 @@
+"""Light from another side: what of a difference it explains, and what it must not."""
+
+import dataclasses
+from unittest import mock
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import planetcd_jax as pcd
+from planetcd_jax import explain, relief
+
+CONFIG = dataclasses.replace(pcd.ROBUST, max_misalignment=10)
+SIDE = 100
+KEEP = np.pad(np.ones((SIDE - 16, SIDE - 16), bool), 8)
+
+
+@pytest.fixture(scope="module")
+def ground():
+    """Heights of a rough surface, wider than a patch."""
+    rough = np.random.default_rng(0).standard_normal((SIDE + 40, SIDE + 40))
+    heights = sum(s**1.2 * ndimage.gaussian_filter(rough, s) for s in (2, 4, 8))
+    return heights / np.gradient(heights)[0].std()
+
+
+def shaded(heights, azimuth, *, slope=0.08):
+    """Brightness of gentle slopes under a sun at an azimuth in degrees, [SIDE, SIDE] float32 about 0.5."""
+    by_row, by_column = np.gradient(heights)
+    turned = np.deg2rad(azimuth)
+    lit = 0.5 + slope * (np.cos(turned) * by_row + np.sin(turned) * by_column)
+    return lit[20:-20, 20:-20].astype(np.float32)
+
+
+def band(x):
+    """What the comparison looks at, in standard deviations: neither fine noise nor slow changes. Oracle: SciPy."""
+    fine = ndimage.gaussian_filter(x, 1) - ndimage.gaussian_filter(x, 8)
+    return ((fine - fine[KEEP].mean()) / x[KEEP].std()).astype(np.float32)
+
+
+def fitted(before, after, keep=KEEP):
+    maps = jax.jit(relief.relief_maps)(np.where(keep, before, 0))
+    light = jax.jit(relief.fit_light)(before, maps, after, keep)
+    return light, np.asarray(relief.relight(before, maps, light))
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (75, 45)])
+def test_a_wave_is_multiplied_by_the_cosine_of_twice_its_direction(shape):
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    cycles = 3 / 15, 1 / 5  # cycles per pixel in rows and in columns; whole ones in either shape
+    wave = np.cos(2 * np.pi * (cycles[0] * rows + cycles[1] * columns)).astype(np.float32)
+    even, odd = jax.jit(relief.relief_maps)(wave)
+    u = np.arctan2(cycles[1], cycles[0])
+    np.testing.assert_allclose(even, np.cos(2 * u) * wave, atol=1e-4)
+    np.testing.assert_allclose(odd, np.sin(2 * u) * wave, atol=1e-4)
+
+
+def test_maps_keep_shape_and_mean_for_lengths_that_are_no_good_for_fft():
+    x = np.random.default_rng(0).standard_normal((37, 41)).astype(np.float32)
+    chex.assert_shape(relief.relief_maps(x), (37, 41))
+    np.testing.assert_allclose(relief.relief_maps(np.ones((36, 40), np.float32)), 0, atol=1e-5)
+
+
+def test_the_same_light_is_no_light(ground):
+    before = band(shaded(ground, 30))
+    light, seen = fitted(before, before)
+    np.testing.assert_allclose(jnp.stack([light.gain, *light.turn]), (1, 0, 0), atol=2e-3)
+    np.testing.assert_allclose(seen[KEEP], before[KEEP], atol=0.01)
+
+
+@pytest.mark.parametrize("turn", [-25, 15, 25])
+def test_another_sun_is_explained(ground, turn):
+    before, after = band(shaded(ground, 30)), band(shaded(ground, 30 + turn))
+    light, seen = fitted(before, after)
+    left = np.square(after - seen)[KEEP].mean() / np.square(after - before)[KEEP].mean()
+    assert left < 0.5
+    assert np.hypot(*light.turn) > 0.1
+
+
+def test_a_change_is_not_explained(ground):
+    before, after = shaded(ground, 30), shaded(ground, 50)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    spot = np.exp(-((rows - 40) ** 2 + (columns - 55) ** 2) / (2 * 5**2))
+    changed = (after - 0.3 * spot).astype(np.float32)
+    light, _ = fitted(band(before), band(after))
+    (after_light, seen) = fitted(band(before), band(changed))
+    np.testing.assert_allclose(after_light.turn, light.turn, atol=0.05)
+    # The spot stands out as it does between two images of one light.
+    alone = np.abs(band(changed) - band(after) * after.std() / changed.std())[40, 55]
+    assert np.abs(band(changed) - seen)[40, 55] > 0.8 * alone
+
+
+def test_other_ground_does_not_make_the_first_fade(ground):
+    light, _ = fitted(band(shaded(ground, 30)), band(shaded(ground[::-1].T.copy(), 30)))
+    assert float(light.gain) == pytest.approx(relief.GAIN_BOUNDS[0])
+
+
+def test_what_is_not_compared_decides_nothing(ground):
+    before, after = band(shaded(ground, 30)), band(shaded(ground, 50))
+    spoilt = np.where(KEEP, after, 99).astype(np.float32), np.where(KEEP, before, -99).astype(np.float32)
+    (one, _), (two, _) = fitted(before, after), fitted(spoilt[1], spoilt[0])
+    chex.assert_trees_all_close(one, two, atol=1e-5)
+
+
+def test_flat_ground_has_no_light():
+    flat = np.zeros((SIDE, SIDE), np.float32)
+    for keep in (KEEP, np.zeros_like(KEEP)):
+        light, seen = fitted(flat, flat, keep)
+        assert np.isfinite([light.gain, *light.turn]).all() and light.turn == (0, 0)
+        np.testing.assert_array_equal(seen, 0)
+
+
+def test_robust_scores_another_sun_lower_for_it_and_keeps_the_change(ground, params):
+    before, after = shaded(ground, 30), shaded(ground, 70)
+    changed = after.copy()
+    changed[50:58, 40:48] -= 0.3
+
+    def scores():
+        run = jax.jit(lambda a, b: pcd.change_scores(params, jnp.stack([a, a]), b, CONFIG))
+        return np.asarray(run(before, np.stack([after, changed])))
+
+    fit = scores()
+    with mock.patch.object(relief, "LIGHT_STEPS", 0):
+        jax.clear_caches()
+        plain = scores()
+    jax.clear_caches()
+    assert fit[0] < plain[0]
+    assert fit[1] / fit[0] > 1.2 * plain[1] / plain[0]
+
+
+def test_an_explanation_names_the_sun(ground, params):
+    before, after = shaded(ground, 30), shaded(ground, 70)
+    run = jax.jit(lambda a, b: explain.explain(params, a, b, CONFIG))
+    assert "lit from another side" in explain.sentence(run(before, after), False)
+    same = run(before, 0.8 * before + 0.1)
+    assert float(same.light_turn) < 0.02 and "lit" not in explain.sentence(same, False)
