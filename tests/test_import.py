@@ -82,6 +82,32 @@ def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     ]
 
 
+def test_what_a_killed_process_left_cut_short_is_made_anew(tmp_path):
+    home = {"XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin", "JAX_PLATFORMS": "cpu"}
+    python(_COMPILE, **home)
+    entries = {path: path.read_bytes() for path in (tmp_path / "planetcd_jax" / "xla").glob("*-cache")}
+    for path, content in entries.items():
+        path.write_bytes(content[: len(content) // 2])
+    strict = "import warnings\nwarnings.filterwarnings('error', message='Error reading persistent')\n" + _COMPILE
+    assert python(strict, **home).split()[1] == "0"
+    assert all(len(path.read_bytes()) > len(content) / 2 for path, content in entries.items())
+    assert int(python(strict, **home).split()[1]) >= 1
+
+
+@pytest.mark.parametrize("name", ["zlib", "zstandard"])
+def test_only_entries_that_are_cut_short_are_dropped(tmp_path, name):
+    from planetcd_jax.runtime.caches import drop_cut_short
+
+    compress = pytest.importorskip(name).compress
+    whole = compress(bytes(range(256)) * 20)
+    for stem, content in (("a", whole), ("b", whole[:-9]), ("c", whole[: len(whole) // 3])):
+        (tmp_path / f"{stem}-cache").write_bytes(content)
+    (tmp_path / "b-atime").write_bytes(b"")
+    assert sorted(path.name for path in drop_cut_short(tmp_path)) == ["b-cache", "c-cache"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-cache", "b-atime"]
+    assert drop_cut_short(tmp_path) == []
+
+
 def test_the_cache_folder_by_name_or_none(tmp_path, monkeypatch):
     import jax
 

@@ -1,7 +1,10 @@
 """Where compiled programs are kept between runs, and switching JAX's persistent cache on. Called by programs only."""
 
+import contextlib
+import importlib
 import os
 import pathlib
+import zlib
 
 import jax
 
@@ -12,6 +15,50 @@ def cache_folder(part: str) -> pathlib.Path:
     """Folder of one kind of cached file: $XDG_CACHE_HOME/planetcd_jax/<part>, ~/.cache where that is not set."""
     home = os.environ.get("XDG_CACHE_HOME") or os.fspath(pathlib.Path.home() / ".cache")
     return pathlib.Path(home) / "planetcd_jax" / part
+
+
+NEWEST = 8
+"""Entries that each start looks at. A killed process leaves at most the one that it was writing cut short, so these are
+enough for as many processes killed at once."""
+
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+
+
+def _is_whole(entry: bytes) -> bool:
+    """Whether what JAX compressed can be had back; True where this Python cannot tell."""
+    try:
+        if not entry.startswith(_ZSTANDARD):
+            zlib.decompress(entry)
+            return True
+    except zlib.error:
+        return False
+    for name in ("compression.zstd", "zstandard"):
+        with contextlib.suppress(ImportError):
+            module = importlib.import_module(name)
+            unpack = getattr(module, "decompress", None) or module.ZstdDecompressor().decompress
+            try:
+                unpack(entry)
+            except Exception:  # each module raises its own
+                return False
+            return True
+    return True
+
+
+def drop_cut_short(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Removes those of the newest entries of JAX's cache that a killed process left cut short, and returns them.
+
+    JAX warns of such an entry in every run that meets it, and does not write it again while it is there.
+    """
+    removed, dated = [], []
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(OSError):  # another process may remove it meanwhile
+            dated.append((path.stat().st_mtime, path))
+    for _, path in sorted(dated, reverse=True)[:NEWEST]:
+        with contextlib.suppress(OSError):
+            if not _is_whole(path.read_bytes()):
+                path.unlink()
+                removed.append(path)
+    return removed
 
 
 def cache_compilations(folder: str | None) -> pathlib.Path | None:
@@ -40,6 +87,7 @@ def cache_compilations(folder: str | None) -> pathlib.Path | None:
             f"--compilation_cache_dir={chosen} cannot be made ({error.strerror}); name another folder, or give it "
             "empty to do without."
         ) from None
+    drop_cut_short(pathlib.Path(chosen))
     jax.config.update("jax_compilation_cache_dir", chosen)
     # Everything, however small or quick to compile: a run compiles dozens of small programs.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
