@@ -1,4 +1,4 @@
-"""Differences of brightness of two registered dates, over what the pair's own light, noise and misalignment explain.
+"""Differences of brightness of two registered dates, over what the pair's own noise and misalignment explain.
 
 Pure, for one pair. Axes: H rows, W columns.
 """
@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from planetcd_jax import masked
 from planetcd_jax.filters import blur
-from planetcd_jax.relief import Light, ReliefMaps, fit_light, relief_maps, relight
 from planetcd_jax.types import Array
 
 # All chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
@@ -41,18 +40,16 @@ Limits = tuple[Array, Array]
 
 
 class Brightness(NamedTuple):
-    """What the comparison of brightness needs of one date, maps of [H, W] float32.
+    """What the comparison of brightness needs of one date, all [H, W] float32.
 
     Attributes:
         level: Brightness in [0, 1], within what both dates can show.
         fine: What is left without noise and light.
-        relief: What another sun would make of `fine`.
         slope: Squared slope of brightness, per pixel squared.
     """
 
     level: Array
     fine: Array
-    relief: ReliefMaps
     slope: Array
 
 
@@ -60,7 +57,7 @@ class Differences(NamedTuple):
     """How two registered dates differ, in standard deviations of each; 0 where not compared.
 
     Attributes:
-        fine: [H, W] float32, difference of fine brightness, after minus before in the light of after.
+        fine: [H, W] float32, difference of fine brightness, after minus before.
         slope: [H, W] float32, mean squared slope of brightness, per pixel squared.
         pixel_noise: Scalar float32, standard deviation of the noise of single pixels of the difference of brightness.
     """
@@ -92,22 +89,15 @@ def _slope_power(x: Array) -> Array:
     return jnp.square(by_row) + jnp.square(by_column)
 
 
-def brightness(x: Array, valid: Array, keep: Array, limits: Limits) -> Brightness:
-    """Maps of one date, blurred over valid ground only, with the relief of what is compared.
-
-    Args:
-        x: [H, W] float32 in [0, 1].
-        valid, keep: [H, W] bool, ground that exists, and what of it is compared.
-        limits: As `common_limits` gives them.
-    """
+def brightness(x: Array, valid: Array, limits: Limits) -> Brightness:
+    """Maps of one date, blurred over valid ground only. [H, W] float32 and bool."""
     x = jnp.clip(x, *limits)
     weight = masked.erode(valid, 2).astype(jnp.float32)
 
     def around(y: Array, sigma: float) -> Array:
         return blur(y * weight, sigma) / (blur(weight, sigma) + 1e-3)
 
-    fine = around(x, FINE_PX) - around(x, COARSE_PX)
-    return Brightness(x, fine, relief_maps(jnp.where(keep, fine, 0)), around(_slope_power(x), SLOPE_PX))
+    return Brightness(x, around(x, FINE_PX) - around(x, COARSE_PX), around(_slope_power(x), SLOPE_PX))
 
 
 def pixel_noise(x: Array, keep: Array) -> Array:
@@ -124,17 +114,10 @@ def pixel_noise(x: Array, keep: Array) -> Array:
     return middle / (0.6745 * 2)
 
 
-def light_between(before: Brightness, after: Brightness, keep: Array) -> Light:
-    """The light of the second date as seen from the first, from what of them is compared; `keep`: [H, W] bool."""
-    (_, a), (_, b) = masked.moments(before.level, keep), masked.moments(after.level, keep)
-    return fit_light(before.fine / a, tuple(x / a for x in before.relief), after.fine / b, keep)
-
-
 def differences(before: Brightness, after: Brightness, keep: Array) -> Differences:
     """How the dates differ where `keep`, [H, W] bool, is True."""
     (_, a), (_, b) = masked.moments(before.level, keep), masked.moments(after.level, keep)
-    light = light_between(*jax.lax.stop_gradient((before, after)), keep)
-    fine = after.fine / b - relight(before.fine, before.relief, light) / a
+    fine = after.fine / b - before.fine / a
     slope = (before.slope / jnp.square(a) + after.slope / jnp.square(b)) / 2
     noise = pixel_noise(jax.lax.stop_gradient(after.level / b - before.level / a), keep)
     return Differences(jnp.where(keep, fine, 0), jnp.where(keep, slope, 0), noise)
@@ -168,11 +151,8 @@ def fit_spread(found: Differences, keep: Array) -> Spread:
         noise = jnp.where(no_noise, 0.0, jnp.where(no_slope, alone_noise, noise))
         misalignment = jnp.where(no_slope, 0.0, jnp.where(no_noise, alone_slope, misalignment))
         expected = jnp.maximum(noise + misalignment * slope, 0.1 * SPREAD_FLOOR**2)
-    # What a bounded misalignment does not explain is noise, as far as that may be.
-    bounded = jnp.minimum(misalignment, SLOPE_CAP**2)
-    noise = jnp.where(misalignment > bounded, jnp.maximum(wy - bounded * ws, 0) / jnp.maximum(w, 1e-20), noise)
     cap = SPREAD_CAP**2 + PIXEL_NOISE_POWER * jnp.square(found.pixel_noise)
-    return Spread(jnp.minimum(noise, cap), bounded)
+    return Spread(jnp.minimum(noise, cap), jnp.minimum(misalignment, SLOPE_CAP**2))
 
 
 def expected_difference(found: Differences, keep: Array) -> Array:

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from planetcd_jax import masked, registration
-from planetcd_jax.brightness import brightness, common_limits, light_between, pixel_noise
+from planetcd_jax.brightness import brightness, common_limits, pixel_noise
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import batch_scores
 from planetcd_jax.extraction import check_pair
+from planetcd_jax.relief import fit_light
 from planetcd_jax.robust import BORDER_PX
 from planetcd_jax.score import change_score, describe
 from planetcd_jax.types import ApplyFn, Array, Params
@@ -78,8 +79,8 @@ def explain(
     everywhere = jnp.ones(a.shape, bool)
     keep = masked.erode(laid.valid, BORDER_PX)
     limits = common_limits(a, laid.after, keep)
-    dates = zip((a, laid.after), limits, strict=True)
-    light = light_between(*(brightness(x, laid.valid, keep, limit) for x, limit in dates), keep)
+    dates = [brightness(x, laid.valid, limit) for x, limit in zip((a, laid.after), limits, strict=True)]
+    light = fit_light(*(x.fine / masked.moments(x.level, keep)[1] for x in dates), keep)
     likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)
     return Explanation(
         channels.astype(jnp.int32),

@@ -1,9 +1,10 @@
-"""What gain and another sun make of a registered pair: fitted, so that they count as no change.
+"""The light of the second date of a registered pair as seen from the first: gain, and a sun that turned.
 
 On gentle slopes brightness follows the slope along the sun's azimuth a, so each wave of the ground, of direction u, is
 multiplied by cos(u - a). Under a sun turned by t it is multiplied by cos(u - a - t), which is cos t + sin t tan(u - a)
 times as much, whatever the ground. That ratio is the same for u and u + pi, so its expansion over direction has even
-orders only; the first of them, cos 2u and sin 2u, are fitted here, with the gain.
+orders only; the first of them, cos 2u and sin 2u, are fitted here, with the gain. It explains; no score is made of it
+(BUILD.md says what was measured).
 
 Source: linear shading, Kube & Pentland 1988, IEEE PAMI 10, 704; the two maps are a second-order Riesz transform, Unser
 & Van De Ville 2010, IEEE TIP 19, 636. The fit is this package's.
@@ -21,7 +22,7 @@ from scipy import fft
 from planetcd_jax import masked
 from planetcd_jax.types import Array
 
-# Chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
+# Chosen on the development split of `scripts/evaluate.py`.
 GAIN_BOUNDS = (0.8, 1.25)
 """What may pass for gain, once both dates are in standard deviations of their own: a date whose ground is another is
 not explained by making the first fade."""
@@ -61,20 +62,25 @@ def relief_maps(x: Array) -> ReliefMaps:
     return even, odd
 
 
-def fit_light(before: Array, maps: ReliefMaps, after: Array, keep: Array) -> Light:
+def relight(before: Array, maps: ReliefMaps, light: Light) -> Array:
+    """`before` [H, W] as it would look in the light of the second date; `maps` are its `relief_maps`."""
+    return light.gain * before + light.turn[0] * maps[0] + light.turn[1] * maps[1]
+
+
+def fit_light(before: Array, after: Array, keep: Array) -> Light:
     """Light under which `before` comes nearest to `after`, changes left out.
 
     Reweighted least squares of after = gain * before + turn * maps, the gain within its bounds. Every second row and
     column is looked at.
 
     Args:
-        before, after: [H, W] float32, registered, in standard deviations of each.
-        maps: `relief_maps` of `before`.
+        before, after: [H, W] float32, registered, mean about 0, in standard deviations of each.
         keep: [H, W] bool, pixels that are compared.
 
     Returns:
         `Light`. Source of the weights: Huber 1964, Ann. Math. Statist. 35, 73.
     """
+    maps = relief_maps(jnp.where(keep, before, 0))
     parts = jnp.stack([masked.thin(z).ravel() for z in (*maps, before, after)])
     inside = masked.thin(keep)
     usable = inside.ravel().astype(jnp.float32)
@@ -104,8 +110,3 @@ def _solve(sums: Array) -> Light:
     common = sums[2, 3] - sums[2, 0] * of_after[0] - sums[2, 1] * of_after[1]
     gain = jnp.clip(common / (own + 1e-6), *GAIN_BOUNDS)
     return Light(gain, tuple(b - gain * a for a, b in zip(of_before, of_after, strict=True)))
-
-
-def relight(before: Array, maps: ReliefMaps, light: Light) -> Array:
-    """`before` [H, W] as it would look in the light of the second date."""
-    return light.gain * before + light.turn[0] * maps[0] + light.turn[1] * maps[1]

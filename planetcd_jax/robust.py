@@ -111,18 +111,12 @@ def features(params: Params, x: Array, config: ChangeConfig, apply: ApplyFn | No
 
 
 def view(
-    params: Params,
-    x: Array,
-    valid: Array,
-    keep: Array,
-    limits: Limits,
-    config: ChangeConfig,
-    apply: ApplyFn | None = None,
+    params: Params, x: Array, valid: Array, limits: Limits, config: ChangeConfig, apply: ApplyFn | None = None
 ) -> View:
-    """One date, [H, W] or [H, W, C] float32 on the common grid, as it is compared; valid, keep: [H, W] bool."""
+    """One date, [H, W] or [H, W, C] float32 on the common grid, as it is compared; valid: [H, W] bool."""
     found = features(params, x, config, apply)
     direction = found * jax.lax.rsqrt(_over_features(jnp.square(found))[..., None] + 1e-12)
-    return View(brightness(grey(x), valid, keep, limits), direction, jax.vmap(_varies)(direction).mean(axis=0))
+    return View(brightness(grey(x), valid, limits), direction, jax.vmap(_varies)(direction).mean(axis=0))
 
 
 def gather(before: View, after: View, keep: Array) -> Evidence:
@@ -153,7 +147,7 @@ def registered_views(
     keep = masked.erode(laid.valid, BORDER_PX)
     limits = common_limits(grey(before), grey(laid.after), keep)
     dates = zip((before, laid.after), limits, strict=True)
-    return *(view(params, x, laid.valid, keep, limit, config, apply) for x, limit in dates), keep
+    return *(view(params, x, laid.valid, limit, config, apply) for x, limit in dates), keep
 
 
 def null_view(
@@ -176,7 +170,7 @@ def null_view(
     first, second, keep = views
     drawn = residual_null(key, before, first.brightness, second.brightness, keep, config.residual_clip)
     limits, _ = common_limits(grey(before), grey(laid.after), keep)
-    return view(params, drawn, laid.valid, keep, limits, config, apply)
+    return view(params, drawn, laid.valid, limits, config, apply)
 
 
 def registered_score(

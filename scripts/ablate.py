@@ -12,17 +12,16 @@ import pathlib
 from unittest import mock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from planetcd_jax import batch_scores, brightness, load_vgg16, masked, registration, relief, resampling, robust
+from planetcd_jax import batch_scores, brightness, load_vgg16, masked, registration, resampling, robust
 from planetcd_jax.config import ROBUST
 from planetcd_jax.evaluation import measures
 from scripts import evaluate
 
 TABLE = "ablation.md"
 
-OWNERS = (robust, brightness, relief, masked, registration)
+OWNERS = (robust, brightness, masked, registration)
 """Modules whose constants and functions may be put aside, the first that has the name."""
 
 VARIANTS = {
@@ -30,8 +29,6 @@ VARIANTS = {
     "no registration": {"FLOW_PASSES": (), "max_misalignment": 0},
     "whole shift only": {"FLOW_PASSES": ()},
     "resampled linearly": {"resample": lambda *where, fine=False: resampling.resample(*where)},
-    "light not fitted": {"LIGHT_STEPS": 0},
-    "gain alone of the light": {"relief_maps": lambda x: (jnp.zeros_like(x),) * 2},
     "saturation not evened out": {"common_limits": lambda before, after, keep: ((-1e3, 1e3), (-1e3, 1e3))},
     "expected difference the same everywhere": {
         "SPREAD_CAP": 0.0,

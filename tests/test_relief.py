@@ -1,7 +1,6 @@
 """Light from another side: what of a difference it explains, and what it must not."""
 
 import dataclasses
-from unittest import mock
 
 import chex
 import jax
@@ -41,9 +40,8 @@ def band(x):
 
 
 def fitted(before, after, keep=KEEP):
-    maps = jax.jit(relief.relief_maps)(np.where(keep, before, 0))
-    light = jax.jit(relief.fit_light)(before, maps, after, keep)
-    return light, np.asarray(relief.relight(before, maps, light))
+    light = jax.jit(relief.fit_light)(before, after, keep)
+    return light, np.asarray(relief.relight(before, relief.relief_maps(np.where(keep, before, 0)), light))
 
 
 @pytest.mark.parametrize("shape", [(60, 80), (75, 45)])
@@ -110,24 +108,6 @@ def test_flat_ground_has_no_light():
         light, seen = fitted(flat, flat, keep)
         assert np.isfinite([light.gain, *light.turn]).all() and light.turn == (0, 0)
         np.testing.assert_array_equal(seen, 0)
-
-
-def test_robust_scores_another_sun_lower_for_it_and_keeps_the_change(ground, params):
-    before, after = shaded(ground, 30), shaded(ground, 70)
-    changed = after.copy()
-    changed[50:58, 40:48] -= 0.3
-
-    def scores():
-        run = jax.jit(lambda a, b: pcd.change_scores(params, jnp.stack([a, a]), b, CONFIG))
-        return np.asarray(run(before, np.stack([after, changed])))
-
-    fit = scores()
-    with mock.patch.object(relief, "LIGHT_STEPS", 0):
-        jax.clear_caches()
-        plain = scores()
-    jax.clear_caches()
-    assert fit[0] < plain[0]
-    assert fit[1] / fit[0] > 1.2 * plain[1] / plain[0]
 
 
 def test_an_explanation_names_the_sun(ground, params):

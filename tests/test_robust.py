@@ -94,7 +94,7 @@ def draw_null(key, before, after):
     valid = jnp.ones(before.shape, bool)
     keep = masked.erode(valid, robust.BORDER_PX)
     dates = zip((before, after), brightness.common_limits(before, after, keep), strict=True)
-    first, second = (brightness.brightness(x, valid, keep, limits) for x, limits in dates)
+    first, second = (brightness.brightness(x, valid, limits) for x, limits in dates)
     return residual_null.residual_null(key, before, first, second, keep, CONFIG.residual_clip)
 
 
@@ -137,8 +137,7 @@ def test_the_null_is_as_like_the_first_date_as_the_second_is(sigma):
 def test_a_change_of_the_whole_patch_is_not_taken_for_its_noise(texture, score):
     before, other = texture(2)
     noise = 0.01 * np.random.default_rng(1).standard_normal((64, 64)).astype(np.float32)
-    # Without the bounds on noise, misalignment, gain and what is usual: 1.4 times.
-    assert float(score(before, other)) > 2 * float(score(before, before + noise))
+    assert float(score(before, other)) > 3 * float(score(before, before + noise))
 
 
 def test_noise_of_single_pixels_is_measured_and_allowed_for():
@@ -149,7 +148,7 @@ def test_noise_of_single_pixels_is_measured_and_allowed_for():
     before = (0.5 + 0.1 * smooth / smooth.std()).astype(np.float32)
     after = (before + 0.1 * rng.standard_normal((160, 160))).astype(np.float32)
     limits = (jnp.float32(-9), jnp.float32(9))
-    first, second = (brightness.brightness(jnp.asarray(x), valid, keep, limits) for x in (before, after))
+    first, second = (brightness.brightness(jnp.asarray(x), valid, limits) for x in (before, after))
     # Oracle: the noise that was put in, over the spread of each date.
     inside = np.asarray(keep)
     found = brightness.differences(first, second, keep)
@@ -159,7 +158,7 @@ def test_noise_of_single_pixels_is_measured_and_allowed_for():
     np.testing.assert_allclose(brightness.PIXEL_NOISE_POWER * 0.1**2, left, rtol=0.05)
     # More noise than SPREAD_CAP is put down to the pair: most differences are expected ones.
     detail = np.asarray(brightness.detail_map(first, second, keep))[inside]
-    assert 0.6 < np.median(detail) < 0.75  # a normal variable: 0.67
+    assert 0.5 < np.median(detail) < 0.8  # a normal variable: 0.67
 
 
 def test_doubling_keeps_the_pixels_and_is_exact_for_planes_and_parabolas():
