@@ -142,6 +142,7 @@ def _help(config: ChangeConfig, settings: types.SimpleNamespace) -> None:
 
 def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> None:
     devices = jax.local_devices()
+    engine = chosen_engine(settings.engine, config)  # refuses before anything is said
     print(f"planetcd {__version__}")
     _say("method", f"{settings.method}  (preset {settings.preset}, seed {settings.seed})")
     _say("data", f"{pair_set.name}: {len(pair_set)} pairs, {table.source_word(pair_set.source)}")
@@ -150,7 +151,7 @@ def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, setting
     _say("config", _config_text(config))
     _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
     reason = why_xla(config) if settings.engine == "auto" else None
-    engine = chosen_engine(settings.engine, config) + (f": {reason}" if reason else "")
+    engine += f": {reason}" if reason else ""
     _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {engine}")
 
 

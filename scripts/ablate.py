@@ -17,7 +17,7 @@ import numpy as np
 from planetcd_jax import batch_scores, brightness, load_vgg16, masked, registration, resampling, robust
 from planetcd_jax.config import ROBUST
 from planetcd_jax.evaluation import measures
-from scripts import evaluate
+from scripts import evaluate, variants
 
 TABLE = "ablation.md"
 
@@ -84,6 +84,7 @@ def run(output_dir: str, realdata: str, seed: int, scale: float, names: list[str
     trials = data["inserted"]
     trials = trials.take((trials.label == 0) | (trials.size >= 8))
     lines = ["| without | ROC AUC | of real pairs | found at 5 % | accuracy at tau (best) |", "|---|---|---|---|---|"]
+    print("\n".join(lines), flush=True)
     for name in names:
         rho, null = rank(trials, VARIANTS[name], seed)
         made = measures.figures(trials.label, rho, measures.taus(rho, null[:, None], ROBUST))
@@ -98,17 +99,4 @@ def run(output_dir: str, realdata: str, seed: int, scale: float, names: list[str
 
 
 if __name__ == "__main__":
-    from absl import app, flags
-
-    flags.DEFINE_string("output_dir", "runs/evaluation", "Folder of the trials.")
-    flags.DEFINE_string("realdata", None, "Folder of real images.", required=True)
-    flags.DEFINE_integer("seed", 0, "Decides every draw.")
-    flags.DEFINE_float("scale", 1.0, "Share of the full number of pairs.")
-    flags.DEFINE_list("variants", list(VARIANTS), "Which to run.")
-
-    def main(_):
-        """Reads the flags, runs and prints the table."""
-        f = flags.FLAGS
-        print("\n".join(run(f.output_dir, f.realdata, f.seed, f.scale, f.variants)))
-
-    app.run(main)
+    variants.main(run, list(VARIANTS))

@@ -24,7 +24,7 @@ from planetcd_jax.evaluation import measures
 from planetcd_jax.registration import local_contrast, whole_shift
 from planetcd_jax.types import Array, Params
 from planetcd_jax.vgg import stride
-from scripts import evaluate
+from scripts import evaluate, variants
 
 TABLE = "alternatives.md"
 
@@ -282,18 +282,4 @@ def run(output_dir: str, realdata: str, seed: int, scale: float, names: list[str
 
 
 if __name__ == "__main__":
-    from absl import app, flags
-
-    flags.DEFINE_string("output_dir", "runs/evaluation", "Folder of the trials.")
-    flags.DEFINE_string("realdata", None, "Folder of real images.", required=True)
-    flags.DEFINE_integer("seed", 0, "Decides every draw.")
-    flags.DEFINE_float("scale", 1.0, "Share of the full number of pairs.")
-    flags.DEFINE_list("variants", list(VARIANTS), "Which to run.")
-    flags.register_validator("variants", lambda names: set(names) <= set(VARIANTS), f"choose from: {list(VARIANTS)}")
-
-    def main(_):
-        """Reads the flags, runs and prints the table."""
-        f = flags.FLAGS
-        run(f.output_dir, f.realdata, f.seed, f.scale, f.variants)
-
-    app.run(main)
+    variants.main(run, list(VARIANTS))

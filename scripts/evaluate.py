@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import pathlib
+import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from tqdm import tqdm
 import planetcd_jax
 from planetcd_jax import batch_scores, load_vgg16
 from planetcd_jax.config import PRESETS, ChangeConfig
+from planetcd_jax.errors import PlanetCDError
 from planetcd_jax.evaluation import backgrounds, measures, page, sets
 from planetcd_jax.evaluation.backgrounds import split_of
 from planetcd_jax.evaluation.page import ONE_CLASS, SEASONS, UNCHANGED
@@ -332,6 +334,9 @@ if __name__ == "__main__":
         if f.cost:
             print("\n".join(cost()))
             return
-        run(f.output_dir, f.realdata, f.seed, f.presets, f.split, f.scale, f.kinds, f.mars_bench)
+        try:
+            run(f.output_dir, f.realdata, f.seed, f.presets, f.split, f.scale, f.kinds, f.mars_bench)
+        except PlanetCDError as error:
+            sys.exit(f"evaluate: {error}")
 
     app.run(main)

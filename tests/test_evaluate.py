@@ -114,6 +114,8 @@ def test_published_pairs_are_backgrounds_and_real_changes(tmp_path, monkeypatch)
     assert all(pair.ground.before.shape == (SIDE, SIDE) and pair.ground.real for pair in pairs)
     assert len({pair.ground.source for pair in pairs}) == 4
     assert len(list(backgrounds.mars_bench(tmp_path, 0, 2))) <= 2
+    with pytest.raises(pcd.DataError, match="nowhere: holds no annotation.csv; name a folder in the Mars-Bench layout"):
+        list(backgrounds.mars_bench(tmp_path / "nowhere", 0, 2))
     for name in ("hirise_repeat_pairs", "apollo15"):
         monkeypatch.setattr(backgrounds, name, lambda folder: iter(()))
     monkeypatch.setattr(backgrounds, "terrain", lambda folder, seed, count: iter(()))

@@ -11,7 +11,7 @@ import pytest
 
 import planetcd_jax as pcd
 from planetcd_jax import vgg
-from planetcd_jax.runtime import network_engine, run_detection, why_xla, winograd, winograd_engine
+from planetcd_jax.runtime import chosen_engine, network_engine, run_detection, why_xla, winograd, winograd_engine
 
 QUICK = dataclasses.replace(pcd.PAPER, layer="conv2_1", max_shift=4)
 compiler = pytest.mark.skipif(
@@ -124,6 +124,9 @@ def test_what_it_cannot_do_is_refused(params, monkeypatch, tmp_path):
     assert network_engine("xla", params, pcd.PAPER) == (params, None)
     low = dataclasses.replace(pcd.PAPER, precision="bfloat16")
     assert network_engine("auto", params, low) == (params, None) and "in bfloat16" in why_xla(low)
+    assert chosen_engine("auto", low) == chosen_engine("xla", pcd.PAPER) == "xla"
+    with pytest.raises(pcd.ConfigError, match="in bfloat16; use the xla engine"):
+        chosen_engine("winograd", low)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(pcd.ConfigError, match="needs a C\\+\\+ compiler, and no-such-compiler is not here"):
         winograd.compiled_library(tmp_path)

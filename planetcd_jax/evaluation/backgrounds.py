@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from planetcd_jax.data import open_dataset
+from planetcd_jax.errors import DataError
 from planetcd_jax.evaluation.trials import SIDE
 
 STEP = 64
@@ -101,7 +102,12 @@ def mars_bench(folder: pathlib.Path, seed: int, count: int) -> Iterator[Labelled
     """Up to `count` labelled pairs, of any split of the set, from a folder in the Mars-Bench layout.
 
     The source is the pair: neighbours that the set cut from one image may come into both splits.
+
+    Raises:
+        DataError: if the folder is not in that layout.
     """
+    if not (folder / "annotation.csv").is_file():
+        raise DataError(f"{folder}: holds no annotation.csv; name a folder in the Mars-Bench layout.")
     pairs = open_dataset("ctx", data_dir=str(folder), split="all", source="real")
     rng = np.random.default_rng([seed, 3])
     for i in sorted(rng.permutation(len(pairs))[:count]):

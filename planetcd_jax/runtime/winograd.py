@@ -70,10 +70,17 @@ def network_engine(name: str, params: Params, config: ChangeConfig) -> Engine:
 
 
 def chosen_engine(name: str, config: ChangeConfig) -> str:
-    """The engine that a name in `ENGINES` stands for on this machine: what "auto" means, and the others themselves."""
-    if name != "auto":
+    """The engine that a name in `ENGINES` stands for on this machine: what "auto" means, and the others themselves.
+
+    Raises:
+        ConfigError: where "winograd" is asked for and cannot serve.
+    """
+    if name == "xla":
         return name
-    return "winograd" if why_xla(config) is None else "xla"
+    reason = why_xla(config)
+    if name == "winograd" and reason is not None:
+        raise ConfigError(f"{reason}; use the xla engine.")
+    return "xla" if reason else "winograd"
 
 
 def why_xla(config: ChangeConfig) -> str | None:
@@ -171,9 +178,7 @@ def winograd_engine(params: Params, config: ChangeConfig) -> Engine:
         ConfigError: if the configuration asks for something else, or the engine cannot be compiled here.
         WeightsError: if parameters are missing.
     """
-    reason = why_xla(config)
-    if reason is not None:
-        raise ConfigError(f"{reason}; use the xla engine.")
+    chosen_engine("winograd", config)  # raises where it cannot serve
     vgg.check_parameters(params, config)
     layers = LAYERS[: LAYERS.index(config.layer) + 1]
     return Engine({"packed": pack(params, layers), "vgg16": params}, _apply(config))
