@@ -27,6 +27,10 @@ NOTABLE_LIGHT_TURN = 0.25
 """From where on a difference between the dates is put into words: share of full scale, ratio, pixels, ratio, share."""
 
 
+UNLIKE_BELOW = 0.5
+"""Below this correlation the dates are called unlike, and light, which needs common ground, is not told."""
+
+
 class Explanation(NamedTuple):
     """What is known about one pair beside its score.
 
@@ -99,6 +103,7 @@ def sentence(found: Explanation, changed: bool) -> str:
     """An explanation in words, such as "brighter overall, otherwise alike"."""
     row, column = (float(v) for v in found.shift)
     brightness, contrast, noise = float(found.brightness), float(found.contrast), float(found.noise)
+    alike = float(found.likeness) >= UNLIKE_BELOW
     parts = []
     if abs(brightness) > NOTABLE_BRIGHTNESS:
         parts.append("brighter overall" if brightness > 0 else "darker overall")
@@ -106,16 +111,16 @@ def sentence(found: Explanation, changed: bool) -> str:
         parts.append("more contrast" if contrast > 1 else "less contrast")
     if max(noise, 1 / noise) > NOTABLE_NOISE:
         parts.append("noisier or sharper" if noise > 1 else "smoother")
-    if float(found.light_turn) > NOTABLE_LIGHT_TURN:
+    if alike and float(found.light_turn) > NOTABLE_LIGHT_TURN:
         parts.append("lit from another side")
     if max(abs(row), abs(column)) > NOTABLE_SHIFT_PX:
         ways = ((row, "down", "up"), (column, "right", "left"))
         moved = [f"{abs(v):.0f} px {ahead if v > 0 else back}" for v, ahead, back in ways if round(abs(v)) > 0]
         parts.append("shifted by " + " and ".join(moved))
-    if float(found.likeness) < 0.5:
-        end = "unlike even after alignment"
-    else:
+    if alike:
         end = "differs in places" if changed else "otherwise alike"
+    else:
+        end = "unlike even after alignment"
     return ", ".join([*parts, end if parts or changed or end.startswith("unlike") else "alike"])
 
 

@@ -72,3 +72,5 @@ def test_a_row_says_what_was_found():
     assert row["channels_moved"] == "3:-1.5 1:+0.25" and row["rho_by_shift"] == "-8:1 -4:2 0:3 4:4 8:5"
     words = "darker overall, less contrast, lit from another side, shifted by 4 px left, differs in places"
     assert row["explanation"] == words
+    unlike = explain.sentence(found._replace(likeness=np.float32(0.4)), True)
+    assert unlike == "darker overall, less contrast, shifted by 4 px left, unlike even after alignment"
