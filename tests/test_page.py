@@ -219,14 +219,20 @@ def marked(browser, rank):
     return find(browser, f"#candidate-{rank} .mark").text
 
 
-def test_marks_survive_a_reload_at_once(opened):
-    """A browser may load a page again before it has stored what the page wrote last: the mark then comes late."""
+def test_marks_survive_a_reload(opened):
+    """A browser may load a page again before it has stored what the page wrote last: then it comes late, at the latest
+    with the next reload."""
+
+    def shown_after_reload():
+        opened.execute_script("window.earlier = true")
+        opened.refresh()
+        until(lambda: not opened.execute_script("return window.earlier"))
+        until(lambda: rank_drawn(opened) == "1")
+        return marked(opened, 1) == "✓ accepted"
+
     press(opened, "a")
-    opened.execute_script("window.earlier = true")
-    opened.refresh()
-    until(lambda: not opened.execute_script("return window.earlier"))
-    until(lambda: rank_drawn(opened) == "1")
-    until(lambda: marked(opened, 1) == "✓ accepted")
+    until(shown_after_reload)
+    assert marked(opened, 2) == ""
 
 
 def test_two_tabs_of_one_page_keep_each_others_marks(opened):
