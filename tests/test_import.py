@@ -1,9 +1,11 @@
 """Importing the package is quick and has no side effects; names, `dir` and `import *` work as if it were not."""
 
 import ast
+import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -104,8 +106,11 @@ def test_only_entries_that_are_cut_short_are_dropped(tmp_path, name):
         (tmp_path / f"{stem}-cache").write_bytes(content)
     (tmp_path / "b-atime").write_bytes(b"")
     assert sorted(path.name for path in drop_cut_short(tmp_path)) == ["b-cache", "c-cache"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-cache", "b-atime"]
+    assert sorted(path.name for path in tmp_path.glob("*-*")) == ["a-cache", "b-atime"]
     assert drop_cut_short(tmp_path) == []
+    (tmp_path / "d-cache").write_bytes(whole[:5])  # since the last look
+    os.utime(tmp_path / "d-cache", (time.time() + 5,) * 2)
+    assert [path.name for path in drop_cut_short(tmp_path)] == ["d-cache"]
 
 
 def test_the_cache_folder_by_name_or_none(tmp_path, monkeypatch):

@@ -60,6 +60,12 @@ def write(path, image, *, crs="IAU_2015:49910", transform=GRID, **options):
     return str(path)
 
 
+def lies_on_mars(crs):
+    """Whether a raster's system is IAU_2015:49910, by its code; GDAL 3.12 keeps the number and not the year."""
+    mars = rasterio.crs.CRS.from_string("IAU_2015:49910")
+    return crs.to_string() == "IAU_2015:49910" or (crs == mars and 'AUTHORITY["IAU","49910"]' in crs.to_wkt())
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Two images of 300 x 330 px; the second 1.3 times as bright, noisier, and with a dark square of 30 px."""
@@ -100,7 +106,7 @@ def test_score_map_is_a_geotiff_with_overviews_on_the_ground_of_the_windows(resu
     with rasterio.open(results / "rho.tif") as data:
         assert data.descriptions == ("rho", "p_value") and data.nodata == -9999
         assert data.profile["tiled"] and data.profile["compress"] == "deflate" and data.overviews(1)
-        assert data.crs.to_string() == "IAU_2015:49910"
+        assert lies_on_mars(data.crs)
         rho, p_value = data.read(masked=True)
         assert rho.shape == scoremap.map_shape(300, 330, 48, 24)
         # By hand: the middle of the first pixel is the middle of the first window, 24 px into the image.
@@ -139,7 +145,7 @@ def test_pixel_map_lies_on_the_candidate(results):
     places = geopandas.read_file(results / "candidates.gpkg")
     with rasterio.open(results / "pixel_maps" / "candidate_0001.tif") as data:
         heat = data.read(1, masked=True)
-        assert data.crs.to_string() == "IAU_2015:49910" and data.res == (6, 6)
+        assert lies_on_mars(data.crs) and data.res == (6, 6)
         row, col = data.index(places["x"][0], places["y"][0])
         hot = np.argwhere(heat.filled(0) > 0.8 * heat.max()).mean(axis=0)
         x, y = data.xy(*hot)
@@ -219,7 +225,8 @@ def test_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(images, tmp_p
         f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
         "from planetcd_jax import scene; sys.exit(scene.execute(sys.argv[1:]))"
     )
-    arguments = [f"--before={images[0]}", f"--after={images[1]}", f"--output_dir={out}", *SMALL]
+    # The C++ engine, where it is not compiled yet, would not fit on that disk, and a run is taken up by its own engine.
+    arguments = [f"--before={images[0]}", f"--after={images[1]}", f"--output_dir={out}", "--engine=xla", *SMALL]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
@@ -230,7 +237,7 @@ def test_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(images, tmp_p
     assert str(tmp_path) in last[0] and "--resume" in last[0]
     assert not out.exists()
     if limit == 20_000:
-        assert run(images, out, "--resume") == 0
+        assert run(images, out, "--resume", "--engine=xla") == 0
         assert (out / "report.html").stat().st_size > limit
 
 
@@ -430,7 +437,7 @@ def test_residual_shift_and_correlation():
 def test_demo_images_are_georeferenced_misaligned_and_known(tmp_path):
     before, after = demo_scene.write_demo(tmp_path, side=800, seed=0)
     with rasterio.open(before) as one, rasterio.open(after) as two:
-        assert one.crs.to_string() == two.crs.to_string() == "IAU_2015:49910"
+        assert lies_on_mars(one.crs) and lies_on_mars(two.crs)
         assert (
             one.transform != two.transform and "SIMULATED" in one.tags()["NOTE"] and "SIMULATED" in two.tags()["NOTE"]
         )

@@ -21,9 +21,26 @@ _SAME_NAME = {"wgs": "Earth", "nad": "Earth", "etrs": "Earth", "north american":
 _SAME_RADIUS = 0.01
 
 
+def system_of(crs: CRS) -> pyproj.CRS:
+    """PROJ's view of a raster's reference system, by its code in the IAU's catalogue where it has one.
+
+    GeoTIFF keeps the catalogue's number and not its year, and later versions of PROJ take that for no catalogue of
+    theirs: the code is given back where the definitions are equal.
+    """
+    system = pyproj.CRS.from_wkt(crs.to_wkt())
+    known = system.to_json_dict().get("id", {})
+    if system.to_authority() is None and known.get("authority") == "IAU":
+        try:
+            listed = pyproj.CRS.from_authority("IAU_2015", known["code"])
+        except pyproj.exceptions.CRSError:
+            return system
+        return listed if listed.equals(system, ignore_axis_order=True) else system
+    return system
+
+
 def body_name(crs: CRS) -> str | None:
     """Name of the body as the reference system gives it, or None where it gives none."""
-    system = pyproj.CRS.from_wkt(crs.to_wkt())
+    system = system_of(crs)
     datum, ellipsoid = system.datum, system.ellipsoid
     texts = [part.name for part in (ellipsoid, datum, system.geodetic_crs) if part is not None]
     for text in texts:
@@ -39,7 +56,7 @@ def body_name(crs: CRS) -> str | None:
 
 def radius(crs: CRS) -> float:
     """Semi-major axis of the ellipsoid, metres."""
-    ellipsoid = pyproj.CRS.from_wkt(crs.to_wkt()).ellipsoid
+    ellipsoid = system_of(crs).ellipsoid
     return float("nan") if ellipsoid is None else ellipsoid.semi_major_metre
 
 
@@ -61,7 +78,7 @@ def same_system(before: CRS, after: CRS) -> bool:
     """Whether two systems put every point at the same coordinates."""
     if before == after:
         return True
-    return pyproj.CRS.from_wkt(before.to_wkt()).equals(pyproj.CRS.from_wkt(after.to_wkt()), ignore_axis_order=True)
+    return system_of(before).equals(system_of(after), ignore_axis_order=True)
 
 
 def lon_lat(crs: CRS | None, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +89,7 @@ def lon_lat(crs: CRS | None, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
     x, y = np.asarray(x, float), np.asarray(y, float)
     if crs is None:
         return np.full(x.shape, np.nan), np.full(y.shape, np.nan)
-    system = pyproj.CRS.from_wkt(crs.to_wkt())
+    system = system_of(crs)
     to_degrees = pyproj.Transformer.from_crs(system, system.geodetic_crs, always_xy=True)
     lon, lat = to_degrees.transform(x, y)
     return (np.asarray(lon) + 180.0) % 360.0 - 180.0, np.asarray(lat)
@@ -82,5 +99,5 @@ def pixel_area(crs: CRS | None, transform) -> tuple[float, str]:
     """Area of one pixel and its unit: m2 for projected systems, else px2 (1)."""
     if crs is None or not crs.is_projected:
         return 1.0, "px2"
-    unit = pyproj.CRS.from_wkt(crs.to_wkt()).axis_info[0].unit_conversion_factor
+    unit = system_of(crs).axis_info[0].unit_conversion_factor
     return abs(transform.determinant) * unit**2, "m2"

@@ -9,6 +9,7 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.rasters import body
 from planetcd_jax.rasters.alignment import AlignedPair
 from planetcd_jax.rasters.scoring import Plan
 
@@ -64,7 +65,7 @@ def _to_scene(marked: geopandas.GeoDataFrame, path: str, pair: AlignedPair) -> g
     if crs is None or marked.crs is None:
         return marked
     try:
-        return marked.to_crs(pyproj.CRS.from_wkt(crs.to_wkt()))
+        return marked.to_crs(body.system_of(crs))
     except pyproj.exceptions.ProjError as error:
         raise DataError(f"{path} cannot be brought to the scene's reference system ({error}).") from None
 

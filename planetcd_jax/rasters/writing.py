@@ -10,7 +10,6 @@ from typing import Any
 import geopandas
 import numpy as np
 import pyogrio
-import pyproj
 import rasterio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
@@ -84,7 +83,7 @@ def _area(shape: shapely.Polygon, grid: Grid) -> tuple[float, str]:
     """Area and its unit: square metres in the map's projection or on the ellipsoid, or square pixels."""
     if grid.crs is None:
         return shape.area / abs(grid.transform.determinant), "px2"
-    system = pyproj.CRS.from_wkt(grid.crs.to_wkt())
+    system = body.system_of(grid.crs)
     if system.is_geographic:
         return abs(system.get_geod().geometry_area_perimeter(shape)[0]), "m2"
     return shape.area * system.axis_info[0].unit_conversion_factor ** 2, "m2"
@@ -140,7 +139,7 @@ def write_places(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]], grid: 
     """
     columns = {name: np.array([row[name] for row in rows], dtype=_TYPES[name]) for name in COLUMNS}
     shapes = [row["geometry"] for row in rows]
-    system = None if grid.crs is None else pyproj.CRS.from_wkt(grid.crs.to_wkt())
+    system = None if grid.crs is None else body.system_of(grid.crs)
     frame = geopandas.GeoDataFrame(columns, geometry=geopandas.GeoSeries(shapes, crs=system), crs=system)
     path = folder / "candidates.gpkg"
     try:

@@ -17,9 +17,8 @@ def cache_folder(part: str) -> pathlib.Path:
     return pathlib.Path(home) / "planetcd_jax" / part
 
 
-NEWEST = 8
-"""Entries that each start looks at. A killed process leaves at most the one that it was writing cut short, so these are
-enough for as many processes killed at once."""
+CHECKED = ".checked"
+"""File whose time says up to when the entries of a cache have been looked at."""
 
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
@@ -45,17 +44,20 @@ def _is_whole(entry: bytes) -> bool:
 
 
 def drop_cut_short(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Removes those of the newest entries of JAX's cache that a killed process left cut short, and returns them.
+    """Removes entries of JAX's cache that a killed process or a full disk left cut short, and returns them.
 
-    JAX warns of such an entry in every run that meets it, and does not write it again while it is there.
+    JAX warns of such an entry in every run that meets it, and does not write it again while it is there. Only entries
+    that came since the last look are read.
     """
-    removed, dated = [], []
+    mark, since = folder / CHECKED, 0.0
+    with contextlib.suppress(OSError):
+        since = mark.stat().st_mtime
+    with contextlib.suppress(OSError):  # a folder that may only be read
+        mark.touch()
+    removed = []
     for path in folder.glob("*-cache"):
         with contextlib.suppress(OSError):  # another process may remove it meanwhile
-            dated.append((path.stat().st_mtime, path))
-    for _, path in sorted(dated, reverse=True)[:NEWEST]:
-        with contextlib.suppress(OSError):
-            if not _is_whole(path.read_bytes()):
+            if path.stat().st_mtime >= since and not _is_whole(path.read_bytes()):
                 path.unlink()
                 removed.append(path)
     return removed
