@@ -75,6 +75,10 @@ def whole_shift(a: Array, b: Array, valid_a: Array, valid_b: Array, reach: int) 
     score = correlate(transform(a), transform(b)) * jnp.sqrt(common / (own_a * own_b))
     steps = jnp.arange(-reach, reach + 1)
     best = jnp.argmax(score[steps[:, None] % size[0], steps[None] % size[1]])
+    both = (valid_a & valid_b).astype(jnp.float32)
+    # Dates that agree as they lie are not moved: where they are flat, every shift correlates alike.
+    agree = (jnp.square(a - b) * both).sum() <= EXACT * both.sum()
+    best = jnp.where(agree, reach * (2 * reach + 2), best)
     return jnp.stack([steps[best // (2 * reach + 1)], steps[best % (2 * reach + 1)]]).astype(jnp.int32)
 
 
@@ -159,14 +163,17 @@ def local_shifts(a: Array, b: Array, valid_a: Array, valid_b: Array, *, reach: i
     cells = sums.shape[-2:]
     error = (sums[:, 0] + 1e-3) / (sums[:, 1] + 1e-3)
     error = error.reshape(side, side, -1)  # [side, side, h w]
-    best = jnp.argmin(error.reshape(side * side, -1), axis=0)
+    # Where the dates agree to a thousandth as they lie there is no shift, though flat ground agrees at every shift, and
+    # nothing to refine, as the parabola is only lopsided. Their sums tell it, also for cells of which little is valid.
+    still = sums[reach * (side + 1)].reshape(2, -1)
+    agree = still[0] <= EXACT * still[1]
+    best = jnp.where(agree, reach * (side + 1), jnp.argmin(error.reshape(side * side, -1), axis=0))
     row, column = (jnp.clip(k, 1, side - 2) for k in (best // side, best % side))
     cell = jnp.arange(error.shape[-1])
     middle = error[row, column, cell]
     by_row = _vertex(error[row - 1, column, cell], middle, error[row + 1, column, cell])
     by_column = _vertex(error[row, column - 1, cell], middle, error[row, column + 1, cell])
-    # Where the dates agree to a thousandth there is nothing to refine, and the parabola is only lopsided.
-    rest = jnp.where(middle < EXACT, 0.0, jnp.stack([by_row, by_column]))
+    rest = jnp.where(agree | (middle < EXACT), 0.0, jnp.stack([by_row, by_column]))
     field = step * (jnp.stack([row - reach, column - reach]).astype(jnp.float32) + rest)
     smooth = blur(field.reshape(2, *cells), FLOW_SCALE_PX / CELL_PX)
     return both_axes(_spread_matrix(height), _spread_matrix(width), smooth)

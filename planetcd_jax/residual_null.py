@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from planetcd_jax import masked
-from planetcd_jax.brightness import Brightness, differences, expected_difference
+from planetcd_jax.brightness import Brightness, common_limits, differences, expected_difference
 from planetcd_jax.types import Array
 
 OUTLIER = 12.0
@@ -23,14 +23,22 @@ TRIES = 3
 
 
 def residual_null(
-    key: Array, before: Array, seen_before: Brightness, seen_after: Brightness, keep: Array, clip: float
+    key: Array,
+    before: Array,
+    after: Array,
+    seen_before: Brightness,
+    seen_after: Brightness,
+    keep: Array,
+    clip: float,
 ) -> Array:
     """The first date as it might look again, if nothing had changed.
 
     The differences (noise, blur, light, misalignment that is left) are divided by their expected spread and cut at
     `clip` robust standard deviations, moved by a random step of `STEPS_PX`, mirrored at the edges of the common area so
     that no seam comes in, negated at random, and multiplied by the spread of where they land. Places that stand out as
-    a change does are left out, with the ground around them: what another step brings takes their place.
+    a change does are left out, with the ground around them: what another step brings takes their place. Several bands
+    share the step and the sign, and each has its own differences, so noise of single bands stays as independent as it
+    is.
 
     The first date is in h(x) with its own noise, so x and x + d are more alike than two dates with the same d between
     them. With r the correlation of the dates, Var(d) = 2 (1 - r) in units of theirs, and x + k d correlates with x by r
@@ -38,8 +46,8 @@ def residual_null(
 
     Args:
         key: Key of the pair.
-        before: [H, W] or [H, W, C] float32.
-        seen_before, seen_after: `Brightness` of both registered dates.
+        before, after: [H, W] or [H, W, C] float32, registered.
+        seen_before, seen_after: `Brightness` of both.
         keep: [H, W] bool, pixels that are compared.
         clip: Robust standard deviations at which differences are cut.
 
@@ -48,24 +56,43 @@ def residual_null(
     """
     found = differences(seen_before, seen_after, keep)
     expected = expected_difference(found, keep)
-    (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x.level, keep) for x in (seen_before, seen_after))
-    a, b = (seen_before.level - mean_a) / contrast, (seen_after.level - mean_b) / contrast_b
+    _, usual = masked.spread(found.fine / expected, keep)
+    left_out = masked.dilate(keep & (jnp.abs(found.fine) > OUTLIER * usual * expected), MARGIN_PX) | ~keep
+    places = [_moved_places(k, keep) for k in jax.random.split(key, TRIES)]
+    sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
+
+    def added(one: Array, two: Array) -> Array:
+        """What is added to one band [H, W]."""
+        unit, size = _unit_difference(one, two, expected, keep, clip)
+        drawn, done = jnp.zeros_like(unit), jnp.zeros_like(keep)
+        for rows, columns in places:
+            good = ~left_out[rows][:, columns]
+            drawn = jnp.where(~done & good, unit[rows][:, columns], drawn)
+            done |= good
+        return sign * size * expected * drawn
+
+    if before.ndim == 2:
+        return before + added(seen_before.level, seen_after.level)
+
+    def band(x: Array, y: Array) -> Array:
+        limits = common_limits(x, y, keep)
+        return x + added(*(jnp.clip(z, *limit) for z, limit in zip((x, y), limits, strict=True)))
+
+    return jax.vmap(band, in_axes=-1, out_axes=-1)(before, after)
+
+
+def _unit_difference(one: Array, two: Array, expected: Array, keep: Array, clip: float) -> tuple[Array, Array]:
+    """The difference of two maps of brightness [H, W] over the expected one, cut; and what a unit of it is worth.
+
+    The second is in the brightness of the first date, a scalar, and made larger as `residual_null` says.
+    """
+    (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x, keep) for x in (one, two))
+    a, b = (one - mean_a) / contrast, (two - mean_b) / contrast_b
     likeness = jnp.clip(masked.mean(a * b, keep.astype(jnp.float32)), LEAST_LIKENESS, 1.0)
     more = jnp.sqrt((1 + likeness) / 2) / likeness
     unit = jnp.where(keep, (b - a) / expected, 0)
     middle, deviation = masked.spread(unit, keep)
-    unit = jnp.clip(unit, middle - clip * deviation, middle + clip * deviation)
-    _, usual = masked.spread(found.fine / expected, keep)
-    left_out = masked.dilate(keep & (jnp.abs(found.fine) > OUTLIER * usual * expected), MARGIN_PX) | ~keep
-    drawn, done = jnp.zeros_like(unit), jnp.zeros_like(keep)
-    for k in jax.random.split(key, TRIES):
-        rows, columns = _moved_places(k, keep)
-        good = ~left_out[rows][:, columns]
-        drawn = jnp.where(~done & good, unit[rows][:, columns], drawn)
-        done |= good
-    sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
-    added = sign * more * contrast * expected * drawn
-    return before + (added if before.ndim == 2 else added[..., None])
+    return jnp.clip(unit, middle - clip * deviation, middle + clip * deviation), more * contrast
 
 
 def _moved_places(key: Array, keep: Array) -> tuple[Array, Array]:

@@ -32,6 +32,11 @@ BORDER_PX = 8
 USUAL_CAP = 1.0
 """Largest interquartile range of `detail` that is put down to the patch: where more of it differs, the patch as a whole
 has changed. Nineteen of twenty unchanged development pairs are below."""
+USUAL_LEAST = 0.1
+"""Least interquartile range of `detail`: where nearly all pixels of both dates are equal, one grey level in a few of the
+others is no change. Noise alone gives about 0.8."""
+EQUAL = 1e-6
+"""Largest difference of brightness, of full scale, of ground that is the same in both dates: rho is 0 there."""
 DETAIL_TOP = 0.004
 TEXTURE_TOP = 0.01
 """Share of the places whose mean is taken: the size of the smallest change that counts in full."""
@@ -70,12 +75,12 @@ class Evidence(NamedTuple):
 
 
 def stand_out(values: Array, keep: Array) -> Array:
-    """(mean of the largest - median) / interquartile range, which counts up to `USUAL_CAP`; 0 where nothing does.
+    """(mean of the largest - median) / interquartile range, which is kept within its bounds; 0 where nothing counts.
 
-    Gradients hold the median and the range fixed, as they do shifts and spreads: what measures is not what is measured.
+    Gradients hold the median and the range fixed, as they do shifts and spreads.
     """
     usual = masked.quartiles(masked.thin(jax.lax.stop_gradient(values)), masked.thin(keep))
-    reach = jnp.minimum(usual[2] - usual[0], USUAL_CAP)
+    reach = jnp.clip(usual[2] - usual[0], USUAL_LEAST, USUAL_CAP)
     return jnp.maximum(masked.top_mean(values, keep, DETAIL_TOP) - usual[1], 0) / (reach + 1e-3)
 
 
@@ -129,10 +134,12 @@ def gather(before: View, after: View, keep: Array) -> Evidence:
 
 
 def weigh(evidence: Evidence) -> Array:
-    """rho of the ground that the maps show. Scalar float32 >= 0."""
+    """rho of the ground that the maps show. Scalar float32 >= 0; 0 where both dates are the same."""
     detail = stand_out(detail_map(evidence.before, evidence.after, evidence.keep), evidence.keep)
     texture = masked.top_mean(evidence.texture, evidence.seen, TEXTURE_TOP)
-    return _combine(detail, texture) - _combine(jnp.float32(0), jnp.float32(0))
+    rho = _combine(detail, texture) - _combine(jnp.float32(0), jnp.float32(0))
+    apart = jnp.where(evidence.keep, jnp.abs(evidence.after.level - evidence.before.level), 0).max()
+    return jnp.where(apart > EQUAL, rho, 0.0)
 
 
 def _combine(detail: Array, texture: Array) -> Array:
@@ -168,7 +175,7 @@ def null_view(
         views: As `registered_views` gives them.
     """
     first, second, keep = views
-    drawn = residual_null(key, before, first.brightness, second.brightness, keep, config.residual_clip)
+    drawn = residual_null(key, before, laid.after, first.brightness, second.brightness, keep, config.residual_clip)
     limits, _ = common_limits(grey(before), grey(laid.after), keep)
     return view(params, drawn, laid.valid, limits, config, apply)
 

@@ -1,0 +1,80 @@
+"""Ground that is the same in both dates is not changed, and bands with noise of their own are not either."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import planetcd_jax as pcd
+
+
+def grounds(texture):
+    """Patches that are hard to lay on each other, by name: [H, W] or [H, W, C] float32 in [0, 1]."""
+    rough = texture(1, 67, 74)[0]
+    flat = rough.copy()
+    flat[:, :40] = 0.0
+    spot = np.full((64, 64), 0.5, np.float32)
+    spot[30:34, 30:34] = 0.9
+    return {
+        "odd size": rough,
+        "black border": flat,
+        "one spot": spot,
+        "colour": np.stack([rough, rough**2, 1 - rough], -1),
+    }
+
+
+@pytest.mark.parametrize("preset", ["paper", "robust"])
+@pytest.mark.parametrize("name", ["odd size", "black border", "one spot", "colour"])
+def test_a_patch_against_itself_is_0(texture, params, preset, name):
+    x = jnp.asarray(grounds(texture)[name])
+    rho = jax.jit(pcd.change_score, static_argnums=3)(params, x, x, pcd.PRESETS[preset])
+    assert float(rho) == 0.0
+
+
+def test_windows_away_from_a_spot_are_0(texture, params):
+    before = texture(1, 260, 260, seed=3)[0]
+    after = before.copy()
+    after[200:212, 200:212] = 0.0
+    valid = np.ones(before.shape, bool)
+    valid[:70, 90:120] = False
+    rho = jax.jit(
+        lambda *x: pcd.score_map(params, *x[:2], pcd.ROBUST, window=64, stride=32, valid=x[2]),
+    )(before, after, valid)  # fmt: skip
+    corner = np.asarray(rho)[:3, :3]  # windows that end 70 px and more before the spot
+    assert np.nanmax(corner) == 0.0
+    assert np.nanmax(np.asarray(rho)) > 5
+
+
+def test_one_grey_level_in_a_few_pixels_is_no_change(texture, params):
+    before = np.round(255 * texture(1, 100, 100, seed=4)[0])
+    after = before.copy()
+    rng = np.random.default_rng(0)
+    after[rng.integers(0, 100, 40), rng.integers(0, 100, 40)] += 1
+    rho = jax.jit(pcd.change_score, static_argnums=3)(
+        params, jnp.asarray(before / 255, jnp.float32), jnp.asarray(after / 255, jnp.float32), pcd.ROBUST
+    )
+    drawn = before.copy()
+    drawn[46:56, 46:56] = 0
+    clear = jax.jit(pcd.change_score, static_argnums=3)(
+        params, jnp.asarray(before / 255, jnp.float32), jnp.asarray(drawn / 255, jnp.float32), pcd.ROBUST
+    )
+    assert float(rho) < 0.2 * float(clear)
+
+
+@pytest.mark.parametrize("bands", [3, 5])
+def test_the_null_of_bands_has_the_noise_of_each(texture, bands):
+    """Noise that is independent from band to band stays so: its mean over the bands is smaller by their square root."""
+    from planetcd_jax.brightness import brightness, common_limits
+    from planetcd_jax.filters import grey
+    from planetcd_jax.residual_null import residual_null
+
+    rng = np.random.default_rng(1)
+    ground = np.repeat(0.2 + 0.6 * texture(1, 96, 96, seed=5)[0][..., None], bands, axis=-1)
+    dates = [jnp.asarray(ground + rng.normal(0, 0.02, ground.shape), jnp.float32) for _ in range(2)]
+    keep = jnp.ones((96, 96), bool)
+    limits = common_limits(*(grey(x) for x in dates), keep)
+    seen = [brightness(grey(x), keep, limit) for x, limit in zip(dates, limits, strict=True)]
+    added = np.asarray(residual_null(jax.random.key(0), *dates, *seen, keep, 8.0) - dates[0])
+    own, together = added.std(axis=(0, 1)), added.mean(axis=-1).std()
+    np.testing.assert_allclose(own, 0.02 * np.sqrt(2), rtol=0.15)
+    np.testing.assert_allclose(together, 0.02 * np.sqrt(2 / bands), rtol=0.15)
