@@ -15,8 +15,9 @@ from planetcd_jax.types import Array
 
 # All chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
 FINE_PX = 1.0
+"""Standard deviation of the blur that removes noise: finer differences are not looked at."""
 COARSE_PX = 8.0
-"""Differences finer than the one are taken for noise, coarser than the other for light (standard deviations)."""
+"""Standard deviation of the blur that holds slow changes of light: coarser differences are not looked at."""
 SLOPE_PX = 2.0
 """Standard deviation of the blur of the squared slope of brightness."""
 SPREAD_FLOOR = 0.04

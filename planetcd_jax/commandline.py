@@ -146,7 +146,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def given_quantile(settings: types.SimpleNamespace) -> float | None:
-    """What --quantile or --false_alarm_rate, which is one less it, say of the threshold; None if neither is given.
+    """The quantile for the threshold: --quantile, or 1 - --false_alarm_rate; None if neither is given.
 
     Raises:
         ConfigError: if both are given, or the rate is not a share.

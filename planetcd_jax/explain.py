@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from planetcd_jax import masked, registration
 from planetcd_jax.brightness import brightness, common_limits, pixel_noise
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.detection import batch_scores
 from planetcd_jax.extraction import check_pair
 from planetcd_jax.relief import fit_light
 from planetcd_jax.robust import BORDER_PX
@@ -192,15 +191,3 @@ def rho_by_shift(
         return change_score(params, before, after[jnp.clip(rows + shift, 0, rows.size - 1)], config, apply=apply)
 
     return jax.lax.map(one, jnp.asarray(shifts, jnp.int32))
-
-
-def stable_ground_null(
-    key: Array, params: Params, before: Array, after: Array, config: ChangeConfig, *, apply: ApplyFn | None = None
-) -> Array:
-    """rho_null from real pairs of ground that the user knows to be unchanged: their own rho, [N].
-
-    What it guarantees: a pair of the same kind of ground, light and registration exceeds the (1 - a) quantile with a
-    chance of at most a, up to 1 / (1 + N). Nothing where the marked ground differs from the rest.
-    """
-    index = jnp.arange(before.shape[0], dtype=jnp.uint32)
-    return batch_scores(key, params, before, after, index, config, apply=apply)[0]

@@ -177,7 +177,7 @@ def run() -> None:
     # As an exception, so that a half-written folder is removed when the process is asked to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     logging.set_verbosity(logging.WARNING)  # JAX says at a lower level which backends are not there
-    # The program's flags are its own (see `_flag_values`); absl is handed none of them.
+    # The program's flags are its own (see `commandline.parse`); absl is handed none of them.
     app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
 
 

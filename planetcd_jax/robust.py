@@ -33,8 +33,8 @@ USUAL_CAP = 1.0
 """Largest interquartile range of `detail` that is put down to the patch: where more of it differs, the patch as a whole
 has changed. Nineteen of twenty unchanged development pairs are below."""
 USUAL_LEAST = 0.1
-"""Least interquartile range of `detail`: where nearly all pixels of both dates are equal, one grey level in a few of the
-others is no change. Noise alone gives about 0.8."""
+"""Least interquartile range of `detail`: where nearly all pixels of both dates are equal, one grey level in a few of
+the others is no change. Noise alone gives about 0.8."""
 EQUAL = 1e-6
 """Largest difference of brightness, of full scale, of ground that is the same in both dates: rho is 0 there."""
 DETAIL_TOP = 0.004

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import app, logging
 
-from planetcd_jax import commandline
+from planetcd_jax import commandline, constants
 from planetcd_jax import config as configs
 from planetcd_jax.commandline import Flag
 from planetcd_jax.errors import ConfigError
@@ -55,7 +55,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             1024,
             "Side of what is scored at once, pixels: memory and speed, not results. Not used by robust.",
         ),
-        Flag("null_draws", "int", 64, "Pseudo-unchanged tiles (of up to 16 windows) from which tau is found."),
+        Flag("null_draws", "int", constants.NULL_DRAWS, "Pseudo-unchanged tiles (of up to 16 windows) for tau."),
     ),
     "The method": (
         Flag("preset", tuple(configs.PRESETS), "robust", "Settings that the flags below change one by one."),

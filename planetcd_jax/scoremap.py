@@ -149,6 +149,11 @@ def features(
     return whole[:, :, : cells[0], : cells[1]]
 
 
+def _everywhere(image: Array) -> Array:
+    """A mask of ones that XLA does not take for a constant: it would blur it while compiling, which takes minutes."""
+    return jax.lax.optimization_barrier(jnp.ones(image.shape[:2], bool))
+
+
 def _check_images(before: Array, after: Array, valid: Array, window: int, margin: int, config: ChangeConfig) -> None:
     extraction.check_pair(before, after, config)
     if valid.shape != before.shape[:2] or valid.dtype != jnp.bool_:
@@ -212,7 +217,7 @@ def score_map(
     """
     check_shareable(config)
     check_windows(window, stride, config)
-    valid = jnp.ones(before.shape[:2], bool) if valid is None else valid
+    valid = _everywhere(before) if valid is None else valid
     _check_images(before, after, valid, window, margin, config)
     if config.comparison == "registered":
         return robust_map.score_map(
@@ -270,7 +275,7 @@ def null_score_map(
 
     Source: Saha & Zhu, section III-D, equations 2 and 3.
     """
-    valid = jnp.ones(before.shape[:2], bool) if valid is None else valid
+    valid = _everywhere(before) if valid is None else valid
     if config.comparison == "registered":
         if after is None:
             raise ConfigError("a registered comparison draws its null from both dates; give after=.")

@@ -11,9 +11,6 @@ from planetcd_jax.errors import ConfigError
 PAPER_TEST_PAIRS = types.MappingProxyType({"hirise_rsl": 254, "ctx": 96, "lroc": 10})
 """Pairs on which the paper's figures were measured (section IV-A)."""
 
-KERNER_LROC_CORRECT = 8
-"""Correct pairs of 10 that the paper prints for "the method in [3]" on LROC, without saying which of them it is."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Method:

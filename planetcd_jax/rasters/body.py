@@ -93,11 +93,3 @@ def lon_lat(crs: CRS | None, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
     to_degrees = pyproj.Transformer.from_crs(system, system.geodetic_crs, always_xy=True)
     lon, lat = to_degrees.transform(x, y)
     return (np.asarray(lon) + 180.0) % 360.0 - 180.0, np.asarray(lat)
-
-
-def pixel_area(crs: CRS | None, transform) -> tuple[float, str]:
-    """Area of one pixel and its unit: m2 for projected systems, else px2 (1)."""
-    if crs is None or not crs.is_projected:
-        return 1.0, "px2"
-    unit = system_of(crs).axis_info[0].unit_conversion_factor
-    return abs(transform.determinant) * unit**2, "m2"

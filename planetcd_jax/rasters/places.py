@@ -22,8 +22,6 @@ _SURROUNDINGS = 0.25
 WHY = tuple(name for name in explain.COLUMNS if not name.startswith(("shift", "brightness")))
 """What is told of why a place was scored as it was, beside its shift and brightness, which every place has."""
 
-PixelMap = Callable[[Params, Array, Array], Array]
-
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from planetcd_jax import robust_map, scoremap
+from planetcd_jax import constants, robust_map, scoremap
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.rasters.alignment import AlignedPair
@@ -43,7 +43,7 @@ class Plan:
     stride: int = 24
     min_valid: float = 0.5
     chunk: int = 1024
-    null_draws: int = 128
+    null_draws: int = constants.NULL_DRAWS
 
 
 def _tile() -> int | None:

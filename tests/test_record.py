@@ -1,0 +1,26 @@
+"""Scores stay as they were: compared with a record of stored pairs and a scene (`scripts/make_record.py`)."""
+
+import numpy as np
+import pytest
+
+from scripts import make_record
+
+# Another processor adds in another order, which a comparison of nearly equal numbers can turn into a little more.
+TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
+
+
+def compare(found, prefix):
+    with np.load(make_record.PATH) as stored:
+        for name in found:
+            np.testing.assert_allclose(found[name], stored[f"{prefix}/{name}"], **TOLERANCE, err_msg=f"{prefix}/{name}")
+
+
+@pytest.mark.parametrize("config", ["paper", "robust"])
+def test_pairs(config):
+    found = make_record.pair_scores(config, "grey")
+    compare({name: found[name] for name in ("rho", "rho_null", "tau")}, f"{config}/grey")
+
+
+def test_rcva():
+    found = make_record.pair_scores("rcva", "grey")
+    compare({name: found[name] for name in ("rho", "tau")}, "rcva/grey")
