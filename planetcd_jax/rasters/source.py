@@ -15,6 +15,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from planetcd_jax.data.images import differs
 from planetcd_jax.errors import DataError
 from planetcd_jax.rasters import labels
 
@@ -91,7 +92,8 @@ class Source:
         Args:
             name: Path, or a URL or /vsi path that GDAL reads.
             bands: Bands to read, counted from 1; None: all but alpha.
-            nodata: "auto" (what the file says), "none" (nothing but NaN and alpha is masked), or a number.
+            nodata: "auto" (what the file says), "none" (nothing but NaN and alpha is masked), or a number, compared
+                with stored values after rounding to the file's type.
 
         Raises:
             DataError: if the file cannot be opened, has complex pixels, or lacks the bands.
@@ -205,7 +207,7 @@ class Source:
             out = None if shape is None else (len(self.bands), *shape)
             good &= (self._dataset.read_masks(list(self.bands), window=window, out_shape=out) > 0).all(axis=0)
         if self._nodata is not None:
-            good &= (block != np.asarray(self._nodata)).all(axis=0)
+            good &= differs(block, self._nodata).all(axis=0)
         if self._valid_range is not None:
             low, high = self._valid_range
             good &= ((block >= low) & (block <= high)).all(axis=0)
