@@ -5,8 +5,11 @@ import pytest
 import rasterio
 from image_files import write_image
 
+from planetcd_jax.data.files import FilePair, file_set
 from planetcd_jax.data.images import read_image
+from planetcd_jax.rasters.alignment import AlignedPair
 from planetcd_jax.rasters.source import Source, no_grid_warning
+from planetcd_jax.rasters.stretch import sample
 
 
 @pytest.mark.parametrize("asked", ["-9999.9", "-3.4e38", "0.1"])
@@ -32,3 +35,29 @@ def test_a_value_to_mask_is_compared_before_scale_and_offset(tmp_path):
     image = read_image(name, nodata=7)  # stored 7 means 5.5, and stored 10 means 7
     np.testing.assert_array_equal(np.argwhere(~image.valid), [[1, 1]])
     np.testing.assert_allclose(image.values[1, 4], 7.0)
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [("float64", 1_737_400.0), ("float64", -3e9), ("int32", 2_000_000_000)])
+def test_a_large_offset_changes_no_level(tmp_path, dtype, offset):
+    """Oracle: the same relief without the offset."""
+    rng = np.random.default_rng(0)
+    relief = [rng.integers(0, 9, (64, 64)) * (1 if dtype == "int32" else 0.125) for _ in range(2)]
+    stretched = []
+    for lift in (0, offset):
+        names = [write_image(tmp_path / f"{i}_{lift}.tif", (x + lift).astype(dtype)) for i, x in enumerate(relief)]
+        pair = AlignedPair(*(Source(name) for name in names))
+        samples = sample(pair)
+        raw = file_set("set", [FilePair("one", *names)]).read(0)
+        overview = samples.before(pair.before.read_reduced(0, 0, 64, 64, 64)[0])
+        stretched.append([samples.before(pair.read_before(0, 0, 64, 64)[0]), overview, raw.before, raw.after])
+    for plain, lifted in zip(*stretched, strict=True):
+        assert lifted.dtype == np.float32 and np.unique(plain).size == 9
+        np.testing.assert_allclose(lifted, plain, atol=1e-5)
+
+
+def test_what_32_bits_cannot_hold_is_masked(tmp_path):
+    image = np.ones((4, 5))
+    image[0, 1], image[1, 2], image[2, 3] = -1.797e308, np.inf, np.nan
+    pixels, valid = Source(write_image(tmp_path / "a.tif", image)).read(0, 0, 4, 5)
+    np.testing.assert_array_equal(np.argwhere(~valid), [[0, 1], [1, 2], [2, 3]])
+    assert (pixels[~valid] == 0).all()
