@@ -42,7 +42,8 @@ def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | N
     Args:
         path: File.
         grey: Give the mean of the bands as [H, W], exact where they are equal: for grey images saved as RGB.
-        nodata: A value that means no data, beside what the file itself says.
+        nodata: A value that means no data, beside what the file itself says; a value as stored, before a scale, an
+            offset or a colour table, and rounded to the file's type.
 
     Returns:
         The `Image`.
@@ -61,6 +62,9 @@ def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | N
         kinds = [c.name for c in src.colorinterp]
         scales, offsets = np.array(src.scales), np.array(src.offsets)
         table = _colour_table(src) if kinds == ["palette"] else None
+    if nodata is not None:
+        stored = bands[[i for i, kind in enumerate(kinds) if kind != "alpha"] or slice(None)]
+        valid = valid & differs(stored, nodata).all(0)
     if table is not None:
         bands = table[bands[0]].transpose(2, 0, 1)
         kinds = ["grey"] * len(bands)
@@ -69,7 +73,18 @@ def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | N
         bands = np.where(valid, scaled, 0.0)  # the marks of missing pixels are no physical values
     colours = [i for i, kind in enumerate(kinds) if kind != "alpha"] or list(range(len(bands)))
     bands = bands[colours]
-    return _masked(bands, valid, grey, nodata, path)
+    return _masked(bands, valid, grey, path)
+
+
+def differs(stored: np.ndarray, value: float) -> np.ndarray:
+    """Which pixels of any shape, as stored in a file, are not `value`; bool of the same shape.
+
+    A file of floats holds the value rounded to its own type: -9999.9 in 32 bits is -9999.900390625.
+    """
+    if not np.issubdtype(stored.dtype, np.floating):
+        return stored != np.asarray(value)
+    with np.errstate(over="ignore"):  # beyond the type's range: infinite, which is no data anyway
+        return stored != np.asarray(value).astype(stored.dtype)
 
 
 def image_shape(path: str | os.PathLike) -> tuple[int, int]:
@@ -82,14 +97,12 @@ def image_shape(path: str | os.PathLike) -> tuple[int, int]:
         return src.height, src.width
 
 
-def _masked(bands: np.ndarray, valid: np.ndarray, grey: bool, nodata: float | None, path) -> Image:
+def _masked(bands: np.ndarray, valid: np.ndarray, grey: bool, path) -> Image:
     if np.iscomplexobj(bands):
         raise BadPairError(f"{path}: holds complex numbers; convert it to amplitudes first.")
     if np.issubdtype(bands.dtype, np.floating):
         # ISIS special pixels are the most negative floats; GDAL masks only one of them.
         valid = valid & np.isfinite(bands).all(0) & (bands > -1e38).all(0)
-    if nodata is not None:
-        valid = valid & (bands != nodata).all(0)
     if len(bands) == 1:
         return Image(bands[0], valid, bands.dtype)
     if grey:

@@ -15,6 +15,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from planetcd_jax.data.images import differs
 from planetcd_jax.errors import DataError
 from planetcd_jax.rasters import labels
 
@@ -26,6 +27,8 @@ _ISIS_VALID = {
     "int16": (-32752, 32767),
     "float32": (-3.4028225e38, np.inf),
 }
+
+_LARGEST = np.finfo(np.float32).max
 
 _NO_DATA_CHOICES = "a number, 'none', or 'auto'"
 
@@ -75,7 +78,10 @@ class Grid:
 
 
 class Source:
-    """An open image. Reads give float32 pixels and a mask; use it from one thread at a time.
+    """An open image. Reads give pixels and a mask; use it from one thread at a time.
+
+    Pixels are float32, which holds every level of up to 16 bits; float64 where the file has 32-bit integers or
+    wider types, until a stretch has taken a large offset off.
 
     Attributes:
         name: Path or URL as given.
@@ -91,7 +97,8 @@ class Source:
         Args:
             name: Path, or a URL or /vsi path that GDAL reads.
             bands: Bands to read, counted from 1; None: all but alpha.
-            nodata: "auto" (what the file says), "none" (nothing but NaN and alpha is masked), or a number.
+            nodata: "auto" (what the file says), "none" (nothing but NaN and alpha is masked), or a number, compared
+                with stored values after rounding to the file's type.
 
         Raises:
             DataError: if the file cannot be opened, has complex pixels, or lacks the bands.
@@ -100,6 +107,7 @@ class Source:
         self._dataset = _open(self.name)
         self.dtype = self._dataset.dtypes[0]
         self.bands = self._choose_bands(bands)
+        self._exact = np.result_type(np.float32, *(self._dataset.dtypes[band - 1] for band in self.bands))
         self.grid = Grid(self._dataset.height, self._dataset.width, self._dataset.transform, self._dataset.crs or None)
         self._nodata, self._use_mask, self._valid_range, self.nodata_rule = self._choose_nodata(nodata)
 
@@ -150,12 +158,12 @@ class Source:
             height, width: Size, pixels.
 
         Returns:
-            [height, width, B] float32, 0 where not valid; [height, width] bool.
+            [height, width, B] float32 or float64 (see `Source`), 0 where not valid; [height, width] bool.
 
         Raises:
             DataError: if the file cannot be read there.
         """
-        pixels = np.zeros((height, width, len(self.bands)), np.float32)
+        pixels = np.zeros((height, width, len(self.bands)), self._exact)
         valid = np.zeros((height, width), bool)
         top, left = max(row, 0), max(col, 0)
         bottom, right = min(row + height, self.grid.height), min(col + width, self.grid.width)
@@ -172,17 +180,15 @@ class Source:
                 "short: fetch it again."
             ) from None
         inside = (slice(top - row, bottom - row), slice(left - col, right - col))
-        with np.errstate(over="ignore", invalid="ignore"):
-            pixels[inside] = np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(np.float32)
-        valid[inside] = good & np.isfinite(pixels[inside]).all(axis=-1)
-        pixels[~valid] = 0.0
+        pixels[inside] = self._pixels(block, good)
+        valid[inside] = good
         return pixels, valid
 
     def read_reduced(self, row: int, col: int, height: int, width: int, most: int) -> tuple[np.ndarray, np.ndarray]:
         """A window inside the image, reduced so that its longer side has at most `most` pixels; for display.
 
         Returns:
-            [h, w, B] float32, [h, w] bool.
+            [h, w, B] of the type that `read` gives, [h, w] bool.
 
         Raises:
             DataError: if the file cannot be read.
@@ -195,17 +201,21 @@ class Source:
             good = self._good(block, window, shape)
         except RasterioError as error:
             raise DataError(f"{self.name} cannot be read ({str(error).splitlines()[0]}); fetch it again.") from None
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(np.float32), good
+        return self._pixels(block, good), good
+
+    def _pixels(self, block: np.ndarray, good: np.ndarray) -> np.ndarray:
+        """[B, h, w] as stored and [h, w] bool to [h, w, B] pixels, 0 where not valid."""
+        return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(self._exact)
 
     def _good(self, block: np.ndarray, window: Window, shape: tuple[int, int] | None = None) -> np.ndarray:
         """[h, w] bool: pixels that are valid in every band."""
-        good = np.isfinite(block).all(axis=0) if block.dtype.kind == "f" else np.ones(block.shape[1:], bool)
+        # What 32 bits cannot hold is a mark, as -1.8e308; NaN and infinity compare false.
+        good = (abs(block) <= _LARGEST).all(axis=0) if block.dtype.kind == "f" else np.ones(block.shape[1:], bool)
         if self._use_mask:
             out = None if shape is None else (len(self.bands), *shape)
             good &= (self._dataset.read_masks(list(self.bands), window=window, out_shape=out) > 0).all(axis=0)
         if self._nodata is not None:
-            good &= (block != np.asarray(self._nodata)).all(axis=0)
+            good &= differs(block, self._nodata).all(axis=0)
         if self._valid_range is not None:
             low, high = self._valid_range
             good &= ((block >= low) & (block <= high)).all(axis=0)

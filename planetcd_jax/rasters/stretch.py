@@ -27,8 +27,12 @@ class Stretch:
     high: tuple[float, ...]
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """[H, W, B] to [H, W, B] float32 in [0, 1]; one band loses its axis. Values beyond are clipped."""
-        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        """[H, W, B] to [H, W, B] float32 in [0, 1]; one band loses its axis. Values beyond are clipped.
+
+        Subtracts in the pixels' own precision: metres on a radius of 1,737,400 m are lost in 32 bits.
+        """
+        exact = np.result_type(pixels, np.float32)
+        low, high = np.asarray(self.low, exact), np.asarray(self.high, exact)
         scaled = np.clip((pixels - low) / (high - low), 0.0, 1.0).astype(np.float32)
         return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
 
