@@ -61,3 +61,21 @@ def test_what_32_bits_cannot_hold_is_masked(tmp_path):
     pixels, valid = Source(write_image(tmp_path / "a.tif", image)).read(0, 0, 4, 5)
     np.testing.assert_array_equal(np.argwhere(~valid), [[0, 1], [1, 2], [2, 3]])
     assert (pixels[~valid] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_colour_tables_are_looked_up(tmp_path, dtype):
+    index = np.arange(20, dtype=dtype).reshape(4, 5)
+    greys = {i: (255 - i, 255 - i, 255 - i, 255) for i in range(256)}
+    colours = {i: (10 * i, 200 - i, i, 255) for i in range(20)}
+    grey = Source(write_image(tmp_path / "grey.tif", index, colormap=greys), nodata="7")
+    pixels, valid = grey.read(0, 0, 4, 5)
+    np.testing.assert_array_equal(np.argwhere(~valid), [[1, 2]])  # index 7, not colour 7
+    np.testing.assert_array_equal(pixels[valid, 0], 255 - index[valid])
+    name = write_image(tmp_path / "colour.tif", index, colormap=colours)
+    wanted = np.stack([10 * index, 200 - index, index], -1)
+    colour = Source(name)
+    assert colour.bands == (1, 1, 1)
+    np.testing.assert_array_equal(colour.read(-1, 0, 5, 5)[0][1:], wanted)
+    np.testing.assert_array_equal(colour.read_reduced(0, 0, 4, 5, 5)[0], wanted)
+    np.testing.assert_array_equal(read_image(name).values, wanted)

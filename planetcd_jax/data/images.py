@@ -61,12 +61,13 @@ def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | N
             raise _unreadable(path, err) from err
         kinds = [c.name for c in src.colorinterp]
         scales, offsets = np.array(src.scales), np.array(src.offsets)
-        table = _colour_table(src) if kinds == ["palette"] else None
+        palette = kinds.index("palette") + 1 if [kind for kind in kinds if kind != "alpha"] == ["palette"] else None
+        table = colour_table(src, palette) if palette else None
     if nodata is not None:
         stored = bands[[i for i, kind in enumerate(kinds) if kind != "alpha"] or slice(None)]
         valid = valid & differs(stored, nodata).all(0)
     if table is not None:
-        bands = table[bands[0]].transpose(2, 0, 1)
+        bands = table[bands[palette - 1]].transpose(2, 0, 1)
         kinds = ["grey"] * len(bands)
     elif not (np.allclose(scales, 1.0) and np.allclose(offsets, 0.0)):
         scaled = bands * scales[:, None, None] + offsets[:, None, None]
@@ -132,10 +133,13 @@ def _unreadable(path: str | os.PathLike, err: BaseException) -> BadPairError:
     return BadPairError(f"{path}: cannot be read as an image (truncated or damaged?): {said}; fetch it again.")
 
 
-def _colour_table(src) -> np.ndarray | None:
-    """Colours by index [256 or more, C] as uint8, C = 1 where all are grey, else 3."""
-    entries = src.colormap(1)
-    table = np.zeros((max(256, max(entries) + 1), 3), np.uint8)
+def colour_table(src, band: int) -> np.ndarray:
+    """Colours by index [256 or 65536, C] as uint8, C = 1 where all are grey, else 3; `band` counts from 1.
+
+    Indices without an entry are black.
+    """
+    entries = src.colormap(band)
+    table = np.zeros((np.iinfo(src.dtypes[band - 1]).max + 1, 3), np.uint8)
     for index, rgba in entries.items():
         table[index] = rgba[:3]
     is_grey = (table == table[:, :1]).all()

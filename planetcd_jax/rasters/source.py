@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from planetcd_jax.data.images import differs
+from planetcd_jax.data.images import colour_table, differs
 from planetcd_jax.errors import DataError
 from planetcd_jax.rasters import labels
 
@@ -86,7 +86,8 @@ class Source:
     Attributes:
         name: Path or URL as given.
         grid: Its `Grid`.
-        bands: The bands that are read, counted from 1.
+        bands: The bands that are read, counted from 1. One with a colour table is looked up: it is one band where
+            all colours are grey, else it stands here three times, for red, green and blue.
         nodata_rule: What is masked, in words.
         dtype: Type of the pixels in the file.
     """
@@ -107,6 +108,9 @@ class Source:
         self._dataset = _open(self.name)
         self.dtype = self._dataset.dtypes[0]
         self.bands = self._choose_bands(bands)
+        self._table = self._colours()
+        if self._table is not None:
+            self.bands *= self._table.shape[1]
         self._exact = np.result_type(np.float32, *(self._dataset.dtypes[band - 1] for band in self.bands))
         self.grid = Grid(self._dataset.height, self._dataset.width, self._dataset.transform, self._dataset.crs or None)
         self._nodata, self._use_mask, self._valid_range, self.nodata_rule = self._choose_nodata(nodata)
@@ -126,6 +130,11 @@ class Source:
                 f"{self.name} has {data.count} band(s), and band {missing[0]} was asked for; bands count from 1."
             )
         return tuple(bands or colour)
+
+    def _colours(self) -> np.ndarray | None:
+        """Colour table [N, 1 or 3] of the only band that is read, or None where it has none."""
+        interps = [self._dataset.colorinterp[band - 1] for band in self.bands]
+        return colour_table(self._dataset, self.bands[0]) if interps == [ColorInterp.palette] else None
 
     def _choose_nodata(self, rule: str) -> tuple[float | None, bool, tuple[float, float] | None, str]:
         """No-data value to compare with, whether to use the file's own mask, the range of valid values, and words."""
@@ -205,6 +214,8 @@ class Source:
 
     def _pixels(self, block: np.ndarray, good: np.ndarray) -> np.ndarray:
         """[B, h, w] as stored and [h, w] bool to [h, w, B] pixels, 0 where not valid."""
+        if self._table is not None:
+            block = self._table[block[0]].transpose(2, 0, 1)
         return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(self._exact)
 
     def _good(self, block: np.ndarray, window: Window, shape: tuple[int, int] | None = None) -> np.ndarray:
