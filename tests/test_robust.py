@@ -95,7 +95,7 @@ def draw_null(key, before, after):
     keep = masked.erode(valid, robust.BORDER_PX)
     dates = zip((before, after), brightness.common_limits(before, after, keep), strict=True)
     first, second = (brightness.brightness(x, valid, limits) for x, limits in dates)
-    return residual_null.residual_null(key, before, first, second, keep, CONFIG.residual_clip)
+    return residual_null.residual_null(key, before, after, first, second, keep, CONFIG.residual_clip)
 
 
 def test_the_null_carries_noise_but_not_the_change(texture):
