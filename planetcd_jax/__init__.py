@@ -18,7 +18,6 @@ from planetcd_jax.version import __version__
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers; tests/test_import.py compares the two
     from planetcd_jax import constants
-    from planetcd_jax.augment import patch_key, pseudo_unchanged, pseudo_unchanged_pair
     from planetcd_jax.config import AUTHORS_CODE, PAPER, PRESETS, ROBUST, ChangeConfig
     from planetcd_jax.detection import batch_scores, decide, detect, pair_scores
     from planetcd_jax.errors import (
@@ -30,17 +29,18 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers; tests/test_i
         PlanetCDError,
         WeightsError,
     )
-    from planetcd_jax.extraction import extract
-    from planetcd_jax.pixelmap import change_mask, otsu_threshold, pixel_change_map
-    from planetcd_jax.score import change_score, change_scores, compare, describe
-    from planetcd_jax.scoremap import null_score_map, score_map
+    from planetcd_jax.networks.extraction import extract
+    from planetcd_jax.networks.vgg16 import VGG16
+    from planetcd_jax.networks.weights_io import Weights, load_vgg16, load_weights
+    from planetcd_jax.scores.augment import patch_key, pseudo_unchanged, pseudo_unchanged_pair
+    from planetcd_jax.scores.dcva import change_mask, otsu_threshold, pixel_change_map
+    from planetcd_jax.scores.pooled import change_score, change_scores, compare, describe
+    from planetcd_jax.scores.scoremap import null_score_map, score_map
     from planetcd_jax.thresholds import p_values, threshold
     from planetcd_jax.types import Detection
-    from planetcd_jax.vgg import VGG16
-    from planetcd_jax.weights_io import Weights, load_vgg16, load_weights
 
 _NAMES = {
-    "augment": (
+    "scores.augment": (
         "patch_key",
         "pseudo_unchanged",
         "pseudo_unchanged_pair",
@@ -67,19 +67,19 @@ _NAMES = {
         "PlanetCDError",
         "WeightsError",
     ),
-    "extraction": ("extract",),
-    "pixelmap": (
+    "networks.extraction": ("extract",),
+    "scores.dcva": (
         "change_mask",
         "otsu_threshold",
         "pixel_change_map",
     ),
-    "score": (
+    "scores.pooled": (
         "change_score",
         "change_scores",
         "compare",
         "describe",
     ),
-    "scoremap": (
+    "scores.scoremap": (
         "null_score_map",
         "score_map",
     ),
@@ -88,8 +88,8 @@ _NAMES = {
         "threshold",
     ),
     "types": ("Detection",),
-    "vgg": ("VGG16",),
-    "weights_io": (
+    "networks.vgg16": ("VGG16",),
+    "networks.weights_io": (
         "Weights",
         "load_vgg16",
         "load_weights",
@@ -98,7 +98,7 @@ _NAMES = {
 """Public names by their module."""
 
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = (*_NAMES, "constants", "version")
+_MODULES = ("constants", "networks", "scores", "version")
 
 __all__ = [
     "AUTHORS_CODE",

@@ -6,12 +6,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax.augment import patch_key, pseudo_unchanged_pair
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import PatchError
-from planetcd_jax.extraction import check_pair
-from planetcd_jax.robust import robust_pair_scores
-from planetcd_jax.score import change_score, compare, describe
+from planetcd_jax.networks.extraction import check_pair
+from planetcd_jax.scores.augment import patch_key, pseudo_unchanged_pair
+from planetcd_jax.scores.pooled import change_score, compare, describe
+from planetcd_jax.scores.registered.robust import robust_pair_scores
 from planetcd_jax.thresholds import counted_nulls, p_values, threshold
 from planetcd_jax.types import ApplyFn, Array, Detection, Params, PerturbFn
 

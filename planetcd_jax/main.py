@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from planetcd_jax import commandline
 from planetcd_jax import config as configs
 from planetcd_jax.baselines import METHODS
-from planetcd_jax.commandline import Flag
-from planetcd_jax.data import DATASETS
-from planetcd_jax.data.files import SIZE_MISMATCHES
-from planetcd_jax.data.stretch import STRETCHES
+from planetcd_jax.cli import commandline
+from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.images.stretch import STRETCHES
+from planetcd_jax.pairs import DATASETS
+from planetcd_jax.pairs.files import SIZE_MISMATCHES
 from planetcd_jax.version import __version__
 
 PROGRAM = "planetcd"
@@ -141,17 +141,17 @@ def parse(arguments: Sequence[str]) -> types.SimpleNamespace:
 
 def _start(settings: types.SimpleNamespace) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
-    from planetcd_jax import experiment
+    from planetcd_jax.experiments import dataset_run
 
     config = commandline.change_config(settings)
     commandline.start_compilation_cache(settings)
     if settings.threshold_only is not None:
-        experiment.decide_again(pathlib.Path(settings.threshold_only), settings)
+        dataset_run.decide_again(pathlib.Path(settings.threshold_only), settings)
         return
     settings.dataset = settings.dataset or ("pairs" if settings.pairs_csv else None)
     if settings.dataset is None:
         raise ConfigError(f"--dataset is missing; choose one of {', '.join(DATASETS)}, see --help.")
-    experiment.run_dataset(config, settings)
+    dataset_run.run_dataset(config, settings)
 
 
 def execute(arguments: Sequence[str]) -> int:

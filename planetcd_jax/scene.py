@@ -11,9 +11,10 @@ from typing import Any
 
 from absl import app, logging
 
-from planetcd_jax import commandline, constants
 from planetcd_jax import config as configs
-from planetcd_jax.commandline import Flag
+from planetcd_jax import constants
+from planetcd_jax.cli import commandline
+from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.version import __version__
 
@@ -131,8 +132,8 @@ def _images(settings: types.SimpleNamespace, target: pathlib.Path) -> tuple[str,
 
 
 def _demo_images(settings: types.SimpleNamespace, folder: pathlib.Path) -> tuple[str, str]:
-    from planetcd_jax.data import demo_scene
-    from planetcd_jax.rasters.checkpoint import as_output_errors
+    from planetcd_jax.scenes.checkpoint import as_output_errors
+    from planetcd_jax.simulate import demo_scene
 
     paths = folder / "before.tif", folder / "after.tif"
     if not (settings.resume and (folder / "truth.csv").exists()):
@@ -171,12 +172,12 @@ def _start(settings: types.SimpleNamespace) -> None:
 
 
 def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> None:
-    from planetcd_jax import scoremap, survey
-    from planetcd_jax.rasters import scoring
-    from planetcd_jax.rasters.alignment import AlignedPair
-    from planetcd_jax.rasters.source import Source
-    from planetcd_jax.rasters.stretch import sample
     from planetcd_jax.runtime import chosen_engine
+    from planetcd_jax.scenes import scene_run, scoring
+    from planetcd_jax.scenes.alignment import AlignedPair
+    from planetcd_jax.scenes.source import Source
+    from planetcd_jax.scenes.stretch import sample
+    from planetcd_jax.scores import scoremap
 
     scoremap.check_shareable(config)
     config, weights = commandline.fitted_weights(config, settings)
@@ -196,12 +197,12 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     engine = chosen_engine(settings.engine, config)
     hidden = ("resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir")
     said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
-    request = survey.Request(
+    request = scene_run.Request(
         config, plan, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
         {name: value for name, value in said.items() if name not in hidden}, settings.demo, settings.fdr,
         settings.stable_ground, engine,
     )  # fmt: skip
-    report = survey.run_survey(
+    report = scene_run.run_survey(
         request, pair, samples, weights.params, weights.sha256, target,
         resume=settings.resume, overwrite=settings.overwrite, quiet=settings.quiet,
     )  # fmt: skip
@@ -215,7 +216,7 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
 
 def _after_shift(text: str, pair, samples) -> tuple[int, int]:
     """Whole rows and columns to undo a misregistration, and a line about them."""
-    from planetcd_jax.rasters import places
+    from planetcd_jax.scenes import places
 
     if text != "auto":
         shift = whole_numbers("after_shift", text)

@@ -14,10 +14,12 @@ from unittest import mock
 import jax
 import numpy as np
 
-from planetcd_jax import batch_scores, brightness, load_vgg16, masked, registration, resampling, robust
+from planetcd_jax import batch_scores, load_vgg16
 from planetcd_jax.config import ROBUST
-from planetcd_jax.evaluation import measures
+from planetcd_jax.ops import masked, resampling
+from planetcd_jax.scores.registered import brightness, registration, robust
 from scripts import evaluate, variants
+from scripts.evaluation import measures
 
 TABLE = "ablation.md"
 

@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from planetcd_jax import PAPER, ChangeConfig, extract, load_vgg16, pseudo_unchanged
-from planetcd_jax.evaluation import measures
-from planetcd_jax.registration import local_contrast, whole_shift
+from planetcd_jax.networks.vgg16 import stride
+from planetcd_jax.scores.registered.registration import local_contrast, whole_shift
 from planetcd_jax.types import Array, Params
-from planetcd_jax.vgg import stride
 from scripts import evaluate, variants
+from scripts.evaluation import measures
 
 TABLE = "alternatives.md"
 

@@ -23,13 +23,14 @@ import numpy as np
 import rasterio
 from absl import app, flags
 
-from planetcd_jax import score, scoremap, weights_io
 from planetcd_jax.config import PAPER, PRESETS, ChangeConfig
-from planetcd_jax.rasters import scoring
-from planetcd_jax.rasters.alignment import AlignedPair
-from planetcd_jax.rasters.checkpoint import Checkpoint
-from planetcd_jax.rasters.source import Source
-from planetcd_jax.rasters.stretch import sample
+from planetcd_jax.networks import weights_io
+from planetcd_jax.scenes import scoring
+from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.checkpoint import Checkpoint
+from planetcd_jax.scenes.source import Source
+from planetcd_jax.scenes.stretch import sample
+from planetcd_jax.scores import pooled, scoremap
 
 _SIZE = flags.DEFINE_integer("size", 1084, "Side of the scene, pixels.")
 _SIZES = flags.DEFINE_list("sizes", ["2000", "4000", "8000"], "Sides of the scenes whose memory is measured, pixels.")
@@ -91,7 +92,7 @@ def speed() -> dict:
     corners = np.stack(np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij"), -1).reshape(-1, 2) * stride
     count = min(_SAMPLE.value, len(corners))
     some = corners[np.linspace(0, len(corners) - 1, count).astype(int)]
-    pairs = jax.jit(partial(score.change_scores, config=config))
+    pairs = jax.jit(partial(pooled.change_scores, config=config))
     cuts = [np.stack([np.asarray(x)[r : r + window, c : c + window] for r, c in some]) for x in (before, after)]
 
     def one_by_one(batch: int):

@@ -23,11 +23,11 @@ import planetcd_jax
 from planetcd_jax import batch_scores, load_vgg16
 from planetcd_jax.config import PRESETS, ChangeConfig
 from planetcd_jax.errors import PlanetCDError
-from planetcd_jax.evaluation import backgrounds, measures, page, sets
-from planetcd_jax.evaluation.backgrounds import split_of
-from planetcd_jax.evaluation.page import ONE_CLASS, SEASONS, UNCHANGED
-from planetcd_jax.evaluation.trials import SIDE, Trials
 from planetcd_jax.runtime import network_engine, why_xla
+from scripts.evaluation import backgrounds, measures, page, sets
+from scripts.evaluation.backgrounds import split_of
+from scripts.evaluation.page import ONE_CLASS, SEASONS, UNCHANGED
+from scripts.evaluation.trials import SIDE, Trials
 
 BATCH = 8
 CHUNK = 5
@@ -94,7 +94,9 @@ def build(
 def _program() -> str:
     """Digest of the method's code and of JAX's version: scores that other code made are not used again."""
     package = pathlib.Path(planetcd_jax.__file__).parent
-    paths = sorted(path for path in (*package.glob("*.py"), *package.glob("runtime/*")) if path.is_file())
+    rooms = [package / room for room in ("networks", "ops", "runtime", "scores")]
+    inside = [path for room in rooms for path in room.rglob("*") if path.suffix in (".py", ".cc")]
+    paths = sorted([*package.glob("*.py"), *inside])
     return _digest(jax.__version__.encode(), *(path.read_bytes() for path in paths))
 
 

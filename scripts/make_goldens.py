@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from absl import app, flags
 
-from planetcd_jax import weights_io
 from planetcd_jax.config import VGG16_LAYERS
+from planetcd_jax.networks import weights_io
 
 SEED = 20210927
 SHAPE = (12, 16)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import planetcd_jax as pcd
-from planetcd_jax.baselines.rcva import rcva_score
+from planetcd_jax.scores.rcva import rcva_score
 
 PATH = pathlib.Path(__file__).resolve().parents[1] / "tests" / "goldens" / "record.npz"
 

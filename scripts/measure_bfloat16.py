@@ -14,7 +14,7 @@ from absl import app, flags
 from sklearn.metrics import roc_auc_score
 
 import planetcd_jax as pcd
-from planetcd_jax.data import open_dataset
+from planetcd_jax.pairs import open_dataset
 from planetcd_jax.runtime import run_detection
 
 

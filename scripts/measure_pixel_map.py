@@ -16,7 +16,7 @@ from absl import app, flags
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import planetcd_jax as pcd
-from planetcd_jax.baselines import rcva
+from planetcd_jax.scores import rcva
 
 
 def read_band(path: str) -> np.ndarray:

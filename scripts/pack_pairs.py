@@ -13,10 +13,10 @@ import sys
 from absl import app, flags
 from tqdm import tqdm
 
-from planetcd_jax.data import DATASETS, PairSet, open_dataset
-from planetcd_jax.data.packed import pack, shapes_of
-from planetcd_jax.data.stretch import STRETCHES
 from planetcd_jax.errors import BadPairError, OutputError, PlanetCDError
+from planetcd_jax.images.stretch import STRETCHES
+from planetcd_jax.pairs import DATASETS, PairSet, open_dataset
+from planetcd_jax.pairs.packed import pack, shapes_of
 
 DATASET = flags.DEFINE_enum("dataset", "pairs", DATASETS, "Data set to pack.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.")

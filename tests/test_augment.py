@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import planetcd_jax as pcd
-from planetcd_jax.augment import draw_shift
+from planetcd_jax.scores.augment import draw_shift
 
 h = jax.jit(pcd.pseudo_unchanged, static_argnames=("config", "batched"))
 detect = jax.jit(pcd.detect, static_argnames="config")

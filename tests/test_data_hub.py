@@ -20,7 +20,7 @@ REPO = "Mirali33/mb-change_cls_ctx"
 
 PROGRAM = """
 import json, sys, time
-from planetcd_jax.data import hub, open_dataset
+from planetcd_jax.pairs import hub, open_dataset
 from planetcd_jax.errors import PlanetCDError
 
 fetch, waited = hub.fetch, []
@@ -179,7 +179,7 @@ def test_no_hub_at_all_falls_back_and_says_so_or_is_an_error(tmp_path):
 
 
 def test_simulated_never_asks_the_hub(tmp_path, monkeypatch):
-    from planetcd_jax.data import hub, open_dataset
+    from planetcd_jax.pairs import hub, open_dataset
 
     def fail(*args, **kwargs):
         pytest.fail("the hub was asked")
@@ -191,7 +191,7 @@ def test_simulated_never_asks_the_hub(tmp_path, monkeypatch):
 def test_the_probe_is_bounded_even_when_the_client_is_not(monkeypatch):
     import huggingface_hub
 
-    from planetcd_jax.data import hub
+    from planetcd_jax.pairs import hub
 
     released = threading.Event()
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from image_files import noise, write_image
 
-from planetcd_jax.data.images import image_shape, read_image
 from planetcd_jax.errors import BadPairError
+from planetcd_jax.images.reading import image_shape, read_image
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from image_files import noise, write_image
 
-from planetcd_jax.data import open_dataset
-from planetcd_jax.data.layouts import AUTHORS_IMAGES, AUTHORS_LABELS
 from planetcd_jax.errors import DataError
+from planetcd_jax.pairs import open_dataset
+from planetcd_jax.pairs.layouts import AUTHORS_IMAGES, AUTHORS_LABELS
 
 
 def _mars_bench(root, rows, suffix=".jpg", skip=(), columns=("file_id", "split", "feature_name", "label")):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from image_files import noise, write_image
 
-from planetcd_jax.data import open_dataset
-from planetcd_jax.data.packed import pack, shapes_of
-from planetcd_jax.data.pairs import PairSet, RawPair
 from planetcd_jax.errors import BadPairError, DataError, OutputError
+from planetcd_jax.pairs import open_dataset
+from planetcd_jax.pairs.packed import pack, shapes_of
+from planetcd_jax.pairs.pair_set import PairSet, RawPair
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from planetcd_jax.data.cutting import cut_patches, grid_origins
-from planetcd_jax.data.pairs import PairSet, RawPair, checked
 from planetcd_jax.errors import BadPairError, DataError
+from planetcd_jax.pairs.cutting import cut_patches, grid_origins
+from planetcd_jax.pairs.pair_set import PairSet, RawPair, checked
 
 
 def _set(raws, labels=None, ids=None):

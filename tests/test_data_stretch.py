@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from planetcd_jax.data.images import Image
-from planetcd_jax.data.stretch import STRETCHES, describe, stretched
 from planetcd_jax.errors import BadPairError, DataError
+from planetcd_jax.images.reading import Image
+from planetcd_jax.images.stretch import STRETCHES, describe, stretched
 
 
 def _image(values, valid=None):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from image_files import noise, write_image
 
-from planetcd_jax.data import DATASETS, open_dataset
 from planetcd_jax.errors import BadPairError, DataError
+from planetcd_jax.pairs import DATASETS, open_dataset
 
 
 def _table(root, text):

@@ -64,9 +64,9 @@ def test_one_grey_level_in_a_few_pixels_is_no_change(texture, params):
 @pytest.mark.parametrize("bands", [3, 5])
 def test_the_null_of_bands_has_the_noise_of_each(texture, bands):
     """Noise that is independent from band to band stays so: its mean over the bands is smaller by their square root."""
-    from planetcd_jax.brightness import brightness, common_limits
-    from planetcd_jax.filters import grey
-    from planetcd_jax.residual_null import residual_null
+    from planetcd_jax.ops.filters import grey
+    from planetcd_jax.scores.registered.brightness import brightness, common_limits
+    from planetcd_jax.scores.registered.residual_null import residual_null
 
     rng = np.random.default_rng(1)
     ground = np.repeat(0.2 + 0.6 * texture(1, 96, 96, seed=5)[0][..., None], bands, axis=-1)

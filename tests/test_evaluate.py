@@ -8,10 +8,10 @@ from image_files import noise, write_image
 from sklearn.metrics import accuracy_score
 
 import planetcd_jax as pcd
-from planetcd_jax import registration, robust
-from planetcd_jax.evaluation import backgrounds, insertions, measures
-from planetcd_jax.evaluation.trials import SIDE, Trial, stack
+from planetcd_jax.scores.registered import registration, robust
 from scripts import ablate, evaluate
+from scripts.evaluation import backgrounds, insertions, measures
+from scripts.evaluation.trials import SIDE, Trial, stack
 
 
 def test_best_accuracy_is_found_by_trying_all():

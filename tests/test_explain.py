@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 import planetcd_jax as pcd
-from planetcd_jax import brightness, explain
+from planetcd_jax.scores import explain
+from planetcd_jax.scores.registered import brightness
 
 CONFIG = dataclasses.replace(pcd.ROBUST, max_misalignment=10)
 

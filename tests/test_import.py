@@ -43,7 +43,7 @@ def test_every_name_is_there_and_listed():
         assert getattr(pcd, name) is not None
         assert name in dir(pcd)
     assert set(pcd.__all__) == set(pcd._HOME) | {"__version__", "constants"}
-    assert pcd.scoremap.score_map is pcd.score_map
+    assert pcd.scores.scoremap.score_map is pcd.score_map
     with pytest.raises(AttributeError, match="has no attribute 'change_scor'"):
         pcd.change_scor  # noqa: B018
 
@@ -98,7 +98,7 @@ def test_what_a_killed_process_left_cut_short_is_made_anew(tmp_path):
 
 @pytest.mark.parametrize("name", ["zlib", "zstandard"])
 def test_only_entries_that_are_cut_short_are_dropped(tmp_path, name):
-    from planetcd_jax.runtime.caches import drop_cut_short
+    from planetcd_jax.files.caches import drop_cut_short
 
     compress = pytest.importorskip(name).compress
     whole = compress(bytes(range(256)) * 20)

@@ -11,12 +11,15 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from planetcd_jax import commandline, experiment, explain, main, methods
+from planetcd_jax import main
 from planetcd_jax.baselines import METHODS
+from planetcd_jax.cli import commandline
 from planetcd_jax.config import ROBUST
-from planetcd_jax.data import PairSet
-from planetcd_jax.data.pairs import RawPair
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.experiments import dataset_run, methods
+from planetcd_jax.pairs import PairSet
+from planetcd_jax.pairs.pair_set import RawPair
+from planetcd_jax.scores import explain
 
 CHECKOUT = pathlib.Path(main.__file__).resolve().parents[1]
 QUICK = ("--layer=conv1_1", "--num_devices=1", "--figures=1", "--seed=3")
@@ -38,7 +41,7 @@ def lroc(tmp_path_factory):
     """A finished run, at the first layer for speed."""
     folder = tmp_path_factory.mktemp("lroc") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "open_dataset", _small_set)
+        patch.setattr(dataset_run, "open_dataset", _small_set)
         assert main.execute(["--dataset=lroc", *QUICK, f"--output_dir={folder}"]) == 0
     return folder
 
@@ -93,7 +96,7 @@ def test_metrics_say_how_the_run_was_made(lroc):
 
 def test_decide_again_uses_the_new_quantile_and_no_network(lroc, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(methods, "run_detection", None)
-    monkeypatch.setattr(experiment, "fitted_weights", None)
+    monkeypatch.setattr(dataset_run, "fitted_weights", None)
     out = tmp_path / "again"
     arguments = [f"--threshold_only={lroc / 'rho.npz'}", "--quantile=0.5", f"--output_dir={out}"]
     assert main.execute(arguments) == 0
@@ -136,8 +139,8 @@ COMPARED = ("proposed", "proposed_kmeans", "naive_bayes_difference", "rcva")
 
 
 def test_all_methods_side_by_side(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(experiment, "method_names", lambda name: COMPARED)
-    monkeypatch.setattr(experiment, "open_dataset", _small_set)
+    monkeypatch.setattr(dataset_run, "method_names", lambda name: COMPARED)
+    monkeypatch.setattr(dataset_run, "open_dataset", _small_set)
     out = tmp_path / "all"
     arguments = ["--dataset=lroc", "--source=simulated", "--method=all", "--train_dataset=ctx", *QUICK]
     assert main.execute([*arguments, f"--output_dir={out}"]) == 0

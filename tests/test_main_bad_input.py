@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from image_files import noise, write_image
 
-from planetcd_jax import main, weights_io
+from planetcd_jax import main
+from planetcd_jax.networks import weights_io
 
 SIDE = 48
 

@@ -5,9 +5,9 @@ import pytest
 
 import planetcd_jax as pcd
 from planetcd_jax.baselines.train_config import SMALL, TrainConfig
-from planetcd_jax.data import PairSet
-from planetcd_jax.data.pairs import RawPair
-from planetcd_jax.methods import Bench, Job
+from planetcd_jax.experiments.methods import Bench, Job
+from planetcd_jax.pairs import PairSet
+from planetcd_jax.pairs.pair_set import RawPair
 
 
 def made_set(n, seed, name="made"):

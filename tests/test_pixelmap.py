@@ -10,7 +10,7 @@ import pytest
 
 from planetcd_jax import PAPER, extract
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.pixelmap import (
+from planetcd_jax.scores.dcva import (
     DCVA_LAYERS,
     _percentile,
     change_mask,

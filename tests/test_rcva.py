@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from planetcd_jax import PAPER, detect
-from planetcd_jax.baselines.rcva import rcva_magnitude, rcva_score
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.scores.rcva import rcva_magnitude, rcva_score
 
 
 def reference(before, after, w, comparison):

@@ -10,7 +10,8 @@ import pytest
 from scipy import ndimage
 
 import planetcd_jax as pcd
-from planetcd_jax import explain, relief
+from planetcd_jax.scores import explain
+from planetcd_jax.scores.registered import relief
 
 CONFIG = dataclasses.replace(pcd.ROBUST, max_misalignment=10)
 SIDE = 100

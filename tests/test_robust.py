@@ -10,8 +10,9 @@ import pytest
 from scipy import ndimage, stats
 
 import planetcd_jax as pcd
-from planetcd_jax import brightness, filters, masked, registration, resampling, residual_null, robust
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.ops import filters, masked, resampling
+from planetcd_jax.scores.registered import brightness, registration, residual_null, robust
 from planetcd_jax.thresholds import benjamini_hochberg
 
 # A small reach keeps the transforms of these tests small.

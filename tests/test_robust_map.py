@@ -10,8 +10,9 @@ import pytest
 from scipy import ndimage
 
 import planetcd_jax as pcd
-from planetcd_jax import registration, robust_map, scoremap
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.scores import scoremap
+from planetcd_jax.scores.registered import registration, robust_map
 
 CONFIG = dataclasses.replace(pcd.ROBUST, layer="conv1_2", max_misalignment=10)
 WINDOW, STRIDE, MARGIN = 48, 24, robust_map.MARGIN_PX

@@ -15,16 +15,17 @@ import pytest
 import rasterio
 from affine import Affine
 
-from planetcd_jax import scene, scoremap
+from planetcd_jax import scene
 from planetcd_jax.config import PAPER
-from planetcd_jax.data import demo_scene
 from planetcd_jax.errors import DataError
-from planetcd_jax.rasters import scoring
-from planetcd_jax.rasters.alignment import AlignedPair
-from planetcd_jax.rasters.candidates import correlation, find_peaks, residual_shift, sites
-from planetcd_jax.rasters.checkpoint import Checkpoint
-from planetcd_jax.rasters.source import Source, no_grid_warning
-from planetcd_jax.rasters.stretch import sample
+from planetcd_jax.scenes import scoring
+from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.candidates import correlation, find_peaks, residual_shift, sites
+from planetcd_jax.scenes.checkpoint import Checkpoint
+from planetcd_jax.scenes.source import Source, no_grid_warning
+from planetcd_jax.scenes.stretch import sample
+from planetcd_jax.scores import scoremap
+from planetcd_jax.simulate import demo_scene
 
 geopandas = pytest.importorskip("geopandas", reason="needs the extra 'scene'")
 pyproj = pytest.importorskip("pyproj", reason="needs the extra 'scene'")
@@ -373,14 +374,13 @@ def test_scores_do_not_depend_on_the_chunk(params, images, tmp_path, standard):
 MEASURE = """
 import pathlib, resource, sys
 import numpy as np
-from planetcd_jax import weights_io
+from planetcd_jax.networks import weights_io
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.rasters import scoring
-from planetcd_jax.rasters import scoring
-from planetcd_jax.rasters.alignment import AlignedPair
-from planetcd_jax.rasters.checkpoint import Checkpoint
-from planetcd_jax.rasters.source import Source
-from planetcd_jax.rasters.stretch import sample
+from planetcd_jax.scenes import scoring
+from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.checkpoint import Checkpoint
+from planetcd_jax.scenes.source import Source
+from planetcd_jax.scenes.stretch import sample
 import rasterio
 with rasterio.Env(GDAL_CACHEMAX=16 * 2**20):
     pair = AlignedPair(Source(sys.argv[1]), Source(sys.argv[1]))

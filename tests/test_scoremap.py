@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from planetcd_jax import augment, extraction, scoremap, vgg, windows
 from planetcd_jax.config import AUTHORS_CODE, PAPER, ChangeConfig
 from planetcd_jax.errors import ConfigError, PatchError
+from planetcd_jax.networks import extraction, vgg16
+from planetcd_jax.ops import windows
+from planetcd_jax.scores import augment, scoremap
 
 STANDARD = dataclasses.replace(PAPER, feature_standardize=True)
 WINDOW, STRIDE, HALO = 48, 12, 16
@@ -46,7 +48,7 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
     """
     raw = dataclasses.replace(config, feature_clip=None, feature_standardize=False)
     phi = jax.jit(functools.partial(extraction.extract, config=raw))
-    step, side = vgg.stride(config.layer), vgg.receptive_field(config.layer)
+    step, side = vgg16.stride(config.layer), vgg16.receptive_field(config.layer)
     reach = (side - step) // 2
     halo = -(-reach // step) * step
     valid = np.ones(before.shape[:2], bool) if valid is None else valid
@@ -212,11 +214,11 @@ def test_usable_cells_are_those_that_a_pixel_cannot_reach(params, layer):
     valid = np.ones(image.shape, bool)
     valid[row, col] = False
     usable = np.asarray(scoremap.usable_cells(jnp.asarray(valid), config))
-    edge = scoremap.halo(config) // vgg.stride(layer)
+    edge = scoremap.halo(config) // vgg16.stride(layer)
     inner = (slice(edge, -edge), slice(edge, -edge))
     assert changed[inner].any()
     assert not (changed & usable).any()
-    side, step = vgg.receptive_field(layer), vgg.stride(layer)
+    side, step = vgg16.receptive_field(layer), vgg16.stride(layer)
     assert (~usable[inner]).sum() <= (side // step + 1) ** 2
     assert not usable[0].any() and not usable[:, -1].any()  # what lies beyond the array is not known
 

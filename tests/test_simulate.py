@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from planetcd_jax.data import open_dataset, simulate
-from planetcd_jax.data.draws import power_law, whole
-from planetcd_jax.data.ranges import CTX, HIRISE_RSL, LROC
-from planetcd_jax.data.simulated_sets import CHUNK, SIZES, labels_of, simulated_set
-from planetcd_jax.data.surface_changes import craft
-from planetcd_jax.data.terrain import (
+from planetcd_jax.errors import DataError
+from planetcd_jax.pairs import open_dataset
+from planetcd_jax.pairs.simulated import CHUNK, SIZES, labels_of, simulated_set
+from planetcd_jax.simulate import imaging
+from planetcd_jax.simulate.changes import craft
+from planetcd_jax.simulate.draws import power_law, whole
+from planetcd_jax.simulate.ranges import CTX, HIRISE_RSL, LROC
+from planetcd_jax.simulate.terrain import (
     add_craters,
     blur_and_shift,
     crater_profile,
@@ -24,7 +26,6 @@ from planetcd_jax.data.terrain import (
     rough_relief,
     shade,
 )
-from planetcd_jax.errors import DataError
 
 FLAT = (jnp.float32(0), jnp.float32(0))
 
@@ -128,7 +129,7 @@ NOTHING_ELSE = dict(
 
 def _made(ranges, n=6, changed=True):
     make = jax.jit(
-        jax.vmap(lambda k, c: simulate.simulate_pair(k, c, ranges)),
+        jax.vmap(lambda k, c: imaging.simulate_pair(k, c, ranges)),
         compiler_options={"xla_backend_optimization_level": 0},
     )
     keys = jax.random.split(jax.random.key(3), n)
@@ -145,7 +146,7 @@ def test_only_the_change_changes_where_nothing_else_does(base, kind):
     assert (np.asarray(unchanged.before) != np.asarray(unchanged.after)).mean() < 1e-3
     np.testing.assert_allclose(unchanged.before, unchanged.after, atol=1.001 / 255)
     assert not np.asarray(unchanged.mask).any() and not np.asarray(unchanged.kind).any()
-    assert [simulate.KINDS[k] for k in changed.kind] == [kind] * 6
+    assert [imaging.KINDS[k] for k in changed.kind] == [kind] * 6
     for before, after, mask in zip(changed.before, changed.after, np.asarray(changed.mask), strict=True):
         assert mask.any() and not mask.all()
         near = scipy.ndimage.binary_dilation(mask, iterations=4)
@@ -153,7 +154,7 @@ def test_only_the_change_changes_where_nothing_else_does(base, kind):
         difference = np.abs(difference - np.median(difference[~near]))  # the mean of each date is set to one level
         # outside, at most what the mask leaves out by its own threshold (4 %) at the highest contrast
         assert difference[mask].mean() > 3 * difference[~near].mean()
-        assert difference[~near].max() < 1.5 * simulate.MASK_FACTOR * simulate.MAX_CONTRAST
+        assert difference[~near].max() < 1.5 * imaging.MASK_FACTOR * imaging.MAX_CONTRAST
 
 
 def test_the_second_date_is_moved_as_told():

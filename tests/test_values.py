@@ -5,11 +5,11 @@ import pytest
 import rasterio
 from image_files import write_image
 
-from planetcd_jax.data.files import FilePair, file_set
-from planetcd_jax.data.images import read_image
-from planetcd_jax.rasters.alignment import AlignedPair
-from planetcd_jax.rasters.source import Source, no_grid_warning
-from planetcd_jax.rasters.stretch import sample
+from planetcd_jax.images.reading import read_image
+from planetcd_jax.pairs.files import FilePair, file_set
+from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.source import Source, no_grid_warning
+from planetcd_jax.scenes.stretch import sample
 
 
 @pytest.mark.parametrize("asked", ["-9999.9", "-3.4e38", "0.1"])

@@ -10,7 +10,8 @@ import pytest
 import reference
 from absl.testing import absltest, parameterized
 
-from planetcd_jax import config, constants, errors, extraction, vgg
+from planetcd_jax import config, constants, errors
+from planetcd_jax.networks import extraction, vgg16
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 SEED = 20210927
@@ -29,7 +30,7 @@ def worst(got, wanted):
 def test_activations_agree_with_pytorch(name, batch_norm, params, bn_params):
     with np.load(GOLDENS / f"{name}_activations.npz") as golden:
         used = bn_params if batch_norm else params
-        acts = jax.jit(vgg.VGG16("conv3_3", batch_norm=batch_norm).apply)({"params": used}, golden_image()[None])
+        acts = jax.jit(vgg16.VGG16("conv3_3", batch_norm=batch_norm).apply)({"params": used}, golden_image()[None])
         compared = [key for key in golden.files if key != "about"]
         assert len(compared) == (14 if batch_norm else 7)
         for key in compared:
@@ -41,7 +42,7 @@ def test_activations_agree_with_pytorch(name, batch_norm, params, bn_params):
 def test_activations_agree_with_numpy(batch_norm, params, bn_params):
     x = golden_image()[:, :13]  # an odd width: pooling drops a column
     used = bn_params if batch_norm else params
-    acts = vgg.VGG16("conv3_3", batch_norm=batch_norm).apply({"params": used}, x[None])
+    acts = vgg16.VGG16("conv3_3", batch_norm=batch_norm).apply({"params": used}, x[None])
     wanted = reference.activations(used, x, batch_norm=batch_norm)
     for key, value in wanted.items():
         assert worst(acts[key][0], value) < 1e-5, key
@@ -49,25 +50,25 @@ def test_activations_agree_with_numpy(batch_norm, params, bn_params):
 
 @pytest.mark.parametrize("layer", config.VGG16_LAYERS)
 def test_every_layer_is_a_place_to_cut(layer):
-    module = vgg.VGG16(layer)
+    module = vgg16.VGG16(layer)
     shapes = jax.eval_shape(module.init_with_output, jax.random.key(0), jnp.zeros((2, 32, 48, 3)))
     acts, made = shapes[0], shapes[1]["params"]
-    step = vgg.stride(layer)
-    assert acts[layer].shape == (2, 32 // step, 48 // step, vgg.CHANNELS[vgg.block_of(layer)])
+    step = vgg16.stride(layer)
+    assert acts[layer].shape == (2, 32 // step, 48 // step, vgg16.CHANNELS[vgg16.block_of(layer)])
     assert next(reversed(acts)) == layer.replace("conv", "relu")
     layers = config.VGG16_LAYERS[: config.VGG16_LAYERS.index(layer) + 1]
     assert {f"{name}/{part}": made[name][part].shape for name in made for part in made[name]} == (
-        vgg.parameter_shapes(layers)
+        vgg16.parameter_shapes(layers)
     )
 
 
 @pytest.mark.parametrize(("layer", "side", "step"), [("conv1_1", 3, 1), ("conv3_2", 32, 4), ("conv3_3", 40, 4)])
 def test_receptive_field_is_what_the_gradient_reaches(layer, side, step, params):
-    assert vgg.receptive_field(layer) == side
-    assert vgg.stride(layer) == step
+    assert vgg16.receptive_field(layer) == side
+    assert vgg16.stride(layer) == step
 
     def centre(x):
-        feature = vgg.VGG16(layer).apply({"params": params}, x[None])[layer][0]
+        feature = vgg16.VGG16(layer).apply({"params": params}, x[None])[layer][0]
         return jnp.abs(feature[feature.shape[0] // 2, feature.shape[1] // 2]).sum()
 
     reached = jnp.abs(jax.grad(centre)(jax.random.normal(jax.random.key(0), (96, 96, 3)))).sum(-1) > 0
@@ -83,7 +84,7 @@ class ImageNormTest(chex.TestCase):
     def test_a_batch_is_its_images_one_by_one(self):
         x = np.random.default_rng(0).normal(3, 2, (5, 7, 9, 4)).astype(np.float32)
         norm = {"params": {"scale": jnp.arange(1.0, 5.0), "bias": jnp.ones(4)}}
-        apply = self.variant(vgg.ImageNorm().apply)
+        apply = self.variant(vgg16.ImageNorm().apply)
         together = apply(norm, x)
         for i in range(5):
             wanted = reference.image_norm(x[i].astype(np.float64), np.arange(1.0, 5.0), np.ones(4))

@@ -18,9 +18,10 @@ import pytest
 import reference
 import safetensors.numpy
 
-from planetcd_jax import constants, porting, vgg, weights_io
+from planetcd_jax import constants
 from planetcd_jax.config import VGG16_LAYERS
 from planetcd_jax.errors import WeightsError
+from planetcd_jax.networks import porting, vgg16, weights_io
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 GOLDENS = ROOT / "tests" / "goldens"
@@ -40,7 +41,7 @@ def made(layers, batch_norm=False, seed=0):
     """Random parameters in this package's form."""
     rng = np.random.default_rng(seed)
     nested = {}
-    for name, shape in vgg.parameter_shapes(layers, batch_norm=batch_norm).items():
+    for name, shape in vgg16.parameter_shapes(layers, batch_norm=batch_norm).items():
         layer, part = name.split("/")
         nested.setdefault(layer, {})[part] = rng.standard_normal(shape).astype(np.float32)
     return nested
@@ -82,7 +83,7 @@ def test_shipped_weights_are_torchvisions(params):
     assert weights.input_mean == constants.IMAGENET_MEAN
     entry = json.loads((ROOT / "weights" / "manifest.json").read_text())[weights_io.SHIPPED]
     assert entry["sha256"] == weights.sha256
-    assert {k: tuple(v) for k, v in entry["arrays"].items()} == vgg.parameter_shapes(VGG16_LAYERS[:7])
+    assert {k: tuple(v) for k, v in entry["arrays"].items()} == vgg16.parameter_shapes(VGG16_LAYERS[:7])
     assert {"origin", "licence", "input"} <= set(entry)
 
 
@@ -142,7 +143,7 @@ def test_what_keras_3_writes(name, keras_model, tmp_path):
 
     cut = keras.Model(keras_model.input, keras_model.get_layer("block3_conv3").output)
     wanted = np.asarray(cut(x[None, :, :, ::-1]))[0]  # theirs takes B, G, R
-    got = jax.jit(vgg.VGG16("conv3_3").apply)({"params": weights.params}, x[None])["relu3_3"][0]
+    got = jax.jit(vgg16.VGG16("conv3_3").apply)({"params": weights.params}, x[None])["relu3_3"][0]
     assert np.abs(got - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
@@ -271,7 +272,7 @@ def test_the_ported_batch_norm_is_the_one_of_the_reference():
     wanted = made(VGG16_LAYERS[:3], batch_norm=True)
     ported = porting.from_torch(as_torch(wanted, batch_norm=True))
     x = np.random.default_rng(0).standard_normal((9, 11, 3)).astype(np.float32)
-    acts = vgg.VGG16("conv2_1", batch_norm=True).apply({"params": ported}, x[None])
+    acts = vgg16.VGG16("conv2_1", batch_norm=True).apply({"params": ported}, x[None])
     for name, value in reference.activations(wanted, x, "conv2_1", batch_norm=True).items():
         assert np.abs(acts[name][0] - value).max() < 1e-4 * np.abs(value).max(), name
 

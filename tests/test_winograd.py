@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import planetcd_jax as pcd
-from planetcd_jax import vgg
-from planetcd_jax.runtime import chosen_engine, network_engine, run_detection, why_xla, winograd, winograd_engine
+from planetcd_jax.networks import vgg16, winograd
+from planetcd_jax.runtime import chosen_engine, network_engine, run_detection, why_xla, winograd_engine
 
 QUICK = dataclasses.replace(pcd.PAPER, layer="conv2_1", max_shift=4)
 compiler = pytest.mark.skipif(
@@ -41,7 +41,7 @@ def test_activations(layer, params):
     shapes = [(3, 37, 61), (1, 8, 5)] if layer in ("conv1_1", "conv3_2") else [(2, 23, 30)]
     for shape in shapes:  # sides that are no multiples of a tile or a pooling; fewer and more images than threads
         x = jax.random.normal(jax.random.key(1), (*shape, 3), jnp.float32)
-        wanted = jax.jit(vgg.network(config).apply)({"params": params}, x)
+        wanted = jax.jit(vgg16.network(config).apply)({"params": params}, x)
         got = jax.jit(engine.apply)(engine.params, x)
         for name in (layer, layer.replace("conv", "relu")):
             scale = np.abs(wanted[name]).max()

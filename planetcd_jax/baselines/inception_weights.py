@@ -16,9 +16,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from planetcd_jax import weights_io
 from planetcd_jax.baselines import inception
 from planetcd_jax.errors import WeightsError
+from planetcd_jax.networks import weights_io
 
 TORCH_STEM = {
     "stem_1a": "Conv2d_1a_3x3",

@@ -17,7 +17,7 @@ class PairLike(Protocol):
 
 
 class PairSource(Protocol):
-    """A sequence of pairs with names; `planetcd_jax.data.PairSet` is one."""
+    """A sequence of pairs with names; `planetcd_jax.pairs.PairSet` is one."""
 
     ids: Sequence[str]
 

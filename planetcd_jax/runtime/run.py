@@ -178,7 +178,7 @@ def run_detection(
     Args:
         key: Key of the run; pair i draws from `fold_in(key, i)`, i its number in the set.
         params: As `load_vgg16` returns them, or whatever `apply` or `score` takes.
-        pair_set: `planetcd_jax.data.PairSet`, or anything with `ids`, `len` and `read`.
+        pair_set: `planetcd_jax.pairs.PairSet`, or anything with `ids`, `len` and `read`.
         config: How.
         batch_size, num_devices, micro_batch: As in `make_plan`; None fits the device.
         on_bad_pair: "error" stops at the first bad pair, "skip" goes on and lists them.

@@ -95,10 +95,10 @@ def write_inputs(folder: pathlib.Path, todo: list[Case]) -> None:
     import jax
 
     import planetcd_jax as pcd
-    from planetcd_jax import vgg
+    from planetcd_jax.networks import vgg16
 
     params = pcd.load_vgg16()
-    folded = vgg.fold_equal_channels(params, pcd.PAPER.input_mean, pcd.PAPER.input_std)
+    folded = vgg16.fold_equal_channels(params, pcd.PAPER.input_mean, pcd.PAPER.input_std)
     arrays = {f"{layer}.{part}": np.asarray(folded[layer][part]) for layer in LAYERS for part in ("kernel", "bias")}
     arrays["rgb.kernel"] = np.asarray(params["conv1_1"]["kernel"])
     arrays["mean"], arrays["std"] = np.float32(pcd.PAPER.input_mean), np.float32(pcd.PAPER.input_std)

@@ -1,0 +1,249 @@
+"""What the command lines share: a table of flags, --help from it, settings by name, and errors in one line."""
+
+import ast
+import dataclasses
+import sys
+import textwrap
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from absl import flags
+
+from planetcd_jax import config as configs
+from planetcd_jax.errors import ConfigError, PlanetCDError, WeightsError
+from planetcd_jax.version import __version__
+
+if TYPE_CHECKING:
+    from planetcd_jax.networks.weights_io import Weights
+
+USAGE_ERROR = 2
+"""Exit status for a flag or value that there is not; other errors give 1, an interruption 130."""
+
+_FORMS = {"str": "=TEXT", "int": "=N", "float": "=X", "multi": "=FIELD=VALUE", "bool": ""}
+
+
+class Flag(NamedTuple):
+    """One flag: its name, type ("str", "int", "float", "bool", "multi" or a tuple of choices), default and help."""
+
+    name: str
+    kind: str | tuple[str, ...]
+    default: Any
+    help: str
+
+
+COMPILATION_CACHE = Flag(
+    "compilation_cache_dir",
+    "str",
+    None,
+    "Folder where compiled programs are kept for the next run; empty: none. Default: planetcd_jax/xla in "
+    "$XDG_CACHE_HOME, or in ~/.cache where that is not set.",
+)
+"""Every program's flag for `start_compilation_cache`."""
+
+ENGINE = Flag(
+    "engine",
+    ("auto", "xla", "winograd"),
+    "auto",
+    "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once; auto takes it "
+    "where it can.",
+)
+"""Every program's flag for `runtime.network_engine`."""
+
+RATES = (
+    Flag(
+        "false_alarm_rate",
+        "float",
+        None,
+        "Share of unchanged ones that may be called changed: 1 - quantile. Default: as --quantile.",
+    ),
+    Flag("fdr", "float", None, "Decide by Benjamini-Hochberg at this false discovery rate. Default: by tau."),
+)
+"""Every program's flags for how it decides, beside --quantile."""
+
+Groups = Mapping[str, tuple[Flag, ...]]
+"""Flags by the heading that they stand below in --help."""
+
+
+def default_text(flag: Flag) -> str:
+    """The default in words, where the help does not say it: for a setting of the method, that of each preset."""
+    if flag.default is None and hasattr(configs.PAPER, flag.name):
+        values = {name: getattr(preset, flag.name) for name, preset in configs.PRESETS.items()}
+        if len(set(values.values())) == 1:
+            return f" Default: {values['paper']}."
+        return " Default: " + ", ".join(f"{value} ({name})" for name, value in values.items()) + "."
+    if "Default" in flag.help or flag.default is None or flag.kind in ("bool", "multi"):
+        return ""
+    return f" Default: {flag.default}."
+
+
+def help_text(usage: str, groups: Groups) -> str:
+    """What --help prints: every flag with its choices, its default, its unit, in groups."""
+    lines = [usage]
+    for group, members in groups.items():
+        lines.append(f"{group}:")
+        for flag in members:
+            text = flag.help + default_text(flag)
+            if isinstance(flag.kind, tuple):
+                text += f" One of: {', '.join(flag.kind)}."
+            lines.append(f"  --{flag.name}{_FORMS.get(flag.kind, '=NAME')}")
+            lines += textwrap.wrap(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def parse(program: str, groups: Groups, arguments: Sequence[str]) -> types.SimpleNamespace:
+    """Flags by name.
+
+    Args:
+        program: Name of the program.
+        groups: Its flags.
+        arguments: The command line without the program's name.
+
+    Raises:
+        flags.Error: for a flag or a value that there is not, in one line.
+    """
+    values = flags.FlagValues()  # a set of its own: nothing global, so programs can run side by side in one process
+    simple = {
+        "str": flags.DEFINE_string,
+        "int": flags.DEFINE_integer,
+        "float": flags.DEFINE_float,
+        "bool": flags.DEFINE_boolean,
+        "multi": flags.DEFINE_multi_string,
+    }
+    for flag in (flag for members in groups.values() for flag in members):
+        if isinstance(flag.kind, tuple):
+            flags.DEFINE_enum(flag.name, flag.default, flag.kind, flag.help, flag_values=values)
+        else:
+            simple[flag.kind](flag.name, flag.default, flag.help, flag_values=values)
+    rest = values([program, *arguments])[1:]
+    if rest:
+        raise flags.Error(f"{rest[0]!r} is not a flag; flags are written --name=value, see --help.")
+    return types.SimpleNamespace(**values.flag_values_dict())
+
+
+def start_compilation_cache(settings: types.SimpleNamespace) -> None:
+    """Switches JAX's persistent cache on, as --compilation_cache_dir says; programs do this, the library never.
+
+    Raises:
+        ConfigError: if the folder cannot be made.
+    """
+    from planetcd_jax.runtime import cache_compilations  # late: --help needs no JAX
+
+    cache_compilations(settings.compilation_cache_dir)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """("pooling", "mean") out of "pooling=mean"; numbers, True, False, None and tuples as Python writes them."""
+    name, equals, value = text.partition("=")
+    fields = [field.name for field in dataclasses.fields(configs.ChangeConfig)]
+    if not equals or name not in fields:
+        raise ConfigError(f"--set={text}: write field=value, where field is one of {', '.join(fields)}.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def given_quantile(settings: types.SimpleNamespace) -> float | None:
+    """The quantile for the threshold: --quantile, or 1 - --false_alarm_rate; None if neither is given.
+
+    Raises:
+        ConfigError: if both are given, or the rate is not a share.
+    """
+    rate = settings.false_alarm_rate
+    if rate is None:
+        return settings.quantile
+    if settings.quantile is not None:
+        raise ConfigError("--false_alarm_rate and --quantile are both given, and say the same; give one.")
+    if not 0 <= rate < 1:
+        raise ConfigError(f"--false_alarm_rate={rate:g}: give a share in [0, 1), such as 0.05.")
+    return 1 - rate
+
+
+def change_config(settings: types.SimpleNamespace) -> configs.ChangeConfig:
+    """The preset with the flags that were given in place of its own fields, those of --set last.
+
+    Raises:
+        ConfigError: if a field has a value outside its domain.
+    """
+    names = [field.name for field in dataclasses.fields(configs.ChangeConfig) if hasattr(settings, field.name)]
+    given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+    quantile = given_quantile(settings)
+    given |= {} if quantile is None else {"quantile": quantile}
+    given |= dict(_setting(text) for text in settings.set)
+    try:
+        return dataclasses.replace(configs.PRESETS[settings.preset], **given)
+    except TypeError as error:  # a text where a number belongs
+        raise ConfigError(f"--set={','.join(settings.set)}: a value has the wrong type ({error}).") from None
+
+
+def fitted_weights(
+    config: configs.ChangeConfig, settings: types.SimpleNamespace
+) -> tuple[configs.ChangeConfig, "Weights"]:
+    """The weights, and the configuration with the input normalisation that they expect.
+
+    Weights of another origin than the shipped ones may be made for another input normalisation. The paper's preset
+    then takes theirs, unless --set names one; the authors' preset keeps its own, which is part of what they did.
+
+    Raises:
+        WeightsError: if the weights cannot be used, or are of another backbone.
+    """
+    from planetcd_jax.networks.weights_io import load_weights  # late: --help needs no JAX
+
+    weights = load_weights(settings.weights)
+    if weights.backbone != config.backbone:
+        remedy = (
+            "give --weights=hf:timm/vgg16_bn.tv_in1k or a file, or run the shipped weights with --backbone=vgg16 "
+            "--set=feature_clip=None"
+            if settings.weights is None
+            else f"add --backbone={weights.backbone}"
+        )
+        raise WeightsError(
+            f"{weights.path} holds weights of {weights.backbone}, and the backbone is {config.backbone}; {remedy}."
+        )
+    named = any(text.startswith(("input_mean=", "input_std=")) for text in settings.set)
+    if settings.preset == "paper" and not named:
+        config = dataclasses.replace(config, input_mean=weights.input_mean, input_std=weights.input_std)
+    return config, weights
+
+
+def _complain(program: str, error: Exception | str, status: int) -> int:
+    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def execute(
+    program: str,
+    help_of: Callable[[], str],
+    start: Callable[[Sequence[str]], None],
+    arguments: Sequence[str],
+    interrupted: str,
+) -> int:
+    """Runs and reports; what goes wrong on purpose is one line on standard error.
+
+    Args:
+        program: Name of the program.
+        help_of: Makes the text of --help.
+        start: Parses the arguments and does the work.
+        arguments: The command line without the program's name.
+        interrupted: What to say when the user stops it.
+
+    Returns:
+        Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
+    """
+    if any(argument.lstrip("-") in ("help", "h", "helpfull", "helpshort") for argument in arguments):
+        print(help_of())
+        return 0
+    if "--version" in arguments:
+        print(f"{program} {__version__}")
+        return 0
+    try:
+        start(arguments)
+    except flags.Error as error:
+        return _complain(program, error, USAGE_ERROR)
+    except PlanetCDError as error:
+        return _complain(program, error, 1)
+    except KeyboardInterrupt:
+        return _complain(program, interrupted, 130)
+    return 0

@@ -1,0 +1,1 @@
+"""The systems of the comparison, run on a data set and written into a folder."""

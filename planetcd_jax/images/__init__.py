@@ -1,0 +1,1 @@
+"""One image file in, one stretch to [0, 1]."""

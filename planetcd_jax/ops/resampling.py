@@ -1,0 +1,77 @@
+"""A date seen at shifted places. Axes: H rows, W columns, C bands."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from planetcd_jax.ops.filters import both_axes
+from planetcd_jax.types import Array
+
+
+class Registration(NamedTuple):
+    """The second date on the grid of the first.
+
+    Attributes:
+        after: As `before`, resampled on a grid twice as fine.
+        valid: [H, W] bool, where both dates have ground to show.
+        shift: [2] int32, whole shift in rows and columns: before[r, c] lies at after[r + shift[0], c + shift[1]].
+        flow: [2, H, W] float32, the rest of the shift, pixels.
+    """
+
+    after: Array
+    valid: Array
+    shift: Array
+    flow: Array
+
+
+def _doubling_matrix(length: int) -> np.ndarray:
+    """A vector with values between its own, [2 length - 1, length] float32, mirrored at its ends.
+
+    The values between are those of cubic convolution, (-1, 9, 9, -1) / 16. Source: Keys 1981, IEEE ASSP 29, 1153.
+    """
+    made = np.zeros((2 * length - 1, length))
+    made[::2] = np.eye(length)
+    between = np.arange(length - 1)
+    for step, weight in zip((-1, 0, 1, 2), (-1 / 16, 9 / 16, 9 / 16, -1 / 16), strict=True):
+        at = np.abs(between + step)
+        np.add.at(made, (2 * between + 1, np.minimum(at, 2 * (length - 1) - at)), weight)
+    return made.astype(np.float32)
+
+
+def _doubled(x: Array) -> Array:
+    """[H, W, C] on a grid twice as fine, [2 H - 1, 2 W - 1, C]: linear interpolation there blurs little."""
+    planes = jnp.moveaxis(x, -1, 0)
+    return jnp.moveaxis(both_axes(*(_doubling_matrix(n) for n in planes.shape[1:]), planes), 0, -1)
+
+
+def _between(x: Array, place: Array) -> Array:
+    """Values of [H, W, C] at [2, h, w] places within it, linearly between pixels; [h, w, C]."""
+    last = jnp.asarray(x.shape[:2], jnp.float32)[:, None, None] - 1
+    low = jnp.clip(jnp.floor(place), 0, jnp.maximum(last - 1, 0))
+    part = jnp.clip(place - low, 0, 1)[..., None]
+    row, column = low.astype(jnp.int32)
+    down, right = jnp.minimum(row + 1, x.shape[0] - 1), jnp.minimum(column + 1, x.shape[1] - 1)
+    above = x[row, column] * (1 - part[1]) + x[row, right] * part[1]
+    below = x[down, column] * (1 - part[1]) + x[down, right] * part[1]
+    return above * (1 - part[0]) + below * part[0]
+
+
+def resample(after: Array, here: Array, there: Array, shift: Array, flow: Array, *, fine: bool = False) -> Registration:
+    """The second date at places shifted by `shift` + `flow`; see `Registration`.
+
+    Args:
+        after: [H, W] or [H, W, C] float32.
+        here, there: [H, W] bool, ground of each date.
+        shift, flow: As in `Registration`.
+        fine: Interpolate on a grid twice as fine, which blurs less.
+    """
+    height, width = after.shape[:2]
+    grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")).astype(jnp.float32)
+    place = grid + shift.astype(jnp.float32)[:, None, None] + flow
+    last = jnp.asarray([height - 1, width - 1], jnp.float32)[:, None, None]
+    inside = ((place >= 0) & (place <= last)).all(axis=0)
+    planes = after.reshape(height, width, -1)
+    seen = _between(_doubled(planes), 2 * place) if fine else _between(planes, place)
+    known = _between(there[..., None].astype(jnp.float32), place)[..., 0] > 0.999
+    return Registration(seen.reshape(after.shape), inside & known & here, shift, flow)

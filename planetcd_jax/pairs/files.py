@@ -1,0 +1,125 @@
+"""Pairs of image files, decoded when asked for."""
+
+import collections
+import hashlib
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from planetcd_jax.errors import BadPairError, DataError
+from planetcd_jax.images.reading import Image, image_shape, read_image
+from planetcd_jax.images.stretch import describe, stretched
+from planetcd_jax.pairs.pair_set import UNKNOWN, PairSet, RawPair, naming, shape_text
+
+SIZE_MISMATCHES = ("error", "crop")
+
+
+class FilePair(NamedTuple):
+    """Two files of one place: id, paths, label (1, 0 or -1)."""
+
+    id: str
+    before: pathlib.Path
+    after: pathlib.Path
+    label: int = UNKNOWN
+
+
+def file_set(
+    name: str,
+    pairs: Sequence[FilePair],
+    *,
+    stretch: str = "auto",
+    grey: bool = False,
+    nodata: float | None = None,
+    size_mismatch: str = "error",
+    provenance: dict[str, Any] | None = None,
+) -> PairSet:
+    """A `PairSet` over image files.
+
+    Args:
+        name: Name of the data set.
+        pairs: The files.
+        stretch: See `stretch.describe`.
+        grey: Read coloured files as the mean of their bands.
+        nodata: A value that means no data, beside what files say themselves.
+        size_mismatch: "error", or "crop": of two images of different size, the centre that both share.
+        provenance: What is known beside.
+
+    Returns:
+        The set; labels are None where no pair has one.
+
+    Raises:
+        DataError: if an option has an unknown value.
+    """
+    if size_mismatch not in SIZE_MISMATCHES:
+        raise DataError(f"size_mismatch is {size_mismatch!r}; choose one of {', '.join(SIZE_MISMATCHES)}.")
+    pairs = tuple(pairs)
+    known = any(p.label != UNKNOWN for p in pairs)
+    facts = {"stretch": describe(stretch), "grey": grey, "nodata": nodata, "size_mismatch": size_mismatch}
+
+    def load(i: int) -> RawPair:
+        pair = pairs[i]
+        with naming(f"pair {pair.id!r}"):
+            images = [read_image(path, grey=grey, nodata=nodata) for path in (pair.before, pair.after)]
+        if size_mismatch == "crop":
+            images = centre_crops(*images)
+        elif images[0].values.shape[:2] != images[1].values.shape[:2]:
+            return RawPair(*(np.zeros(image.values.shape, np.float32) for image in images))  # `checked` says it
+        with naming(f"pair {pair.id!r} ({pair.before} and {pair.after})"):
+            before, after = stretched(*images, stretch)
+        return RawPair(before, after, images[0].valid & images[1].valid)
+
+    def shape(i: int) -> tuple[int, int]:
+        pair = pairs[i]
+        with naming(f"pair {pair.id!r}"):
+            first, second = image_shape(pair.before), image_shape(pair.after)
+        if size_mismatch == "crop":
+            return min(first[0], second[0]), min(first[1], second[1])
+        if first != second:
+            raise BadPairError(f"pair {pair.id!r}: {shape_text(first)} and {shape_text(second)}")
+        return first
+
+    return PairSet(
+        name,
+        "real",
+        [p.id for p in pairs],
+        load,
+        labels=[p.label for p in pairs] if known else None,
+        provenance={**(provenance or {}), **facts},
+        files=lambda i: (str(pairs[i].before), str(pairs[i].after)),
+        shape=shape,
+    )
+
+
+def centre_crops(before: Image, after: Image) -> tuple[Image, Image]:
+    """Both images cut to the size that they share, around their centres."""
+    size = np.minimum(before.values.shape[:2], after.values.shape[:2])
+
+    def cut(image: Image) -> Image:
+        top, left = (np.array(image.values.shape[:2]) - size) // 2
+        window = (slice(top, top + size[0]), slice(left, left + size[1]))
+        return Image(image.values[window], image.valid[window], image.dtype)
+
+    return cut(before), cut(after)
+
+
+def sha256(path: pathlib.Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hashes(paths: Sequence[pathlib.Path], root: pathlib.Path) -> dict[str, str]:
+    """SHA-256 of files by their path under `root`, in order."""
+    return {str(path.relative_to(root)): sha256(path) for path in paths}
+
+
+def absent(pairs: Sequence[FilePair]) -> list[str]:
+    """Which files of the pairs are not there, with the pair's id."""
+    missing = collections.OrderedDict()
+    for pair in pairs:
+        for path in (pair.before, pair.after):
+            if not path.is_file():
+                missing[f"{pair.id} ({path})"] = None
+    return list(missing)

@@ -1,0 +1,123 @@
+"""A user's own pairs: a table, or a folder whose names tell the dates apart."""
+
+import pathlib
+import re
+from typing import Any
+
+from planetcd_jax.errors import DataError
+from planetcd_jax.pairs.files import FilePair, absent, sha256
+from planetcd_jax.pairs.pair_set import UNKNOWN, listed
+from planetcd_jax.pairs.tables import parse_label, read_rows
+
+COLUMNS = ("id", "before", "after")
+
+DATE_WORDS = (("before", "after"), ("t1", "t2"), ("pre", "post"))
+"""Words that tell the two dates apart in file or folder names, whatever their case."""
+
+LABEL_FOLDERS = {"change": 1, "changed": 1, "no_change": 0, "unchanged": 0}
+"""Folders that say what is known of the pairs in them."""
+
+IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .tif .tiff .jp2 .j2k .img .cub .vic .vicar .lbl .gif .bmp .webp".split())
+"""Files that a folder is searched for. A PDS label (.lbl, or .xml by a table) stands for its image."""
+
+MISSING = ("error", "keep")
+
+
+def csv_pairs(path: pathlib.Path, missing: str = "error") -> tuple[list[FilePair], dict[str, Any]]:
+    """Pairs of a table with the columns id, before, after and, where known, label; paths relative to the table.
+
+    Args:
+        path: The table.
+        missing: "error" if files that are not there are an error, "keep" if their pairs stay and fail when read.
+
+    Raises:
+        DataError: if a column or, with "error", a file is missing; all of them are named.
+    """
+    pairs = []
+    for row in read_rows(path, COLUMNS):
+        where = f"{path}, line {row['row']}"
+        empty = [name for name in COLUMNS if not row[name]]
+        if empty:
+            raise DataError(f"{where}: nothing given for {', '.join(empty)}; wanted an id and two image files.")
+        label = parse_label(row.get("label", ""), where)
+        pairs.append(FilePair(row["id"], path.parent / row["before"], path.parent / row["after"], label))
+    gone = absent(pairs)
+    if gone and missing == "error":
+        raise DataError(
+            f"{path}: {len(gone)} files are not there: {listed(gone)}; correct the paths (they are relative to the "
+            "table), or go on without these pairs with --on_bad_pair=skip."
+        )
+    return pairs, {"layout": "table", "table": str(path), "sha256": {path.name: sha256(path)}}
+
+
+def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FilePair], dict[str, Any]]:
+    """Pairs of a folder in which the names of files or sub-folders differ by before/after, t1/t2 or pre/post.
+
+    The id is the path without those words and without the extension, folders joined by "_". Sub-folders named `change`
+    and `no_change` give labels. Files whose path has none of the words are left alone.
+
+    Args:
+        root: The folder, searched to any depth.
+        missing: "error" if an image without its other date is an error, "keep" if it stays and fails when read.
+
+    Raises:
+        DataError: if nothing matches, an id comes twice for one date, or, with "error", an id lacks a date.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; name the folder with your pairs by --data_dir.")
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    files = [p for p in files if not p.name.startswith(".")]
+    schemes = [(words, _sorted_by_date(root, files, words)) for words in DATE_WORDS]
+    words, dates = max(schemes, key=lambda s: len(s[1][0].keys() & s[1][1].keys()))
+    if not (dates[0] or dates[1]):
+        words, dates = max(schemes, key=lambda s: len(s[1][0]) + len(s[1][1]))
+    if not (dates[0] or dates[1]):
+        raise DataError(
+            f"{root}: {len(files)} image files, and none with before/after, t1/t2 or pre/post in its name or folder; "
+            "rename them, or list the pairs in a table (id,before,after) and give it by --pairs_csv."
+        )
+    halves = {key: i for i in (0, 1) for key in dates[i].keys() - dates[1 - i].keys()}
+    if halves and missing == "error":
+        told = [f"{key} (no {words[1 - i]})" for key, i in sorted(halves.items())]
+        raise DataError(
+            f"{root}: {len(told)} images lack their other date: {listed(told)}; add or rename them, or go on "
+            "without them with --on_bad_pair=skip."
+        )
+    pairs = []
+    for key in sorted(dates[0].keys() | dates[1].keys()):
+        paths = [dates[i].get(key) or root / f"{key} ({words[i]} image not found)" for i in (0, 1)]
+        pairs.append(FilePair(key, *paths, _label_of(root, paths[0])))
+    used = len(dates[0]) + len(dates[1])
+    facts = {"layout": "folder", "root": str(root), "date_words": "/".join(words), "other_images": len(files) - used}
+    return pairs, facts
+
+
+def _sorted_by_date(root: pathlib.Path, files: list[pathlib.Path], words: tuple[str, str]):
+    """Files by id, for each of the two dates."""
+    dates: tuple[dict[str, pathlib.Path], dict[str, pathlib.Path]] = ({}, {})
+    token = re.compile(rf"(?<![a-z0-9])({words[0]}|{words[1]})(?![a-z0-9])", re.IGNORECASE)
+    inside = re.compile("(before|after)", re.IGNORECASE)
+    for path in files:
+        parts = (*path.relative_to(root).parts[:-1], path.stem)
+        pattern = token
+        found = {w.lower() for part in parts for w in token.findall(part)}
+        if not found and words[0] == "before":  # such as "scenebefore.png"
+            pattern, found = inside, {w.lower() for w in inside.findall(parts[-1])}
+        if not found:
+            continue
+        if len(found) > 1:
+            raise DataError(f"{path}: both {words[0]!r} and {words[1]!r} in its path; rename it to say one date.")
+        date = words.index(found.pop())
+        rest = [re.sub(r"[\W_]+$|^[\W_]+", "", pattern.sub("", part)) for part in parts]
+        key = "_".join(re.sub(r"([_\W])[_\W]+", r"\1", part) for part in rest if part) or root.name
+        if key in dates[date]:
+            raise DataError(
+                f"{root}: two {words[date]} images for id {key!r}: {dates[date][key]} and {path}; keep one."
+            )
+        dates[date][key] = path
+    return dates
+
+
+def _label_of(root: pathlib.Path, path: pathlib.Path) -> int:
+    folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
+    return next((LABEL_FOLDERS[f] for f in folders if f in LABEL_FOLDERS), UNKNOWN)

@@ -1,0 +1,289 @@
+"""The score map of a scene and its null scores: chunk by chunk, reading and saving while the network computes."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from planetcd_jax import constants
+from planetcd_jax.config import ChangeConfig
+from planetcd_jax.errors import ConfigError, DataError
+from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.checkpoint import Checkpoint
+from planetcd_jax.scenes.stretch import Samples
+from planetcd_jax.scores import scoremap
+from planetcd_jax.scores.registered import robust_map
+from planetcd_jax.types import ApplyFn, Params
+
+# A pseudo-unchanged tile has this many windows on a side, which share one shift.
+NULL_SIDE = 4
+
+# Tiles are read this far ahead of the network.
+_AHEAD = 2
+
+Progress = Callable[[int], Any]
+Reads = tuple[np.ndarray, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a scene is cut.
+
+    Attributes:
+        window, stride: Side of a window and step to the next, pixels.
+        min_valid: Share of a window's cells that must be usable.
+        chunk: Side of the ground whose windows are scored at once, pixels. Changes memory and speed, not results.
+        null_draws: Pseudo-unchanged tiles to draw.
+    """
+
+    window: int = 100
+    stride: int = 24
+    min_valid: float = 0.5
+    chunk: int = 1024
+    null_draws: int = constants.NULL_DRAWS
+
+
+def _tile() -> int | None:
+    """Side of the network's tiles: small ones stay in a CPU's cache, other devices take a chunk whole."""
+    return scoremap.TILE if jax.default_backend() == "cpu" else None
+
+
+def _side(plan: Plan, config: ChangeConfig) -> int:
+    """Most windows along one side of a chunk.
+
+    Registration looks at all of a chunk, so with it chunks are always of one size, whatever `plan.chunk`.
+    """
+    return max(1, (robust_map.TILE_PX if config.comparison == "registered" else plan.chunk) // plan.stride)
+
+
+def _evenly(total: int, most: int) -> int:
+    """Windows of a chunk along one axis: at most `most`, and none of the chunks much smaller than the others."""
+    return -(-total // -(-total // most))
+
+
+def check_plan(plan: Plan, pair: AlignedPair, config: ChangeConfig) -> None:
+    """Raises ConfigError or DataError if the windows do not fit the method or the overlap."""
+    scoremap.check_windows(plan.window, plan.stride, config)
+    if plan.chunk < plan.stride:
+        raise ConfigError(f"chunk is {plan.chunk} px; give at least the stride, {plan.stride} px (1024 is usual).")
+    if not 0 <= plan.min_valid <= 1:
+        raise ConfigError(f"min_valid is {plan.min_valid:g}; give a share in [0, 1].")
+    if plan.null_draws < 1:
+        raise ConfigError(f"null_draws is {plan.null_draws}; give a number of tiles, 1 or more.")
+    smallest = scoremap.grid_step(config)
+    for image in (pair.before, pair.after):
+        if min(image.grid.height, image.grid.width) < smallest:
+            raise DataError(
+                f"{image.name} holds {image.grid.height}x{image.grid.width} px, too few for any window; its header or "
+                "label was cut short with it, or it is a strip: fetch the whole image."
+            )
+    if min(pair.grid.height, pair.grid.width) < plan.window:
+        raise DataError(
+            f"{pair.before.name} and {pair.after.name} overlap in {pair.grid.height}x{pair.grid.width} px, a window "
+            f"is {plan.window} px; choose a smaller --window, a multiple of {smallest}."
+        )
+
+
+def map_shape(plan: Plan, pair: AlignedPair) -> tuple[int, int]:
+    """Rows and columns of windows of a scene."""
+    return scoremap.map_shape(pair.grid.height, pair.grid.width, plan.window, plan.stride)
+
+
+def _read_ahead(jobs: Sequence, read: Callable[[Any], Reads]) -> Iterator[tuple[Any, Reads]]:
+    """Each job with what was read for it, in order, by one thread that stays a little ahead."""
+    waiting: collections.deque[tuple[Any, Future]] = collections.deque()
+    remaining = iter(jobs)
+    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+        try:
+            for job in remaining:
+                waiting.append((job, reader.submit(read, job)))
+                if len(waiting) > _AHEAD:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def score_scene(
+    pair: AlignedPair,
+    samples: Samples,
+    params: Params,
+    config: ChangeConfig,
+    plan: Plan,
+    checkpoint: Checkpoint,
+    progress: Progress,
+    apply: ApplyFn | None = None,
+) -> np.ndarray:
+    """Rho of every window of a scene.
+
+    Args:
+        pair: The images.
+        samples: Their stretches.
+        params, config: The method.
+        plan: How to cut.
+        checkpoint: Holds the chunks that are done; more are saved as they come.
+        progress: Called with the pixels of ground that were finished.
+        apply: None, or another way to compute the network (`runtime.network_engine`), with `params` to match.
+
+    Returns:
+        [R, S] float32, NaN where not scored.
+
+    Raises:
+        DataError: if an image cannot be read. OutputError: if a chunk cannot be saved.
+    """
+    rows, cols = map_shape(plan, pair)
+    side = _side(plan, config)
+    tall, wide = _evenly(rows, side), _evenly(cols, side)
+    rho = np.full((rows, cols), np.nan, np.float32)
+    halo = scoremap.halo(config)
+    height, width = ((n - 1) * plan.stride + plan.window + 2 * halo for n in (tall, wide))
+    todo = []
+    for corner in ((r, c) for r in range(0, rows, tall) for c in range(0, cols, wide)):
+        done = checkpoint.load(_name(corner))
+        if done is None:
+            todo.append(corner)
+        else:
+            _place(rho, corner, done)
+            progress(_ground(rho, corner, (tall, wide), plan))
+
+    def read(corner: tuple[int, int]) -> Reads:
+        top, left = (n * plan.stride - halo for n in corner)
+        before, here = pair.read_before(top, left, height, width)
+        after, there = pair.read_after(top, left, height, width)
+        return samples.before(before), samples.after(after), here & there
+
+    score = jax.jit(
+        partial(
+            scoremap.score_map,
+            config=config, window=plan.window, stride=plan.stride, min_valid=plan.min_valid, margin=halo,
+            tile=_tile(), apply=apply,
+        )
+    )  # fmt: skip
+    saves: collections.deque[Future] = collections.deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
+        for corner, (before, after, valid) in _read_ahead(todo, read):
+            if valid.any():
+                scores = np.asarray(score(params, before, after, valid=valid))
+            else:
+                scores = np.full((tall, wide), np.nan, np.float32)
+            _place(rho, corner, scores)
+            saves.append(writer.submit(checkpoint.save, _name(corner), scores))
+            if len(saves) > _AHEAD:
+                saves.popleft().result()
+            progress(_ground(rho, corner, (tall, wide), plan))
+        for save in saves:
+            save.result()
+    return rho
+
+
+def _name(corner: tuple[int, int]) -> str:
+    return f"chunk_{corner[0]:06d}_{corner[1]:06d}"
+
+
+def _place(rho: np.ndarray, corner: tuple[int, int], scores: np.ndarray) -> None:
+    """Puts a chunk's scores into the map; windows beyond the map's edge are dropped."""
+    part = rho[corner[0] : corner[0] + scores.shape[0], corner[1] : corner[1] + scores.shape[1]]
+    part[...] = scores[: part.shape[0], : part.shape[1]]
+
+
+def _ground(rho: np.ndarray, corner: tuple[int, int], size: tuple[int, int], plan: Plan) -> int:
+    """Pixels of ground that a chunk stands for."""
+    tall, wide = (min(n, total - first) for n, total, first in zip(size, rho.shape, corner, strict=True))
+    return tall * wide * plan.stride**2
+
+
+def ground_pixels(plan: Plan, pair: AlignedPair) -> int:
+    """Pixels of ground of the whole scene, as `score_scene` reports them."""
+    rows, cols = map_shape(plan, pair)
+    return rows * cols * plan.stride**2
+
+
+def score_null(
+    key: jax.Array,
+    pair: AlignedPair,
+    samples: Samples,
+    params: Params,
+    config: ChangeConfig,
+    plan: Plan,
+    checkpoint: Checkpoint,
+    progress: Progress,
+    apply: ApplyFn | None = None,
+) -> np.ndarray:
+    """Scores of windows of pseudo-unchanged tiles drawn from all over the before-image.
+
+    A tile is 4 x 4 windows of the map. It is read with true ground around it, so that the shift needs no fill, and
+    has a shift and noise of its own, whose key is that of its draw alone. Tiles are visited in a random order, and
+    again where the scene has fewer tiles than draws. Nothing here depends on `plan.chunk`.
+
+    Args:
+        key: PRNG key of the run.
+        pair, samples, params, config, plan: As in `score_scene`.
+        checkpoint: Holds the result once it is there.
+        progress: Called with 1 for each draw.
+        apply: As in `score_scene`.
+
+    Returns:
+        [N] float32, N >= 1.
+
+    Raises:
+        DataError: if no tile has a window that can be scored.
+    """
+    saved = checkpoint.load("rho_null")
+    if saved is not None:
+        progress(plan.null_draws)
+        return saved
+    rows, cols = map_shape(plan, pair)
+    tall, wide = min(NULL_SIDE, rows), min(NULL_SIDE, cols)
+    corners = [(r, c) for r in range(0, rows, tall) for c in range(0, cols, wide)]
+    order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 0), len(corners)))
+    halo = scoremap.halo(config)
+    registered = config.comparison == "registered"
+    edge = halo + (0 if registered else config.max_shift)
+    height, width = ((n - 1) * plan.stride + plan.window + 2 * edge for n in (tall, wide))
+
+    def read(draw: int) -> Reads:
+        row, col = corners[order[draw % len(corners)]]
+        place = row * plan.stride - edge, col * plan.stride - edge, height, width
+        before, valid = pair.read_before(*place)
+        if not registered:
+            return samples.before(before), valid, None
+        after, there = pair.read_after(*place)
+        return samples.before(before), valid & there, samples.after(after)
+
+    score = jax.jit(
+        partial(
+            scoremap.null_score_map,
+            config=config, window=plan.window, stride=plan.stride, min_valid=plan.min_valid, margin=halo,
+            tile=_tile(), apply=apply,
+        )
+    )  # fmt: skip
+    kept: list[np.ndarray] = []
+    # Tiles with nothing to score are passed over, but not for ever.
+    for draw, (before, valid, after) in _read_ahead(range(8 * plan.null_draws), read):
+        if len(kept) == plan.null_draws:
+            break
+        if not valid.any():
+            continue
+        row, col = corners[order[draw % len(corners)]]
+        scores = np.asarray(score(jax.random.fold_in(key, draw + 1), params, before, valid=valid, after=after))
+        scores = scores[: rows - row, : cols - col]
+        if np.isfinite(scores).any():
+            kept.append(scores[np.isfinite(scores)])
+            progress(1)
+    if not kept:
+        raise DataError(
+            f"{pair.before.name} has no window of which a share of {plan.min_valid:g} can be scored; lower --min_valid "
+            f"or --window, or check what is masked ({pair.before.nodata_rule})."
+        )
+    null = np.concatenate(kept).astype(np.float32)
+    checkpoint.save("rho_null", null)
+    return null

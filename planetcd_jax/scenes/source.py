@@ -1,0 +1,281 @@
+"""One image file, anything that GDAL opens, as float pixels with a mask, read by windows."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from planetcd_jax.errors import DataError
+from planetcd_jax.images.values import colour_table, differs
+from planetcd_jax.scenes import labels
+
+# ISIS keeps five special values for null and saturated pixels; valid values lie strictly between these.
+# Source: ISIS SpecialPixel.h, https://isis.astrogeology.usgs.gov (VALID_MIN and VALID_MAX of each type).
+_ISIS_VALID = {
+    "uint8": (1, 254),
+    "uint16": (3, 65522),
+    "int16": (-32752, 32767),
+    "float32": (-3.4028225e38, np.inf),
+}
+
+_LARGEST = np.finfo(np.float32).max
+
+_NO_DATA_CHOICES = "a number, 'none', or 'auto'"
+
+
+@contextlib.contextmanager
+def no_grid_warning() -> Iterator[None]:
+    """Silences rasterio's warning that a file has no grid; the alignment says so in words of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Where the pixels of an image lie.
+
+    Attributes:
+        height, width: Size in pixels.
+        transform: Affine map from (column, row) of a pixel corner to coordinates.
+        crs: Coordinate reference system, or None.
+    """
+
+    height: int
+    width: int
+    transform: Affine
+    crs: CRS | None
+
+    def coordinates(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates x, y of points given in pixels, (0, 0) being the outer corner of the first pixel."""
+        t = self.transform
+        return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
+
+    def pixels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Columns and rows of points given by their coordinates."""
+        t = ~self.transform
+        return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
+
+    def part(self, row: int, col: int, height: int, width: int) -> "Grid":
+        """The grid of a window, which may reach outside."""
+        t, (x, y) = self.transform, self.coordinates(col, row)
+        return Grid(height, width, Affine(t.a, t.b, x, t.d, t.e, y), self.crs)
+
+    def coarser(self, row: float, col: float, step: int, height: int, width: int) -> "Grid":
+        """A grid of `height x width` pixels, each `step` of these, that begins at (row, col)."""
+        t, (x, y) = self.transform, self.coordinates(col, row)
+        return Grid(height, width, Affine(t.a * step, t.b * step, x, t.d * step, t.e * step, y), self.crs)
+
+
+class Source:
+    """An open image. Reads give pixels and a mask; use it from one thread at a time.
+
+    Pixels are float32, which holds every level of up to 16 bits; float64 where the file has 32-bit integers or
+    wider types, until a stretch has taken a large offset off.
+
+    Attributes:
+        name: Path or URL as given.
+        grid: Its `Grid`.
+        bands: The bands that are read, counted from 1. One with a colour table is looked up: it is one band where
+            all colours are grey, else it stands here three times, for red, green and blue.
+        nodata_rule: What is masked, in words.
+        dtype: Type of the pixels in the file.
+    """
+
+    def __init__(self, name: str, *, bands: tuple[int, ...] | None = None, nodata: str = "auto"):
+        """Opens an image.
+
+        Args:
+            name: Path, or a URL or /vsi path that GDAL reads.
+            bands: Bands to read, counted from 1; None: all but alpha.
+            nodata: "auto" (what the file says), "none" (nothing but NaN and alpha is masked), or a number, compared
+                with stored values after rounding to the file's type.
+
+        Raises:
+            DataError: if the file cannot be opened, has complex pixels, or lacks the bands.
+        """
+        self.name = os.fspath(name)
+        self._dataset = _open(self.name)
+        self.dtype = self._dataset.dtypes[0]
+        self.bands = self._choose_bands(bands)
+        self._table = self._colours()
+        if self._table is not None:
+            self.bands *= self._table.shape[1]
+        self._exact = np.result_type(np.float32, *(self._dataset.dtypes[band - 1] for band in self.bands))
+        self.grid = Grid(self._dataset.height, self._dataset.width, self._dataset.transform, self._dataset.crs or None)
+        self._nodata, self._use_mask, self._valid_range, self.nodata_rule = self._choose_nodata(nodata)
+
+    def _choose_bands(self, bands: tuple[int, ...] | None) -> tuple[int, ...]:
+        data = self._dataset
+        for band, dtype in enumerate(data.dtypes, start=1):
+            if dtype.startswith("complex"):
+                raise DataError(
+                    f"{self.name} has pixels of type {dtype} in band {band}; give an image of 8-, 16- or 32-bit "
+                    "integers or floats (for radar, convert to amplitude first)."
+                )
+        colour = [i for i, interp in zip(data.indexes, data.colorinterp, strict=True) if interp != ColorInterp.alpha]
+        missing = [band for band in bands or () if band not in data.indexes]
+        if missing:
+            raise DataError(
+                f"{self.name} has {data.count} band(s), and band {missing[0]} was asked for; bands count from 1."
+            )
+        return tuple(bands or colour)
+
+    def _colours(self) -> np.ndarray | None:
+        """Colour table [N, 1 or 3] of the only band that is read, or None where it has none."""
+        interps = [self._dataset.colorinterp[band - 1] for band in self.bands]
+        return colour_table(self._dataset, self.bands[0]) if interps == [ColorInterp.palette] else None
+
+    def _choose_nodata(self, rule: str) -> tuple[float | None, bool, tuple[float, float] | None, str]:
+        """No-data value to compare with, whether to use the file's own mask, the range of valid values, and words."""
+        data = self._dataset
+        isis = _ISIS_VALID.get(self.dtype) if data.driver == "ISIS3" else None
+        if rule == "none":
+            alpha = any(interp == ColorInterp.alpha for interp in data.colorinterp)
+            return None, alpha, None, "nothing but NaN" + (" and alpha" if alpha else "")
+        if rule != "auto":
+            try:
+                value = float(rule)
+            except ValueError:
+                raise DataError(f"no-data of {self.name} is {rule!r}; give {_NO_DATA_CHOICES}.") from None
+            return value, True, isis, f"{value:g}, as asked for"
+        flags = {flag.name for band in self.bands for flag in data.mask_flag_enums[band - 1]}
+        if isis is not None:
+            return None, True, isis, f"ISIS special pixels of {self.dtype}"
+        # HiRISE's JPEG 2000 products keep their CORE_NULL = 0 in the detached label only.
+        if data.driver.startswith("JP2") and flags == {"all_valid"} and self.dtype.startswith("uint"):
+            return 0.0, True, None, "0 (the file names none; as in HiRISE's JP2)"
+        named = [data.nodatavals[band - 1] for band in self.bands]
+        own = f"no-data {named[0]:g}" if named[0] is not None else ", ".join(sorted(flags - {"all_valid"}))
+        return None, True, None, own or "nothing but NaN (the file names no no-data)"
+
+    def read(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels of a window, and which of them are valid; outside the image nothing is.
+
+        Args:
+            row, col: First row and column; may lie outside the image.
+            height, width: Size, pixels.
+
+        Returns:
+            [height, width, B] float32 or float64 (see `Source`), 0 where not valid; [height, width] bool.
+
+        Raises:
+            DataError: if the file cannot be read there.
+        """
+        pixels = np.zeros((height, width, len(self.bands)), self._exact)
+        valid = np.zeros((height, width), bool)
+        top, left = max(row, 0), max(col, 0)
+        bottom, right = min(row + height, self.grid.height), min(col + width, self.grid.width)
+        if top >= bottom or left >= right:
+            return pixels, valid
+        window = Window(left, top, right - left, bottom - top)
+        try:
+            block = self._dataset.read(list(self.bands), window=window)  # [B, h, w]
+            good = self._good(block, window)
+        except RasterioError as error:
+            cause = str(error.__cause__ or error).splitlines()[0]
+            raise DataError(
+                f"{self.name} cannot be read at rows {top} to {bottom - 1} ({cause}); the file is damaged or cut "
+                "short: fetch it again."
+            ) from None
+        inside = (slice(top - row, bottom - row), slice(left - col, right - col))
+        pixels[inside] = self._pixels(block, good)
+        valid[inside] = good
+        return pixels, valid
+
+    def read_reduced(self, row: int, col: int, height: int, width: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """A window inside the image, reduced so that its longer side has at most `most` pixels; for display.
+
+        Returns:
+            [h, w, B] of the type that `read` gives, [h, w] bool.
+
+        Raises:
+            DataError: if the file cannot be read.
+        """
+        shrink = max(1.0, max(height, width) / most)
+        shape = max(1, round(height / shrink)), max(1, round(width / shrink))
+        window = Window(col, row, width, height)
+        try:
+            block = self._dataset.read(list(self.bands), window=window, out_shape=(len(self.bands), *shape))
+            good = self._good(block, window, shape)
+        except RasterioError as error:
+            raise DataError(f"{self.name} cannot be read ({str(error).splitlines()[0]}); fetch it again.") from None
+        return self._pixels(block, good), good
+
+    def _pixels(self, block: np.ndarray, good: np.ndarray) -> np.ndarray:
+        """[B, h, w] as stored and [h, w] bool to [h, w, B] pixels, 0 where not valid."""
+        if self._table is not None:
+            block = self._table[block[0]].transpose(2, 0, 1)
+        return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(self._exact)
+
+    def _good(self, block: np.ndarray, window: Window, shape: tuple[int, int] | None = None) -> np.ndarray:
+        """[h, w] bool: pixels that are valid in every band."""
+        # What 32 bits cannot hold is a mark, as -1.8e308; NaN and infinity compare false.
+        good = (abs(block) <= _LARGEST).all(axis=0) if block.dtype.kind == "f" else np.ones(block.shape[1:], bool)
+        if self._use_mask:
+            out = None if shape is None else (len(self.bands), *shape)
+            good &= (self._dataset.read_masks(list(self.bands), window=window, out_shape=out) > 0).all(axis=0)
+        if self._nodata is not None:
+            good &= differs(block, self._nodata).all(axis=0)
+        if self._valid_range is not None:
+            low, high = self._valid_range
+            good &= ((block >= low) & (block <= high)).all(axis=0)
+        return good
+
+    def describe(self) -> dict:
+        """What a report needs to name this image and to tell whether it is still the same one."""
+        path = pathlib.Path(self.name)
+        return {
+            "name": self.name,
+            "driver": self._dataset.driver,
+            "size": [self.grid.height, self.grid.width],
+            "bytes": path.stat().st_size if path.is_file() else None,
+            "bands": list(self.bands),
+            "dtype": self.dtype,
+            "crs": self.grid.crs.to_wkt() if self.grid.crs else None,
+            "transform": list(self.grid.transform)[:6],
+            "masked": self.nodata_rule,
+            "angles": labels.angles(self._dataset),
+            "tags": {key: value for key, value in self._dataset.tags().items() if len(value) < 200},
+        }
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._dataset.close()
+
+
+def _open(name: str) -> rasterio.DatasetReader:
+    if "://" not in name and not name.startswith("/vsi") and ":" not in name:
+        path = pathlib.Path(name)
+        if not path.exists():
+            raise DataError(f"{name} does not exist; check the path.")
+        if path.is_file() and path.stat().st_size == 0:
+            raise DataError(f"{name} is empty; fetch it again.")
+    try:
+        with no_grid_warning():
+            dataset = rasterio.open(name)
+    except RasterioError as error:
+        reason = str(error).splitlines()[0]
+        if name.startswith(("http://", "https://")):
+            raise DataError(
+                f"{name} cannot be opened as an image ({reason}); check the address and the network, and that GDAL "
+                "reads such a file by windows (a GeoTIFF does best)."
+            ) from None
+        raise DataError(
+            f"{name} cannot be opened as an image ({reason}); it is damaged (fetch it again) or of a kind that GDAL "
+            "does not read: give a GeoTIFF, JPEG 2000, ISIS cube, PDS label or VRT."
+        ) from None
+    if dataset.count == 0:
+        subdatasets = len(dataset.subdatasets)
+        raise DataError(f"{name} holds no band but {subdatasets} subdatasets; name one of them (see gdalinfo).")
+    return dataset

@@ -1,0 +1,111 @@
+"""One stretch to [0, 1] for each image of a pair, from samples of the ground that both show."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from planetcd_jax.errors import DataError
+from planetcd_jax.scenes.alignment import AlignedPair
+
+# Shares of the sampled pixels that become 0 and 1, percent.
+LOW, HIGH = 0.5, 99.5
+
+# Samples are squares of this side, pixels, on a lattice of at most this many squares in each axis.
+_SQUARE, _SQUARES = 96, 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Linear map of each band to [0, 1].
+
+    Attributes:
+        low, high: Value that becomes 0 and 1, for each band.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """[H, W, B] to [H, W, B] float32 in [0, 1]; one band loses its axis. Values beyond are clipped.
+
+        Subtracts in the pixels' own precision: metres on a radius of 1,737,400 m are lost in 32 bits.
+        """
+        exact = np.result_type(pixels, np.float32)
+        low, high = np.asarray(self.low, exact), np.asarray(self.high, exact)
+        scaled = np.clip((pixels - low) / (high - low), 0.0, 1.0).astype(np.float32)
+        return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What a sparse look at both images found.
+
+    Attributes:
+        before, after: Their `Stretch`.
+        shared: Share of the sampled pixels that are valid in both.
+        digest: SHA-256 of the sampled pixels; tells whether the images are still the same.
+        squares: [N, 2] int, row and column of the sampled squares in which most pixels are valid.
+        side: Side of a square, pixels.
+    """
+
+    before: Stretch
+    after: Stretch
+    shared: float
+    digest: str
+    squares: np.ndarray
+    side: int
+
+
+def _starts(size: int) -> np.ndarray:
+    """First pixels of the squares along one axis: all of it where it is small, else evenly spread."""
+    side = min(_SQUARE, size)
+    count = min(_SQUARES, -(-size // side))
+    return np.unique(np.linspace(0, size - side, count).round().astype(int))
+
+
+def _stretch(name: str, pixels: np.ndarray) -> Stretch:
+    low, high = np.percentile(pixels, [LOW, HIGH], axis=0)
+    if not (high > low).all():
+        # An image of very few grey levels, or one with a small bright thing on a constant ground.
+        low, high = pixels.min(axis=0), pixels.max(axis=0)
+    if not (high > low).all():
+        raise DataError(f"{name} has one value, {float(low[0]):g}, wherever it was sampled; nothing can be seen in it.")
+    return Stretch(tuple(float(v) for v in low), tuple(float(v) for v in high))
+
+
+def sample(pair: AlignedPair) -> Samples:
+    """Stretches of both images from squares spread over the overlap, using pixels that are valid in both.
+
+    Raises:
+        DataError: if no sampled pixel is valid in both images, or an image is constant.
+    """
+    side = min(_SQUARE, pair.grid.height, pair.grid.width)
+    digest = hashlib.sha256()
+    kept: tuple[list, list] = [], []
+    shares, corners = [], []
+    for row in _starts(pair.grid.height):
+        for col in _starts(pair.grid.width):
+            height, width = min(_SQUARE, pair.grid.height), min(_SQUARE, pair.grid.width)
+            reads = pair.read_before(row, col, height, width), pair.read_after(row, col, height, width)
+            both = reads[0][1] & reads[1][1]
+            for (pixels, valid), into in zip(reads, kept, strict=True):
+                digest.update(pixels.tobytes() + valid.tobytes())
+                into.append(pixels[both])
+            shares.append(both.mean())
+            corners.append((row, col))
+    before, after = (np.concatenate(part) for part in kept)
+    if before.shape[0] == 0:
+        raise DataError(
+            f"{pair.before.name} and {pair.after.name} have no valid pixel in common where they were sampled; check "
+            f"their no-data (masked in the first: {pair.before.nodata_rule}; in the second: {pair.after.nodata_rule})."
+        )
+    full = [corner for corner, share in zip(corners, shares, strict=True) if share > 0.9]
+    return Samples(
+        _stretch(pair.before.name, before),
+        _stretch(pair.after.name, after),
+        float(np.mean(shares)),
+        digest.hexdigest(),
+        np.asarray(full, int).reshape(-1, 2),
+        side,
+    )

@@ -1,0 +1,176 @@
+"""Maps and places out: GeoTIFF, GeoPackage, GeoParquet, CSV. The same results give the same bytes."""
+
+import csv
+import math
+import pathlib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import geopandas
+import numpy as np
+import pyogrio
+import rasterio
+import shapely
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+from rasterio.enums import Resampling
+
+from planetcd_jax.errors import OutputError
+from planetcd_jax.scenes import body
+from planetcd_jax.scenes.places import WHY, Candidate
+from planetcd_jax.scenes.source import Grid, no_grid_warning
+
+NO_DATA = -9999.0
+LAYER = "candidates"
+
+# GeoPackage stores the time of writing; a fixed one keeps repeated runs equal to the byte.
+_FIXED_TIME = "2000-01-01T00:00:00.000Z"
+
+
+def write_geotiff(
+    path: pathlib.Path, bands: Mapping[str, np.ndarray], grid: Grid, tags: Mapping[str, str] | None = None
+) -> None:
+    """Writes float32 bands as a tiled, compressed GeoTIFF with overviews, and reads it back.
+
+    Args:
+        path: File to write.
+        bands: Name and [H, W] float of each band; what is not finite becomes no-data, -9999.
+        grid: Where it lies; its height and width are those of the bands.
+        tags: Texts to store with it.
+
+    Raises:
+        OutputError: if what lies on the disk afterwards is not what was written.
+    """
+    data = np.stack([np.where(np.isfinite(band), band, NO_DATA) for band in bands.values()]).astype(np.float32)
+    profile = {
+        "driver": "GTiff", "dtype": "float32", "count": len(bands), "height": grid.height, "width": grid.width,
+        "nodata": NO_DATA, "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 3,
+        "crs": grid.crs, "transform": grid.transform, "BIGTIFF": "IF_SAFER",
+    }  # fmt: skip
+    with no_grid_warning():
+        with rasterio.open(path, "w", **profile) as out:
+            out.write(data)
+            for band, name in enumerate(bands, start=1):
+                out.set_band_description(band, name)
+            out.update_tags(**(tags or {}))
+            out.build_overviews(_overview_factors(max(data.shape[1:])), Resampling.average)
+        with rasterio.open(path) as back:
+            same = np.array_equal(back.read(), data)
+    if not same:  # GDAL does not always say that the disk is full
+        raise OutputError(f"{path} was not written whole; free some space on the disk and go on with --resume.")
+
+
+def _overview_factors(side: int) -> list[int]:
+    """2, 4, 8, ... down to about 128 pixels; at least one."""
+    return [2**k for k in range(1, max(2, math.ceil(math.log2(max(side, 2) / 128)) + 1))]
+
+
+def map_grid(grid: Grid, window: int, stride: int, shape: tuple[int, int]) -> Grid:
+    """Grid of a score map: one pixel for each window, as large as the stride, its middle in the window's middle."""
+    lead = 0.5 * (window - stride)
+    return grid.coarser(lead, lead, stride, *shape)
+
+
+def outline(candidate: Candidate, grid: Grid, window: int) -> shapely.Polygon:
+    """Union of the changed windows of a candidate (of its peak window if it is not changed), in map coordinates."""
+    corners = candidate.windows if len(candidate.windows) else np.array([[candidate.row, candidate.col]])
+    boxes = shapely.box(corners[:, 1], corners[:, 0], corners[:, 1] + window, corners[:, 0] + window)
+    shape = shapely.union_all(boxes)
+    return shapely.transform(shape, lambda xy: np.stack(grid.coordinates(xy[:, 0], xy[:, 1]), axis=-1))
+
+
+def _area(shape: shapely.Polygon, grid: Grid) -> tuple[float, str]:
+    """Area and its unit: square metres in the map's projection or on the ellipsoid, or square pixels."""
+    if grid.crs is None:
+        return shape.area / abs(grid.transform.determinant), "px2"
+    system = body.system_of(grid.crs)
+    if system.is_geographic:
+        return abs(system.get_geod().geometry_area_perimeter(shape)[0]), "m2"
+    return shape.area * system.axis_info[0].unit_conversion_factor ** 2, "m2"
+
+
+def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str, Any]]:
+    """One row for each candidate, its outline under "geometry".
+
+    Args:
+        found: Candidates, measured.
+        grid: Grid of the whole before-image.
+        window: Side of a window, pixels.
+    """
+    middle = 0.5 * window
+    rows_cols = np.array([[c.row + middle, c.col + middle] for c in found], float).reshape(-1, 2)
+    x, y = grid.coordinates(rows_cols[:, 1], rows_cols[:, 0])
+    lon, lat = body.lon_lat(grid.crs, x, y)
+    rows = []
+    for i, candidate in enumerate(found):
+        shape = outline(candidate, grid, window)
+        area, unit = _area(shape, grid)
+        rows.append(
+            {
+                "rank": candidate.rank, "rho": candidate.rho, "p_value": candidate.p_value, "site": candidate.site,
+                "lon": float(lon[i]), "lat": float(lat[i]), "x": float(x[i]), "y": float(y[i]),
+                "row": candidate.row, "col": candidate.col, "area": area, "area_unit": unit,
+                "windows": len(candidate.windows), "shift_rows": candidate.shift_rows,
+                "shift_cols": candidate.shift_cols, "correlation": candidate.correlation,
+                "brightness_difference": candidate.brightness_difference,
+                **{name: candidate.why.get(name, "" if kind == "object" else math.nan) for name, kind in _WHY.items()},
+                "geometry": shape,
+            }
+        )  # fmt: skip
+    return rows
+
+
+_WHY = {name: "object" if name in ("channels_moved", "rho_by_shift", "explanation") else "float64" for name in WHY}
+
+_TYPES = {
+    "rank": "int32", "rho": "float64", "p_value": "float64", "site": "int32", "lon": "float64", "lat": "float64",
+    "x": "float64", "y": "float64", "row": "int32", "col": "int32", "area": "float64", "area_unit": "object",
+    "windows": "int32", "shift_rows": "float64", "shift_cols": "float64", "correlation": "float64",
+    "brightness_difference": "float64", **_WHY,
+}  # fmt: skip
+COLUMNS = tuple(_TYPES)
+
+
+def write_places(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]], grid: Grid, *, parquet: bool) -> None:
+    """Writes candidates.gpkg and candidates.csv, and candidates.parquet if asked for.
+
+    Raises:
+        OutputError: if the GeoPackage does not hold what was written.
+    """
+    columns = {name: np.array([row[name] for row in rows], dtype=_TYPES[name]) for name in COLUMNS}
+    shapes = [row["geometry"] for row in rows]
+    system = None if grid.crs is None else body.system_of(grid.crs)
+    frame = geopandas.GeoDataFrame(columns, geometry=geopandas.GeoSeries(shapes, crs=system), crs=system)
+    path = folder / "candidates.gpkg"
+    try:
+        _write_geopackage(path, frame)
+        whole = pyogrio.read_info(path, layer=LAYER)["features"] == len(rows)
+    except (DataSourceError, DataLayerError, FeatureError) as error:
+        reason = str(error).splitlines()[0]
+        raise OutputError(f"{path} cannot be written ({reason}); free some space and go on with --resume.") from None
+    if not whole:
+        raise OutputError(f"{path} was not written whole; free some space on the disk and go on with --resume.")
+    if parquet:
+        frame.to_parquet(folder / "candidates.parquet", index=False)
+    with open(folder / "candidates.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
+
+
+def _write_geopackage(path: pathlib.Path, frame: geopandas.GeoDataFrame) -> None:
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_TIME})
+    try:
+        with warnings.catch_warnings():
+            # Without a reference system the GeoPackage says "undefined Cartesian", which is true.
+            warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+            frame.to_file(path, layer=LAYER, driver="GPKG", engine="pyogrio", geometry_type="Polygon")
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+def _cell(value: Any) -> Any:
+    """Numbers as short as they can be read back to 9 digits; nothing for NaN."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.9g}"
+    return value

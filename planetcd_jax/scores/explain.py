@@ -1,0 +1,194 @@
+"""Why a pair was scored as it was: what moved, what else differs between its dates, and where. Pure, for one pair."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from planetcd_jax.config import ChangeConfig
+from planetcd_jax.networks.extraction import check_pair
+from planetcd_jax.ops import masked
+from planetcd_jax.scores.pooled import change_score, describe
+from planetcd_jax.scores.registered import registration
+from planetcd_jax.scores.registered.brightness import brightness, common_limits, pixel_noise
+from planetcd_jax.scores.registered.relief import fit_light
+from planetcd_jax.scores.registered.robust import BORDER_PX
+from planetcd_jax.types import ApplyFn, Array, Params
+
+QUANTUM = 0.002
+"""Half a step of an 8-bit image: less noise than this cannot be told from none."""
+
+NOTABLE_BRIGHTNESS = 0.05
+NOTABLE_CONTRAST = 1.25
+NOTABLE_SHIFT_PX = 3.0
+NOTABLE_NOISE = 2.0
+NOTABLE_LIGHT_TURN = 0.25
+"""From where on a difference between the dates is put into words: share of full scale, ratio, pixels, ratio, share."""
+
+
+UNLIKE_BELOW = 0.5
+"""Below this correlation the dates are called unlike, and light, which needs common ground, is not told."""
+
+
+class Explanation(NamedTuple):
+    """What is known about one pair beside its score.
+
+    Attributes:
+        channels: [K] int32, the features whose pooled value moved most, the largest first.
+        channel_change: [K] float32, by how much (pooled, second date minus first).
+        shift: [2] float32, mean misregistration in rows and columns, pixels, local shifts included.
+        shift_spread: float32, standard deviation of the local shifts, pixels: relief or distortion.
+        brightness: float32, mean of the second date minus that of the first, images in [0, 1].
+        contrast: float32, spread of the second date over that of the first.
+        noise: float32, fine noise of the second date over that of the first.
+        light_turn: float32 >= 0, size of `relief.Light.turn`, what another sun makes of relief: on simulated terrain
+            0.03 under the same sun, 0.14, 0.34 and 0.57 under one that turned by 10, 25 and 50 degrees.
+        likeness: float32 in [-1, 1], correlation of the registered dates.
+    """
+
+    channels: Array
+    channel_change: Array
+    shift: Array
+    shift_spread: Array
+    brightness: Array
+    contrast: Array
+    noise: Array
+    light_turn: Array
+    likeness: Array
+
+
+def explain(
+    params: Params, before: Array, after: Array, config: ChangeConfig, *, top: int = 5, apply: ApplyFn | None = None
+) -> Explanation:
+    """What moved and what else differs between the two dates of one pair.
+
+    Args:
+        params, before, after, config, apply: As in `change_score`.
+        top: Number of features to name.
+
+    Returns:
+        `Explanation`.
+    """
+    check_pair(before, after, config)
+    moved = describe(params, after, config, apply=apply) - describe(params, before, config, apply=apply)  # [G, D]
+    moved = moved.mean(axis=0)
+    _, channels = jax.lax.top_k(jnp.abs(moved), min(top, moved.shape[0]))
+    a, b = (x.astype(jnp.float32) if x.ndim == 2 else x.astype(jnp.float32).mean(axis=-1) for x in (before, after))
+    laid = registration.register(a, b, config.max_misalignment)
+    weight = laid.valid.astype(jnp.float32) / jnp.maximum(laid.valid.sum(dtype=jnp.float32), 1.0)
+    mean_flow = (laid.flow * weight).sum(axis=(1, 2))
+    spread = jnp.sqrt((jnp.square(laid.flow - mean_flow[:, None, None]) * weight).sum())
+    da, db = (jnp.where(laid.valid, x - (x * weight).sum(), 0) for x in (a, laid.after))
+    everywhere = jnp.ones(a.shape, bool)
+    keep = masked.erode(laid.valid, BORDER_PX)
+    limits = common_limits(a, laid.after, keep)
+    dates = [brightness(x, laid.valid, limit) for x, limit in zip((a, laid.after), limits, strict=True)]
+    light = fit_light(*(x.fine / masked.moments(x.level, keep)[1] for x in dates), keep)
+    likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)
+    return Explanation(
+        channels.astype(jnp.int32),
+        moved[channels],
+        laid.shift.astype(jnp.float32) + mean_flow,
+        spread,
+        b.mean() - a.mean(),
+        (b.std() + 1e-6) / (a.std() + 1e-6),
+        (pixel_noise(b, everywhere) + QUANTUM) / (pixel_noise(a, everywhere) + QUANTUM),
+        jnp.hypot(*light.turn),
+        likeness,
+    )
+
+
+def sentence(found: Explanation, changed: bool) -> str:
+    """An explanation in words, such as "brighter overall, otherwise alike"."""
+    row, column = (float(v) for v in found.shift)
+    brightness, contrast, noise = float(found.brightness), float(found.contrast), float(found.noise)
+    alike = float(found.likeness) >= UNLIKE_BELOW
+    parts = []
+    if abs(brightness) > NOTABLE_BRIGHTNESS:
+        parts.append("brighter overall" if brightness > 0 else "darker overall")
+    if max(contrast, 1 / contrast) > NOTABLE_CONTRAST:
+        parts.append("more contrast" if contrast > 1 else "less contrast")
+    if max(noise, 1 / noise) > NOTABLE_NOISE:
+        parts.append("noisier or sharper" if noise > 1 else "smoother")
+    if alike and float(found.light_turn) > NOTABLE_LIGHT_TURN:
+        parts.append("lit from another side")
+    if max(abs(row), abs(column)) > NOTABLE_SHIFT_PX:
+        ways = ((row, "down", "up"), (column, "right", "left"))
+        moved = [f"{abs(v):.0f} px {ahead if v > 0 else back}" for v, ahead, back in ways if round(abs(v)) > 0]
+        parts.append("shifted by " + " and ".join(moved))
+    if alike:
+        end = "differs in places" if changed else "otherwise alike"
+    else:
+        end = "unlike even after alignment"
+    return ", ".join([*parts, end if parts or changed or end.startswith("unlike") else "alike"])
+
+
+SHIFTS_PX = (-8, -4, 0, 4, 8)
+"""Shifts for which `row` says what rho would be."""
+
+COLUMNS = (
+    "shift_rows_px",
+    "shift_columns_px",
+    "brightness_change",
+    "contrast_ratio",
+    "noise_ratio",
+    "light_turn",
+    "likeness",
+    "channels_moved",
+    "rho_by_shift",
+    "explanation",
+)
+"""What `row` says, in the order of a table."""
+
+
+def row(found: Explanation, rho_by_shift: Array, changed: bool) -> dict[str, Any]:
+    """An explanation as cells of a table, by the names of `COLUMNS`.
+
+    Args:
+        found: Of one pair.
+        rho_by_shift: [S] float32, rho at each of `SHIFTS_PX`.
+        changed: Whether the pair was called changed.
+
+    Returns:
+        Numbers and texts: "37:+1.20 12:-0.91" names features from 0, "-8:3.1 -4:2.2 ..." pixels.
+    """
+    moved = zip(found.channels, found.channel_change, strict=True)
+    curve = zip(SHIFTS_PX, rho_by_shift, strict=True)
+    shift = [round(float(v), 2) for v in found.shift]
+    cells = (
+        *shift,
+        round(float(found.brightness), 4),
+        round(float(found.contrast), 3),
+        round(float(found.noise), 3),
+        round(float(found.light_turn), 3),
+        round(float(found.likeness), 3),
+        " ".join(f"{int(channel)}:{float(change):+.3g}" for channel, change in moved),
+        " ".join(f"{shift}:{float(rho):.4g}" for shift, rho in curve),
+        sentence(found, changed),
+    )
+    return dict(zip(COLUMNS, cells, strict=True))
+
+
+def saliency(
+    params: Params, before: Array, after: Array, config: ChangeConfig, *, apply: ApplyFn | None = None
+) -> Array:
+    """|d rho / d after| at each pixel: where the score is sensitive. [H, W] float32 >= 0, averaged over bands."""
+    gradient = jax.grad(lambda x: change_score(params, before, x, config, apply=apply))(after)
+    size = jnp.abs(gradient)
+    return size if size.ndim == 2 else size.mean(axis=-1)
+
+
+def rho_by_shift(
+    params: Params, before: Array, after: Array, config: ChangeConfig, shifts: Sequence[int], *, apply=None
+) -> Array:
+    """rho when the second date is moved by each of some whole shifts in rows, [S]; the border is repeated.
+
+    A score that rises steeply on both sides of 0 hangs on the alignment; a flat one does not.
+    """
+    rows = jnp.arange(after.shape[0])
+
+    def one(shift):
+        return change_score(params, before, after[jnp.clip(rows + shift, 0, rows.size - 1)], config, apply=apply)
+
+    return jax.lax.map(one, jnp.asarray(shifts, jnp.int32))

@@ -1,0 +1,1 @@
+"""The score of the preset `ROBUST`: registered first, compared place by place."""

@@ -1,0 +1,112 @@
+"""The light of the second date of a registered pair as seen from the first: gain, and a sun that turned.
+
+On gentle slopes brightness follows the slope along the sun's azimuth a, so each wave of the ground, of direction u, is
+multiplied by cos(u - a). Under a sun turned by t it is multiplied by cos(u - a - t), which is cos t + sin t tan(u - a)
+times as much, whatever the ground. That ratio is the same for u and u + pi, so its expansion over direction has even
+orders only; the first of them, cos 2u and sin 2u, are fitted here, with the gain. It explains; no score is made of it
+(BUILD.md says what was measured).
+
+Source: linear shading, Kube & Pentland 1988, IEEE PAMI 10, 704; the two maps are a second-order Riesz transform, Unser
+& Van De Ville 2010, IEEE TIP 19, 636. The fit is this package's.
+
+Pure, for one pair. Axes: H rows, W columns.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import fft
+
+from planetcd_jax.ops import masked
+from planetcd_jax.types import Array
+
+# Chosen on the development split of `scripts/evaluate.py`.
+GAIN_BOUNDS = (0.8, 1.25)
+"""What may pass for gain, once both dates are in standard deviations of their own: a date whose ground is another is
+not explained by making the first fade."""
+LIGHT_STEPS = 2
+OUTLIER = 3.0
+"""Differences of more robust standard deviations than this count less."""
+
+ReliefMaps = tuple[Array, Array]
+"""A map's waves times cos 2u and sin 2u of their direction u, [H, W] float32 each."""
+
+
+class Light(NamedTuple):
+    """The light of the second date as seen from the first. Scalars, float32.
+
+    Attributes:
+        gain: Contrast of the second date over that of the first.
+        turn: Shares of the two `ReliefMaps` that come with it; 0 under the same sun.
+    """
+
+    gain: Array
+    turn: tuple[Array, Array]
+
+
+def _directions(height: int, width: int) -> np.ndarray:
+    """cos 2u and sin 2u of the direction u of each wave of `rfft2`, [2, height, width // 2 + 1] complex64."""
+    by_row, by_column = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    power = by_row**2 + by_column**2
+    power[0, 0] = 1.0  # the mean has no direction, and both are 0 there
+    return (np.stack([by_row**2 - by_column**2, 2 * by_row * by_column]) / power).astype(np.complex64)
+
+
+def relief_maps(x: Array) -> ReliefMaps:
+    """Of a map [H, W] float32 with mean about 0; its opposite borders are taken for neighbours."""
+    size = tuple(fft.next_fast_len(n, real=True) for n in x.shape)
+    waves = jnp.fft.rfft2(x, s=size) * _directions(*size)
+    even, odd = jnp.fft.irfft2(waves, s=size)[:, : x.shape[0], : x.shape[1]]
+    return even, odd
+
+
+def relight(before: Array, maps: ReliefMaps, light: Light) -> Array:
+    """`before` [H, W] as it would look in the light of the second date; `maps` are its `relief_maps`."""
+    return light.gain * before + light.turn[0] * maps[0] + light.turn[1] * maps[1]
+
+
+def fit_light(before: Array, after: Array, keep: Array) -> Light:
+    """Light under which `before` comes nearest to `after`, changes left out.
+
+    Reweighted least squares of after = gain * before + turn * maps, the gain within its bounds. Every second row and
+    column is looked at.
+
+    Args:
+        before, after: [H, W] float32, registered, mean about 0, in standard deviations of each.
+        keep: [H, W] bool, pixels that are compared.
+
+    Returns:
+        `Light`. Source of the weights: Huber 1964, Ann. Math. Statist. 35, 73.
+    """
+    maps = relief_maps(jnp.where(keep, before, 0))
+    parts = jnp.stack([masked.thin(z).ravel() for z in (*maps, before, after)])
+    inside = masked.thin(keep)
+    usable = inside.ravel().astype(jnp.float32)
+    weight, found = usable, Light(jnp.float32(1), (jnp.float32(0), jnp.float32(0)))
+    for step in range(LIGHT_STEPS):
+        if step:
+            error = jnp.abs(parts[3] - relight(parts[2], (parts[0], parts[1]), found))
+            usual = 1.4826 * masked.quartiles(error.reshape(inside.shape), inside)[1] + 1e-6
+            weight = usable / jnp.maximum(1.0, error / (OUTLIER * usual))
+        found = _solve(jnp.matmul(parts * weight, parts.T, precision=jax.lax.Precision.HIGHEST))
+    return found
+
+
+def _solve(sums: Array) -> Light:
+    """Least squares from the sums of products of (maps, before, after), [4, 4]: the best gain within its bounds, and
+    the best turn that goes with it."""
+    # A little is added to the diagonal: where there is no relief there is no turn.
+    least = 1e-3 * (sums[0, 0] + sums[1, 1]) + 1e-6
+    pp, qq, pq = sums[0, 0] + least, sums[1, 1] + least, sums[0, 1]
+    rank = pp * qq - jnp.square(pq)
+
+    def turn(k):
+        return (qq * sums[0, k] - pq * sums[1, k]) / rank, (pp * sums[1, k] - pq * sums[0, k]) / rank
+
+    of_before, of_after = turn(2), turn(3)
+    own = sums[2, 2] - sums[2, 0] * of_before[0] - sums[2, 1] * of_before[1]
+    common = sums[2, 3] - sums[2, 0] * of_after[0] - sums[2, 1] * of_after[1]
+    gain = jnp.clip(common / (own + 1e-6), *GAIN_BOUNDS)
+    return Light(gain, tuple(b - gain * a for a, b in zip(of_before, of_after, strict=True)))
