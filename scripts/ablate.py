@@ -7,7 +7,6 @@ A part is taken out by putting another value in the place of its constant while 
 """
 
 import contextlib
-import dataclasses
 import pathlib
 from unittest import mock
 
@@ -67,7 +66,7 @@ def rank(trials: evaluate.Trials, changes: dict, seed: int) -> tuple[np.ndarray,
     """rho and rho_null of every trial under a variant."""
     params, key = load_vgg16(), jax.random.key(seed)
     with replaced(changes) as fields:
-        config = dataclasses.replace(ROBUST, **fields)
+        config = ROBUST.replace(**fields)
         scorer = jax.jit(lambda b, a, i: batch_scores(key, params, b, a, i, config, micro_batch=4))
         found = []
         for start in range(0, len(trials.label), evaluate.BATCH):

@@ -9,7 +9,6 @@ a fourth argument, the usual spreads of the features, which a first pass over th
 Axes: N pairs, H rows, W columns, h and w the same in cells of the network's layer, D features.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 from functools import partial
@@ -18,19 +17,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from planetcd_jax.scores.registered.registration import local_contrast, whole_shift
 
 from planetcd_jax import PAPER, ChangeConfig, extract, load_vgg16, pseudo_unchanged
 from planetcd_jax.networks.vgg16 import stride
-from planetcd_jax.scores.registered.registration import local_contrast, whole_shift
 from planetcd_jax.types import Array, Params
 from scripts import evaluate, variants
 from scripts.evaluation import measures
 
 TABLE = "alternatives.md"
 
-FEATURES_STANDARDISED = dataclasses.replace(PAPER, feature_standardize=True)
-STANDARDISED = dataclasses.replace(PAPER, feature_standardize=True, patch_standardize=True)
-RECTIFIED = dataclasses.replace(PAPER, activation="post")
+FEATURES_STANDARDISED = PAPER.replace(feature_standardize=True)
+STANDARDISED = PAPER.replace(feature_standardize=True, patch_standardize=True)
+RECTIFIED = PAPER.replace(activation="post")
 
 CONTRAST_CENTRE, CONTRAST_GAIN = 0.5, 0.15
 """Local contrast is about 0 with a spread of about 1: this brings it to where the network expects brightness."""
@@ -134,7 +133,7 @@ def three_layers(params: Params, before: Array, after: Array) -> Array:
     """Mean over three layers of the L1 distance of each, over the L1 norm of its pooled features of `before`."""
     rows = []
     for layer in ("conv1_2", "conv2_2", "conv3_2"):  # jit merges the parts of the network that they share
-        config = dataclasses.replace(PAPER, layer=layer)
+        config = PAPER.replace(layer=layer)
         first, second = (described(params, x, config) for x in (before, after))
         rows.append(jnp.abs(second - first).sum() / jnp.abs(first).sum())
     return jnp.stack(rows).mean()

@@ -83,7 +83,7 @@ def speed() -> dict:
     """
     config, window, stride, side = _config(), _WINDOW.value, _STRIDE.value, _SIZE.value
     if _STANDARDIZE.value:
-        config = dataclasses.replace(config, feature_standardize=True)
+        config = config.replace(feature_standardize=True)
     params = weights_io.load_vgg16()
     before, after = (jnp.asarray(np.random.default_rng(k).random((side, side), np.float32)) for k in (0, 1))
     tile = scoremap.TILE if jax.default_backend() == "cpu" else None

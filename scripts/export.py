@@ -88,8 +88,8 @@ def main(argv: list[str]) -> None:
     del argv
     given = flags.FLAGS
     weights = pcd.load_weights(given.weights)
-    config = dataclasses.replace(pcd.PAPER, layer=given.layer, precision=given.precision)
-    config = dataclasses.replace(config, input_mean=weights.input_mean, input_std=weights.input_std)
+    config = pcd.PAPER.replace(layer=given.layer, precision=given.precision)
+    config = config.replace(input_mean=weights.input_mean, input_std=weights.input_std)
     shape = (given.height, given.width) if given.bands == 1 else (given.height, given.width, given.bands)
     made = export_scores(weights.params, config, shape, platforms=given.platforms)
     about = {"config": dataclasses.asdict(config), "weights": {"origin": weights.origin, "sha256": weights.sha256}}

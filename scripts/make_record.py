@@ -6,7 +6,6 @@ Reads the images in tests/goldens/record.npz and writes the scores beside them. 
 is meant, and say in the commit why they change.
 """
 
-import dataclasses
 import pathlib
 
 import jax
@@ -21,13 +20,11 @@ PATH = pathlib.Path(__file__).resolve().parents[1] / "tests" / "goldens" / "reco
 CONFIGS = {
     "paper": pcd.PAPER,
     "robust": pcd.ROBUST,
-    "proposed_mean": dataclasses.replace(pcd.PAPER, pooling="mean"),
-    "proposed_conv3_3": dataclasses.replace(pcd.PAPER, layer="conv3_3"),
-    "standardised": dataclasses.replace(pcd.PAPER, patch_standardize=True, feature_standardize=True),
-    "crop": dataclasses.replace(pcd.PAPER, shift_fill="crop", reduction="mean", activation="post"),
-    "robust_conv2_2": dataclasses.replace(
-        pcd.ROBUST, layer="conv2_2", null_fdr=None, residual_clip=6.0, max_misalignment=20
-    ),
+    "proposed_mean": pcd.PAPER.replace(pooling="mean"),
+    "proposed_conv3_3": pcd.PAPER.replace(layer="conv3_3"),
+    "standardised": pcd.PAPER.replace(patch_standardize=True, feature_standardize=True),
+    "crop": pcd.PAPER.replace(shift_fill="crop", reduction="mean", activation="post"),
+    "robust_conv2_2": pcd.ROBUST.replace(layer="conv2_2", null_fdr=None, residual_clip=6.0, max_misalignment=20),
 }
 """What is recorded of the grey pairs, by name."""
 

@@ -6,7 +6,6 @@ From the middle of each image a patch is cut, with `max_shift` true pixels aroun
 set beside those with true context, same draws: a fill is good if its scores follow those with context.
 """
 
-import dataclasses
 import pathlib
 from functools import partial
 
@@ -40,7 +39,7 @@ def run(folder: pathlib.Path, side: int, limit: int, config: pcd.ChangeConfig) -
     params, key = pcd.load_vgg16(), jax.random.key(0)
     null = {}
     for fill in ("context", *config_lib.SHIFT_FILLS):
-        cfg = dataclasses.replace(config, shift_fill="reflect" if fill == "context" else fill)
+        cfg = config.replace(shift_fill="reflect" if fill == "context" else fill)
         context = large if fill == "context" else None
         detect = jax.jit(partial(pcd.detect, config=cfg, micro_batch=4))
         null[fill] = np.asarray(detect(key, params, before, before, context=context).rho_null)
@@ -55,9 +54,9 @@ def run(folder: pathlib.Path, side: int, limit: int, config: pcd.ChangeConfig) -
 def main(argv: list[str]) -> None:
     """Prints the table for each preset-like configuration."""
     del argv
-    standardized = dataclasses.replace(pcd.PAPER, patch_standardize=True, feature_standardize=True, reduction="mean")
+    standardized = pcd.PAPER.replace(patch_standardize=True, feature_standardize=True, reduction="mean")
     for config in (pcd.PAPER, standardized):
-        config = dataclasses.replace(config, noise_sigma=flags.FLAGS.noise_sigma)
+        config = config.replace(noise_sigma=flags.FLAGS.noise_sigma)
         print(run(pathlib.Path(flags.FLAGS.images), flags.FLAGS.side, flags.FLAGS.limit, config), "\n")
 
 

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from planetcd_jax.scores.augment import draw_shift
 
 import planetcd_jax as pcd
-from planetcd_jax.scores.augment import draw_shift
 
 h = jax.jit(pcd.pseudo_unchanged, static_argnames=("config", "batched"))
 detect = jax.jit(pcd.detect, static_argnames="config")
-QUIET = dataclasses.replace(pcd.PAPER, noise_sigma=0.0, max_shift=5)
+QUIET = pcd.PAPER.replace(noise_sigma=0.0, max_shift=5)
 
 
 def shift_of(key, index, config):
@@ -77,7 +77,7 @@ def test_default_fill_gives_a_lower_null_than_rolling(params, texture):
     patches = (0.9 * slopes + 0.1 * texture(6, 40, 40)).astype(np.float32)
     mean = {}
     for fill in ("reflect", "wrap"):
-        cfg = dataclasses.replace(pcd.PAPER, layer="conv2_1", noise_sigma=0.0, shift_fill=fill)
+        cfg = pcd.PAPER.replace(layer="conv2_1", noise_sigma=0.0, shift_fill=fill)
         mean[fill] = float(detect(jax.random.key(0), params, patches, patches, config=cfg).rho_null.mean())
     assert pcd.PAPER.shift_fill == "reflect"
     assert mean["reflect"] < 0.7 * mean["wrap"]
@@ -92,7 +92,7 @@ def test_shift_is_uniform_up_to_its_bound():
 
 
 def test_noise_has_its_sigma():
-    cfg = dataclasses.replace(pcd.PAPER, max_shift=0, noise_sigma=0.03)
+    cfg = pcd.PAPER.replace(max_shift=0, noise_sigma=0.03)
     flat = jnp.full((200, 200), 0.5)
     noise = np.asarray(h(jax.random.key(0), flat, cfg)) - 0.5
     assert abs(noise.std() / 0.03 - 1) < 0.02
@@ -101,7 +101,7 @@ def test_noise_has_its_sigma():
 
 def test_no_noise_and_no_shift_change_nothing(texture):
     x = texture(3, 20, 20)
-    cfg = dataclasses.replace(pcd.PAPER, max_shift=0, noise_sigma=0.0)
+    cfg = pcd.PAPER.replace(max_shift=0, noise_sigma=0.0)
     np.testing.assert_array_equal(h(jax.random.key(0), x, cfg), x)
 
 
@@ -138,7 +138,7 @@ def test_errors_name_the_remedy():
     with pytest.raises(pcd.PatchError, match=r"10x10 px is too small to reflect 10 px .* lower max_shift below 10"):
         h(key, np.ones((10, 10), np.float32), pcd.PAPER)
     with pytest.raises(pcd.PatchError, match=r"nothing left after 10 px are cropped"):
-        h(key, np.ones((20, 20), np.float32), dataclasses.replace(pcd.PAPER, shift_fill="crop"))
+        h(key, np.ones((20, 20), np.float32), pcd.PAPER.replace(shift_fill="crop"))
     with pytest.raises(pcd.PatchError, match=r"context has shape \(30, 30\); with max_shift=10 it must be \(40, 40\)"):
         h(key, np.ones((20, 20), np.float32), pcd.PAPER, context=np.ones((30, 30), np.float32))
     with pytest.raises(pcd.PatchError, match=r"before has shape \(20,\); give \[H, W\]"):

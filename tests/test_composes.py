@@ -1,6 +1,5 @@
 """The README's examples of use inside other JAX code; none needs an edit of the package."""
 
-import dataclasses
 from functools import partial
 
 import flax.linen as nn
@@ -12,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 import planetcd_jax as pcd
 
-QUICK = dataclasses.replace(pcd.PAPER, layer="conv2_1", max_shift=4)
+QUICK = pcd.PAPER.replace(layer="conv2_1", max_shift=4)
 
 
 @pytest.fixture

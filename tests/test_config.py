@@ -46,14 +46,14 @@ def test_a_config_is_frozen_and_hashable():
 )
 def test_a_bad_value_is_refused_with_its_remedy(field, value, message):
     with pytest.raises(ConfigError, match=message):
-        dataclasses.replace(PAPER, **{field: value})
+        PAPER.replace(**{field: value})
 
 
 def test_custom_backbone_needs_an_activation_name():
     with pytest.raises(ConfigError, match="name an activation that your apply function returns"):
         ChangeConfig(backbone="custom", layer="")
     assert ChangeConfig(backbone="custom", layer="stage4", activation="post").activation_name() == "stage4"
-    assert dataclasses.replace(PAPER, activation="post").activation_name() == "relu3_2"
+    assert PAPER.replace(activation="post").activation_name() == "relu3_2"
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, 1.5])

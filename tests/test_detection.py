@@ -1,7 +1,5 @@
 """The whole method as one function: against its parts, and for what must not change it."""
 
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,7 @@ import pytest
 
 import planetcd_jax as pcd
 
-QUICK = dataclasses.replace(pcd.PAPER, layer="conv2_1", max_shift=4)
+QUICK = pcd.PAPER.replace(layer="conv2_1", max_shift=4)
 STATIC = ("config", "perturb", "apply", "score", "micro_batch")
 h = jax.jit(pcd.pseudo_unchanged, static_argnames="config")
 scores = jax.jit(pcd.change_scores, static_argnames="config")
@@ -25,7 +23,7 @@ def pairs(texture):
 @pytest.mark.parametrize("fill", ["reflect", "crop"])
 def test_detect_is_the_sum_of_its_parts(fill, params, pairs):
     before, after = pairs
-    cfg, key = dataclasses.replace(QUICK, shift_fill=fill), jax.random.key(4)
+    cfg, key = QUICK.replace(shift_fill=fill), jax.random.key(4)
     found = detect_jit(key, params, before, after, cfg)
     rho = scores(params, before, after, cfg)
     kept = before if fill == "reflect" else before[:, 4:-4, 4:-4]
@@ -66,7 +64,7 @@ def test_before_goes_through_the_network_once(params, pairs):
         calls.append(x.shape)
         return {"mean": x}
 
-    cfg = dataclasses.replace(QUICK, backbone="custom", layer="mean")
+    cfg = QUICK.replace(backbone="custom", layer="mean")
     jax.eval_shape(lambda key: pcd.detect(key, None, *pairs, cfg, apply=apply), jax.random.key(0))
     assert len(calls) == 3
 
@@ -74,7 +72,7 @@ def test_before_goes_through_the_network_once(params, pairs):
 def test_context_is_used(params, texture):
     large = texture(4, 48, 48)
     before = large[:, 4:-4, 4:-4]
-    cfg, key = dataclasses.replace(QUICK, noise_sigma=0.0), jax.random.key(1)
+    cfg, key = QUICK.replace(noise_sigma=0.0), jax.random.key(1)
     found = detect_jit(key, params, before, before, cfg, context=large)
     shifted = h(key, before, cfg, context=large)
     np.testing.assert_allclose(found.rho_null, scores(params, before, shifted, cfg), rtol=1e-5)
@@ -100,7 +98,7 @@ def test_errors_name_the_remedy(params, pairs):
         pcd.detect(jax.random.key(0), params, before, after[:3], QUICK)
     with pytest.raises(pcd.PatchError, match=r"pseudo-unchanged patch has shape .*keep the shape"):
         pcd.detect(jax.random.key(0), params, before, after, QUICK, perturb=lambda key, x: x[2:])
-    custom = dataclasses.replace(QUICK, backbone="custom", layer="mine")
+    custom = QUICK.replace(backbone="custom", layer="mine")
     with pytest.raises(pcd.ConfigError, match=r"the network must be given: pass apply="):
         pcd.detect(jax.random.key(0), params, before, after, custom)
     with pytest.raises(pcd.ConfigError, match=r"no activation named 'mine'; it has stem"):

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from planetcd_jax import main
+from planetcd_jax import explain, main
 from planetcd_jax.baselines import METHODS
 from planetcd_jax.cli import commandline
 from planetcd_jax.config import ROBUST
@@ -19,7 +19,6 @@ from planetcd_jax.errors import ConfigError
 from planetcd_jax.experiments import dataset_run, methods
 from planetcd_jax.pairs import PairSet
 from planetcd_jax.pairs.pair_set import RawPair
-from planetcd_jax.scores import explain
 
 CHECKOUT = pathlib.Path(main.__file__).resolve().parents[1]
 QUICK = ("--layer=conv1_1", "--num_devices=1", "--figures=1", "--seed=3")

@@ -1,6 +1,5 @@
 """The pixel map against a slow NumPy reference of all its steps, and Otsu's threshold against scikit-image."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -56,7 +55,7 @@ def bilinear(image, shape):
 def reference(params, before, after, layers, keep, scaling):
     squares = np.zeros(before.shape)
     for layer in layers:
-        config = dataclasses.replace(PAPER, layer=layer)
+        config = PAPER.replace(layer=layer)
         one, two = (np.asarray(jax.jit(extract, static_argnums=2)(params, x, config)[0]) for x in (before, after))
         share = keep or (0.05 if one.shape[-1] >= 256 else 0.10)
         for d in chosen_reference(two - one, int(share * one.shape[-1] + 1e-9)):

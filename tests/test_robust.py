@@ -1,6 +1,5 @@
 """The preset that registers first: registration, score, matched null, false discovery rate."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -16,7 +15,7 @@ from planetcd_jax.scores.registered import brightness, registration, residual_nu
 from planetcd_jax.thresholds import benjamini_hochberg
 
 # A small reach keeps the transforms of these tests small.
-CONFIG = dataclasses.replace(pcd.ROBUST, max_misalignment=10)
+CONFIG = pcd.ROBUST.replace(max_misalignment=10)
 
 
 @pytest.fixture(scope="module")

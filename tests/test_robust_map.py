@@ -1,6 +1,5 @@
 """Score maps of pairs that are registered first."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -10,11 +9,11 @@ import pytest
 from scipy import ndimage
 
 import planetcd_jax as pcd
+from planetcd_jax import scoremap
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.scores import scoremap
 from planetcd_jax.scores.registered import registration, robust_map
 
-CONFIG = dataclasses.replace(pcd.ROBUST, layer="conv1_2", max_misalignment=10)
+CONFIG = pcd.ROBUST.replace(layer="conv1_2", max_misalignment=10)
 WINDOW, STRIDE, MARGIN = 48, 24, robust_map.MARGIN_PX
 SIDE = 4 * STRIDE + WINDOW - STRIDE + 2 * MARGIN
 CHANGED = (MARGIN + 36, MARGIN + 36)  # inside window (1, 1), and in the corners of its neighbours

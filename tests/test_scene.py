@@ -1,7 +1,6 @@
 """Whole scenes by the command line: what comes out, resuming, bad input, bounded memory."""
 
 import csv
-import dataclasses
 import json
 import os
 import pathlib
@@ -15,7 +14,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from planetcd_jax import scene
+from planetcd_jax import scene, scoremap
 from planetcd_jax.config import PAPER
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import scoring
@@ -24,7 +23,6 @@ from planetcd_jax.scenes.candidates import correlation, find_peaks, residual_shi
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.source import Source, no_grid_warning
 from planetcd_jax.scenes.stretch import sample
-from planetcd_jax.scores import scoremap
 from planetcd_jax.simulate import demo_scene
 
 geopandas = pytest.importorskip("geopandas", reason="needs the extra 'scene'")
@@ -358,7 +356,7 @@ def test_images_may_be_urls(images):
 
 @pytest.mark.parametrize("standard", [False, True])
 def test_scores_do_not_depend_on_the_chunk(params, images, tmp_path, standard):
-    config = dataclasses.replace(PAPER, feature_standardize=standard)
+    config = PAPER.replace(feature_standardize=standard)
     pair = AlignedPair(*map(Source, images))
     samples = sample(pair)
     maps = []

@@ -1,6 +1,5 @@
 """Score maps against windows scored one by one, and the arithmetic of halos and masks."""
 
-import dataclasses
 import functools
 
 import jax
@@ -14,7 +13,7 @@ from planetcd_jax.networks import extraction, vgg16
 from planetcd_jax.ops import windows
 from planetcd_jax.scores import augment, scoremap
 
-STANDARD = dataclasses.replace(PAPER, feature_standardize=True)
+STANDARD = PAPER.replace(feature_standardize=True)
 WINDOW, STRIDE, HALO = 48, 12, 16
 
 
@@ -46,7 +45,7 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
 
     Only windows whose halo lies inside the image are scored; the others are NaN.
     """
-    raw = dataclasses.replace(config, feature_clip=None, feature_standardize=False)
+    raw = config.replace(feature_clip=None, feature_standardize=False)
     phi = jax.jit(functools.partial(extraction.extract, config=raw))
     step, side = vgg16.stride(config.layer), vgg16.receptive_field(config.layer)
     reach = (side - step) // 2
@@ -89,9 +88,9 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
     [
         PAPER,
         STANDARD,
-        dataclasses.replace(PAPER, pooling="mean", reduction="mean"),
-        dataclasses.replace(STANDARD, feature_clip=3.0, activation="post"),
-        dataclasses.replace(PAPER, layer="conv2_2"),
+        PAPER.replace(pooling="mean", reduction="mean"),
+        STANDARD.replace(feature_clip=3.0, activation="post"),
+        PAPER.replace(layer="conv2_2"),
     ],
     ids=["paper", "standardised", "mean", "clipped", "conv2_2"],
 )
@@ -128,7 +127,7 @@ def test_scores_do_not_depend_on_where_the_arrays_were_cut(params, images):
     np.testing.assert_allclose(np.asarray(part), whole[row : row + 2, col : col + 2], rtol=1e-5)
 
 
-@pytest.mark.parametrize("config", [PAPER, dataclasses.replace(STANDARD, feature_clip=2.0)], ids=["paper", "clipped"])
+@pytest.mark.parametrize("config", [PAPER, STANDARD.replace(feature_clip=2.0)], ids=["paper", "clipped"])
 def test_tiles_change_no_score(params, images, config):
     """28 cells a side go into tiles of 9 (the last one short), into 14, and into one."""
     options = {"window": WINDOW, "stride": STRIDE, "margin": HALO}
@@ -150,7 +149,7 @@ def test_feature_maps_are_those_of_the_whole_image_where_its_border_is_not_seen(
 
 @pytest.mark.parametrize(
     "config",
-    [PAPER, STANDARD, dataclasses.replace(PAPER, pooling="mean"), dataclasses.replace(STANDARD, feature_clip=0.7)],
+    [PAPER, STANDARD, PAPER.replace(pooling="mean"), STANDARD.replace(feature_clip=0.7)],
     ids=["max", "standardised", "mean", "clipped"],
 )
 @pytest.mark.parametrize("side, stride", [(5, 2), (6, 3), (2, 4)], ids=["with a rest", "whole blocks", "with gaps"])
@@ -203,7 +202,7 @@ def test_masked_pixels_decide_nothing(params, images, bad):
 @pytest.mark.parametrize("layer", ["conv1_2", "conv2_1", "conv3_2"])
 def test_usable_cells_are_those_that_a_pixel_cannot_reach(params, layer):
     """Oracle: the network itself; change one pixel and see which cells change."""
-    config = dataclasses.replace(PAPER, layer=layer)
+    config = PAPER.replace(layer=layer)
     rng = np.random.default_rng(3)
     image = rng.random((72, 80)).astype(np.float32)
     other = image.copy()
@@ -252,7 +251,7 @@ def test_same_images_score_zero_and_jit_vmap_and_grad_work(params, images):
 
 def test_colour_and_many_bands_are_scored_as_patches_are(params, images):
     rgb = [np.stack([x, x[::-1], x[:, ::-1]], axis=-1) for x in images]
-    for config, bands in ((PAPER, 3), (PAPER, 2), (dataclasses.replace(PAPER, bands=(2, 0, 1)), 3)):
+    for config, bands in ((PAPER, 3), (PAPER, 2), (PAPER.replace(bands=(2, 0, 1)), 3)):
         chosen = [x[..., :bands] for x in rgb]
         expected = one_by_one(params, *chosen, config, window=64, stride=16)
         found = score_map(params, *map(jnp.asarray, chosen), config, window=64, stride=16)
@@ -261,7 +260,7 @@ def test_colour_and_many_bands_are_scored_as_patches_are(params, images):
 
 
 def test_null_map_shifts_over_real_ground_and_takes_the_mask_along(params, images):
-    config = dataclasses.replace(PAPER, noise_sigma=0.0, max_shift=6)
+    config = PAPER.replace(noise_sigma=0.0, max_shift=6)
     m, key = 6, jax.random.key(11)
     before = jnp.asarray(images[0])
     shift = np.asarray(augment.draw_shift(jax.random.split(key)[0], m))
@@ -279,9 +278,7 @@ def test_null_map_shifts_over_real_ground_and_takes_the_mask_along(params, image
         valid=jnp.asarray(valid[here] & valid[there]), min_valid=0.0,
     )  # fmt: skip
     np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-5)
-    noisy = null_score_map(
-        key, params, before, dataclasses.replace(config, noise_sigma=0.05), window=WINDOW, stride=STRIDE
-    )
+    noisy = null_score_map(key, params, before, config.replace(noise_sigma=0.05), window=WINDOW, stride=STRIDE)
     assert np.nanmean(np.asarray(noisy)) > np.nanmean(np.asarray(found))
 
 
@@ -290,12 +287,12 @@ def test_null_map_shifts_over_real_ground_and_takes_the_mask_along(params, image
     [
         (AUTHORS_CODE, {}, "backbone is 'vgg16_bn', and windows can share feature maps only with 'vgg16'"),
         (ChangeConfig(backbone="custom", layer="x"), {}, "backbone is 'custom'"),
-        (dataclasses.replace(PAPER, patch_standardize=True), {}, "patch_standardize is True, and windows that share"),
+        (PAPER.replace(patch_standardize=True), {}, "patch_standardize is True, and windows that share"),
         (PAPER, {"window": 50}, "window is 50 px; give a multiple of 4 px, the step of conv3_2."),
         (PAPER, {"stride": 6}, "stride is 6 px; give a multiple of 4 px"),
         (PAPER, {"stride": 0}, "stride is 0 px"),
         (PAPER, {"margin": 3}, "margin is 3 px; give a multiple of 4 px, 0 or more."),
-        (dataclasses.replace(PAPER, layer="conv4_1"), {"window": 44}, "window is 44 px; give a multiple of 8 px"),
+        (PAPER.replace(layer="conv4_1"), {"window": 44}, "window is 44 px; give a multiple of 8 px"),
     ],
 )
 def test_settings_that_cannot_share_feature_maps_are_refused(params, images, config, options, text):
@@ -318,5 +315,5 @@ def test_arrays_that_do_not_fit_are_refused(params, images):
 def test_halo_is_the_reach_of_the_layer_in_whole_cells():
     """By hand: conv3_2 sees 32 px and steps by 4, so 14 px beyond a cell, or four cells."""
     assert scoremap.halo(PAPER) == 16
-    assert scoremap.halo(dataclasses.replace(PAPER, layer="conv1_1")) == 1
-    assert scoremap.halo(dataclasses.replace(PAPER, layer="conv2_2")) == 6  # sees 14, steps by 2: 6
+    assert scoremap.halo(PAPER.replace(layer="conv1_1")) == 1
+    assert scoremap.halo(PAPER.replace(layer="conv2_2")) == 6  # sees 14, steps by 2: 6

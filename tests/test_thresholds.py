@@ -1,7 +1,5 @@
 """Tau and p-values, by hand and against plain counting."""
 
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -37,7 +35,7 @@ class ThresholdTest(chex.TestCase):
 
     @parameterized.parameters((1.0, 0), (0.99, 1), (0.9, 10), (0.8, 20), (0.7, 30), (0.5, 50), (0.35, 65))
     def test_other_quantiles(self, quantile, percent):
-        cfg = dataclasses.replace(pcd.PAPER, quantile=quantile)
+        cfg = pcd.PAPER.replace(quantile=quantile)
         for n in (1, 10, 20, 100, 140, 1000):
             scores = np.arange(n, dtype=np.float32)
             assert pcd.threshold(scores, cfg) == tau_by_hand(scores, percent), n
@@ -102,7 +100,7 @@ def half_changed(rng, changed, count=200):
 def test_null_scores_of_findings_do_not_count():
     rng = np.random.default_rng(0)
     rho, null = half_changed(rng, 90)
-    config = dataclasses.replace(pcd.PAPER, null_fdr=0.1)
+    config = pcd.PAPER.replace(null_fdr=0.1)
     counted = np.asarray(jax.jit(thresholds.counted_nulls, static_argnames="config")(rho, null, config))
     assert counted[:90].sum() < 5 and counted[90:].mean() > 0.85
     plain, cleared = detection.decide(rho, null, pcd.PAPER), detection.decide(rho, null, config)
@@ -113,12 +111,12 @@ def test_null_scores_of_findings_do_not_count():
 def test_all_null_scores_count_where_nothing_changed_or_nothing_is_asked():
     rho, null = half_changed(np.random.default_rng(1), 0)
     for rate in (None, 0.1):
-        assert np.asarray(thresholds.counted_nulls(rho, null, dataclasses.replace(pcd.PAPER, null_fdr=rate))).all()
+        assert np.asarray(thresholds.counted_nulls(rho, null, pcd.PAPER.replace(null_fdr=rate))).all()
 
 
 def test_padding_and_sets_that_changed_as_a_whole():
     rho, null = half_changed(np.random.default_rng(0), 90)
-    config = dataclasses.replace(pcd.PAPER, null_fdr=0.1)
+    config = pcd.PAPER.replace(null_fdr=0.1)
     whole = np.asarray(thresholds.counted_nulls(rho, null, config))
     valid = np.arange(256) < 200
     padded = [np.pad(x, (0, 56), constant_values=value) for x, value in ((rho, 1e3), (null, 1e3))]

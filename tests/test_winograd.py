@@ -1,6 +1,5 @@
 """The C++ engine: the same activations, scores and gradients as XLA's network. Oracle: XLA."""
 
-import dataclasses
 import shutil
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import planetcd_jax as pcd
 from planetcd_jax.networks import vgg16, winograd
 from planetcd_jax.runtime import chosen_engine, network_engine, run_detection, why_xla, winograd_engine
 
-QUICK = dataclasses.replace(pcd.PAPER, layer="conv2_1", max_shift=4)
+QUICK = pcd.PAPER.replace(layer="conv2_1", max_shift=4)
 compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="needs a C++ compiler: apt-get install g++"
 )
@@ -36,7 +35,7 @@ def cache(tmp_path_factory):
 @compiler
 @pytest.mark.parametrize("layer", winograd.LAYERS)
 def test_activations(layer, params):
-    config = dataclasses.replace(pcd.PAPER, layer=layer)
+    config = pcd.PAPER.replace(layer=layer)
     engine = winograd_engine(params, config)
     shapes = [(3, 37, 61), (1, 8, 5)] if layer in ("conv1_1", "conv3_2") else [(2, 23, 30)]
     for shape in shapes:  # sides that are no multiples of a tile or a pooling; fewer and more images than threads
@@ -118,11 +117,11 @@ def test_parameters_cannot_be_mapped(params):
 
 def test_what_it_cannot_do_is_refused(params, monkeypatch, tmp_path):
     with pytest.raises(pcd.ConfigError, match="does vgg16 up to conv3_3 in float32, not vgg16 to conv3_2 in bfloat16"):
-        winograd_engine(params, dataclasses.replace(pcd.PAPER, precision="bfloat16"))
+        winograd_engine(params, pcd.PAPER.replace(precision="bfloat16"))
     with pytest.raises(pcd.ConfigError, match="engine is 'cuda'; choose one of auto, xla, winograd"):
         network_engine("cuda", params, pcd.PAPER)
     assert network_engine("xla", params, pcd.PAPER) == (params, None)
-    low = dataclasses.replace(pcd.PAPER, precision="bfloat16")
+    low = pcd.PAPER.replace(precision="bfloat16")
     assert network_engine("auto", params, low) == (params, None) and "in bfloat16" in why_xla(low)
     assert chosen_engine("auto", low) == chosen_engine("xla", pcd.PAPER) == "xla"
     with pytest.raises(pcd.ConfigError, match="in bfloat16; use the xla engine"):

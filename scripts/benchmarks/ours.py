@@ -1,6 +1,5 @@
 """Ours, as its users call it: the compiled loop of `planetcd_jax.runtime` for pairs, `score_map` for scenes."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -43,7 +42,7 @@ def make(who: Contestant) -> tuple[Doer, Callable[[], dict]]:
     from planetcd_jax import runtime
 
     runtime.split_cpu(who.devices)
-    config = dataclasses.replace(pcd.PAPER, precision=who.precision)
+    config = pcd.PAPER.replace(precision=who.precision)
     params, apply = pcd.load_vgg16(), None
     if who.engine == "winograd":
         params, apply = runtime.winograd_engine(params, config)
