@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from planetcd_jax import constants, records
+from planetcd_jax.errors import ConfigError
 from planetcd_jax.networks.backbone import Backbone
 from planetcd_jax.networks.vgg16 import Vgg16, Vgg16Bn
 from planetcd_jax.scores.base import Score
@@ -33,17 +34,30 @@ class ChangeConfig:
     score: Score = Pooled()
     decision: Decision = Decision()
 
+    def __post_init__(self):
+        for name, kind in (("backbone", Backbone), ("score", Score), ("decision", Decision)):
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give a {kind.__name__}.")
+
     def replace(self, **changes: Any) -> "ChangeConfig":
         """These settings with other values in some fields, wherever inside they are.
 
         Args:
             changes: Values by the name of a field ("quantile") or record ("score", "null"); `records.replaced` takes
-                paths too.
+                paths too. `backbone` and `score` may be names of `BACKBONES` and `SCORES`; a named backbone keeps
+                the values of the fields that it has.
 
         Raises:
             ConfigError: if a name is not there or stands for several fields, or a value is outside its domain.
         """
-        return records.replaced(self, changes)
+        named = dict(changes)
+        if isinstance(named.get("backbone"), str):
+            records.check_choice("backbone", named["backbone"], tuple(BACKBONES))
+            named["backbone"] = records.as_kind(BACKBONES[named["backbone"]], self.backbone)
+        if isinstance(named.get("score"), str):
+            records.check_choice("score", named["score"], tuple(SCORES))
+            named["score"] = SCORES[named["score"]]
+        return records.replaced(self, named)
 
 
 PAPER = ChangeConfig()
@@ -56,7 +70,7 @@ AUTHORS_CODE = ChangeConfig(
 """The authors' public script: vgg16_bn with per-image statistics, 0.5 / 0.15, clip 1, standardised, mean over D.
 
 Its hard-coded threshold is `constants.AUTHORS_TAU`; tau is estimated like the paper's. On plain VGG-16 the clip
-destroys the score: set `feature_clip=None` too.
+destroys the score: `AUTHORS_CODE.replace(backbone="vgg16", feature_clip=None)`.
 """
 
 ROBUST = ChangeConfig(

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import PatchError
@@ -127,7 +128,7 @@ def _mapped(one: Callable[[Any], Any], batch: Any, micro_batch: int | str | None
     if micro_batch is None or micro_batch >= count:
         return jax.vmap(one)(batch)
     loops = -(-count // micro_batch)
-    places = jnp.minimum(jnp.arange(loops * micro_batch, dtype=jnp.int32), count - 1)
+    places = np.minimum(np.arange(loops * micro_batch), count - 1)
 
     def parts(x: Array) -> Array:
         whole = x if places.size == count else x[places]

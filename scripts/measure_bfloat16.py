@@ -36,7 +36,7 @@ def compare(name: str, split: str, pairs: int, seed: int, settings: dict) -> dic
     """Differences between the two precisions on one simulated set."""
     config = pcd.PAPER.replace(**settings)
     params, found = pcd.load_vgg16(), {}
-    with open_dataset(name, source="simulated", split=split, seed=seed, margin=config.max_shift) as pair_set:
+    with open_dataset(name, source="simulated", split=split, seed=seed, margin=config.score.null.margin_px) as pair_set:
         labels = np.asarray(pair_set.labels[:pairs])
         for precision in ("float32", "bfloat16"):
             chosen = config.replace(precision=precision)

@@ -87,7 +87,7 @@ def test_results_agree_with_scores_and_metrics(lroc):
 def test_metrics_say_how_the_run_was_made(lroc):
     metrics = _metrics(lroc)
     assert (metrics["source"], metrics["seed"], metrics["method"]) == ("simulated", 3, "proposed")
-    assert metrics["config"]["layer"] == "conv1_1" and metrics["config"]["quantile"] == 0.95
+    assert metrics["config"]["backbone"]["layer"] == "conv1_1" and metrics["config"]["decision"]["quantile"] == 0.95
     assert metrics["weights"]["sha256"] and metrics["versions"]["jax"] and metrics["device"]["platform"]
     assert metrics["pairs_per_second"] > 0 and metrics["compile_seconds"] > 0
     assert metrics["provenance"] and metrics["flags"]["layer"] == "conv1_1"
@@ -109,7 +109,8 @@ def test_decide_again_uses_the_new_quantile_and_no_network(lroc, tmp_path, monke
         == int((rho > expected).sum())
         == sum(r["changed"] == "1" for r in _rows(out / "results.csv"))
     )
-    assert metrics["config"] == {**_metrics(lroc)["config"], "quantile": 0.5}
+    was = _metrics(lroc)["config"]
+    assert metrics["config"] == {**was, "decision": {**was["decision"], "quantile": 0.5}}
     assert (metrics["source"], metrics["roc_auc"]) == ("simulated", _metrics(lroc)["roc_auc"])
     assert "SIMULATED" in capsys.readouterr().out
     again = tmp_path / "twice"
@@ -212,8 +213,25 @@ def test_flags_take_the_place_of_the_presets_fields():
         "--quantile=0.9",
     ]
     config = commandline.change_config(main.parse(given))
-    assert (config.backbone, config.feature_clip, config.pooling, config.quantile) == ("vgg16", None, "mean", 0.9)
-    assert (config.feature_standardize, config.input_mean, config.max_shift) == (True, (0.5, 0.5, 0.5), 10)
+    backbone, score = config.backbone, config.score
+    assert (backbone.kind, backbone.input_mean, config.decision.quantile) == ("vgg16", (0.5, 0.5, 0.5), 0.9)
+    assert (score.feature_clip, score.pooling, score.feature_standardize) == (None, "mean", True)
+    assert score.null.max_shift == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--noise_sigma=0.1"], "--noise_sigma means nothing for backbone vgg16 and score registered"),
+        (["--max_shift=3"], "--max_shift means nothing for backbone vgg16 and score registered"),
+        (["--set=pooling=mean"], "--set=pooling=mean means nothing for backbone vgg16 and score registered"),
+        (["--score=rcva", "--set=pooling=mean"], "means nothing for backbone vgg16 and score rcva"),
+    ],
+)
+def test_what_means_nothing_is_refused_with_what_does(given, words):
+    with pytest.raises(ConfigError) as error:
+        commandline.change_config(main.parse(["--preset=robust", *given]))
+    assert words in str(error.value) and "they have layer, " in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +246,16 @@ def test_flags_take_the_place_of_the_presets_fields():
         (["ctx"], 2, "'ctx' is not a flag"),
         ([], 1, "--dataset is missing; choose one of hirise_rsl, ctx, lroc, pairs"),
         (["--dataset=ctx", "--quantile=2"], 1, "quantile is 2.0; give a share in (0, 1]"),
-        (["--dataset=ctx", "--set=pool=max"], 1, "--set=pool=max: write field=value"),
+        (
+            ["--dataset=ctx", "--set=pool=max"],
+            1,
+            "--set=pool=max means nothing for backbone vgg16 and score pooled: pool is no field",
+        ),
+        (["--dataset=ctx", "--set=pool"], 1, "--set=pool: write field=value"),
+        (["--dataset=ctx", "--score=best"], 1, "--score=best: choose one of pooled, registered, rcva, or give module"),
+        (["--dataset=ctx", "--score=nowhere:S"], 1, "--score=nowhere:S: there is no module 'nowhere'"),
+        (["--dataset=ctx", "--score=math:pi"], 1, "--score=math:pi is float; name a Score"),
+        (["--dataset=ctx", "--backbone=vgg19"], 1, "--backbone=vgg19: choose one of vgg16, vgg16_bn, or give module"),
         (["--dataset=ctx", "--set=noise_sigma=much"], 1, "--set=noise_sigma=much: a value has the wrong type"),
         (["--dataset=lroc", "--preset=authors_code"], 1, "--weights=hf:timm/vgg16_bn.tv_in1k"),
         (["--dataset=lroc", "--batch_size=0"], 1, "batch_size is 0; give a number of pairs, 1 or more"),

@@ -85,7 +85,7 @@ def test_real_context_reaches_the_null(params, texture):
     source = Memory([Pair(x[4:-4, 4:-4], x[4:-4, 4:-4], x) for x in large])
     cfg = QUICK.replace(noise_sigma=0.0)
     got = run_detection(jax.random.key(0), params, source, cfg, progress=False, num_devices=1)
-    h = pcd.pseudo_unchanged(jax.random.key(0), large[:, 4:-4, 4:-4], cfg, context=large)
+    h = pcd.pseudo_unchanged(jax.random.key(0), large[:, 4:-4, 4:-4], cfg.score.null, context=large)
     wanted = jax.jit(pcd.change_scores, static_argnames="config")(params, large[:, 4:-4, 4:-4], h, config=cfg)
     np.testing.assert_allclose(got.rho_null, wanted, rtol=1e-5)
 

@@ -9,12 +9,11 @@ import reference
 from absl.testing import parameterized
 
 import planetcd_jax as pcd
-from planetcd_jax import config as config_lib
 from planetcd_jax import constants
 
-LAYERS = config_lib.VGG16_LAYERS[:7]
-score_jit = jax.jit(pcd.change_score, static_argnames=("config", "apply"))
-scores_jit = jax.jit(pcd.change_scores, static_argnames=("config", "apply"))
+LAYERS = constants.VGG16_LAYERS[:7]
+score_jit = jax.jit(pcd.change_score, static_argnames="config")
+scores_jit = jax.jit(pcd.change_scores, static_argnames="config")
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -77,7 +76,7 @@ class PropertiesTest(chex.TestCase):
         np.testing.assert_allclose(scores(self.after, self.before), together, rtol=1e-5)
         # A maximum of the same numbers is the same number; sums may be taken in another order.
         same = np.asarray(scores(self.before, self.before))
-        assert (same <= (0 if cfg.pooling == "max" else 1e-6) * np.asarray(together)).all()
+        assert (same <= (0 if cfg.score.pooling == "max" else 1e-6) * np.asarray(together)).all()
         assert (np.asarray(together) > 0).all()
 
 

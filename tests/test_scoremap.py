@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from planetcd_jax.config import AUTHORS_CODE, PAPER, ChangeConfig
+from planetcd_jax import Custom, extract, scoremap
+from planetcd_jax.config import AUTHORS_CODE, PAPER
 from planetcd_jax.errors import ConfigError, PatchError
-from planetcd_jax.networks import extraction, vgg16
+from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.ops import windows
-from planetcd_jax.scores import augment, scoremap
+from planetcd_jax.scores.features import shared_features, usable_cells
+from planetcd_jax.scores.null import draw_shift
 
 STANDARD = PAPER.replace(feature_standardize=True)
 WINDOW, STRIDE, HALO = 48, 12, 16
@@ -46,8 +48,8 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
     Only windows whose halo lies inside the image are scored; the others are NaN.
     """
     raw = config.replace(feature_clip=None, feature_standardize=False)
-    phi = jax.jit(functools.partial(extraction.extract, config=raw))
-    step, side = vgg16.stride(config.layer), vgg16.receptive_field(config.layer)
+    phi = jax.jit(functools.partial(extract, config=raw))
+    step, side = config.backbone.stride, config.backbone.receptive_field
     reach = (side - step) // 2
     halo = -(-reach // step) * step
     valid = np.ones(before.shape[:2], bool) if valid is None else valid
@@ -72,13 +74,13 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
             for image in (before, after):
                 cells = np.asarray(phi(params, jnp.asarray(image[cut])), np.float64)[:, inner, inner]
                 cells = cells[:, usable]  # [G, K, D]
-                if config.feature_clip is not None:
-                    cells = np.clip(cells, -config.feature_clip, config.feature_clip)
-                if config.feature_standardize:
+                if config.score.feature_clip is not None:
+                    cells = np.clip(cells, -config.score.feature_clip, config.score.feature_clip)
+                if config.score.feature_standardize:
                     cells = (cells - cells.mean(1, keepdims=True)) / np.sqrt(cells.var(1, keepdims=True) + 1e-8)
-                pooled.append(cells.max(1) if config.pooling == "max" else cells.mean(1))
+                pooled.append(cells.max(1) if config.score.pooling == "max" else cells.mean(1))
             difference = np.abs(pooled[1] - pooled[0])
-            reduced = difference.sum(-1) if config.reduction == "sum" else difference.mean(-1)
+            reduced = difference.sum(-1) if config.score.reduction == "sum" else difference.mean(-1)
             out[r, c] = reduced.mean()
     return out
 
@@ -140,8 +142,8 @@ def test_tiles_change_no_score(params, images, config):
 def test_feature_maps_are_those_of_the_whole_image_where_its_border_is_not_seen(params, images):
     """Oracle: the network with zero padding over the whole image, which differs in the outer four cells alone."""
     both = jnp.asarray(np.stack(images))
-    found = jax.jit(functools.partial(scoremap.features, config=PAPER, tile=48))(params, both)
-    expected = jax.jit(jax.vmap(functools.partial(extraction.extract, config=PAPER), in_axes=(None, 0)))(params, both)
+    found = jax.jit(lambda p, x: shared_features(prepared(PAPER.backbone, p), x, tile=48))(params, both)
+    expected = jax.jit(jax.vmap(functools.partial(extract, config=PAPER), in_axes=(None, 0)))(params, both)
     assert found.shape == expected.shape == (2, 1, 28, 31, 256)
     inner = (..., slice(4, -4), slice(4, -4), slice(None))
     np.testing.assert_allclose(np.asarray(found[inner]), np.asarray(expected[inner]), rtol=1e-4, atol=1e-3)
@@ -156,12 +158,15 @@ def test_feature_maps_are_those_of_the_whole_image_where_its_border_is_not_seen(
 def test_window_descriptors_against_numpy(config, side, stride):
     """Oracle: each window's usable cells by themselves, in float64. A large mean would show lost digits."""
     rng = np.random.default_rng(5)
-    maps = (rng.normal(size=(2, 1, 17, 20, 3)) + 40 * (config.feature_clip is None)).astype(np.float32)
+    maps = (rng.normal(size=(2, 1, 17, 20, 3)) + 40 * (config.score.feature_clip is None)).astype(np.float32)
     usable = rng.random((17, 20)) > 0.3
     usable[:6, :6] = False
     rows, cols = ((n - side) // stride + 1 for n in usable.shape)
-    pool = jax.jit(functools.partial(windows.summaries, side=side, stride=stride, shape=(rows, cols), config=config))
-    found, share = map(np.asarray, pool(jnp.asarray(maps), jnp.asarray(usable)))
+    options = {"largest": config.score.pooling == "max", "standardize": config.score.feature_standardize}
+    pool = jax.jit(functools.partial(windows.summaries, side=side, stride=stride, shape=(rows, cols), **options))
+    bound = config.score.feature_clip
+    clipped = maps if bound is None else np.clip(maps, -bound, bound)  # done before, by the score
+    found, share = map(np.asarray, pool(jnp.asarray(clipped), jnp.asarray(usable)))
     assert found.shape == (2, 1, rows, cols, 3) and np.isfinite(found).all()
     for r in range(rows):
         for c in range(cols):
@@ -171,11 +176,11 @@ def test_window_descriptors_against_numpy(config, side, stride):
             if not inside.any():
                 continue
             cells = maps.astype(np.float64)[(..., *cut, slice(None))][:, :, inside]  # [2, 1, K, 3]
-            if config.feature_clip is not None:
-                cells = np.clip(cells, -config.feature_clip, config.feature_clip)
-            if config.feature_standardize:
+            if config.score.feature_clip is not None:
+                cells = np.clip(cells, -config.score.feature_clip, config.score.feature_clip)
+            if config.score.feature_standardize:
                 cells = (cells - cells.mean(2, keepdims=True)) / np.sqrt(cells.var(2, keepdims=True) + 1e-8)
-            expected = cells.max(2) if config.pooling == "max" else cells.mean(2)
+            expected = cells.max(2) if config.score.pooling == "max" else cells.mean(2)
             np.testing.assert_allclose(found[:, :, r, c], expected, rtol=2e-4, atol=1e-5)
     assert (share == 0).any()
 
@@ -208,16 +213,18 @@ def test_usable_cells_are_those_that_a_pixel_cannot_reach(params, layer):
     other = image.copy()
     row, col = 37, 34
     other[row, col] = 1.0 - other[row, col] + 3.0
-    first, second = np.asarray(scoremap.features(params, jnp.asarray(np.stack([image, other])), config))
+    first, second = np.asarray(
+        shared_features(prepared(config.backbone, params), jnp.asarray(np.stack([image, other])))
+    )
     changed = np.abs(first - second).max(axis=(0, 3)) > 0
     valid = np.ones(image.shape, bool)
     valid[row, col] = False
-    usable = np.asarray(scoremap.usable_cells(jnp.asarray(valid), config))
-    edge = scoremap.halo(config) // vgg16.stride(layer)
+    usable = np.asarray(usable_cells(jnp.asarray(valid), config.backbone))
+    edge = scoremap.halo(config) // config.backbone.stride
     inner = (slice(edge, -edge), slice(edge, -edge))
     assert changed[inner].any()
     assert not (changed & usable).any()
-    side, step = vgg16.receptive_field(layer), vgg16.stride(layer)
+    side, step = config.backbone.receptive_field, config.backbone.stride
     assert (~usable[inner]).sum() <= (side // step + 1) ** 2
     assert not usable[0].any() and not usable[:, -1].any()  # what lies beyond the array is not known
 
@@ -263,7 +270,7 @@ def test_null_map_shifts_over_real_ground_and_takes_the_mask_along(params, image
     config = PAPER.replace(noise_sigma=0.0, max_shift=6)
     m, key = 6, jax.random.key(11)
     before = jnp.asarray(images[0])
-    shift = np.asarray(augment.draw_shift(jax.random.split(key)[0], m))
+    shift = np.asarray(draw_shift(jax.random.split(key)[0], m))
     assert shift.any()
     valid = np.ones(before.shape, bool)
     valid[50:54, 60:64] = False
@@ -285,8 +292,8 @@ def test_null_map_shifts_over_real_ground_and_takes_the_mask_along(params, image
 @pytest.mark.parametrize(
     "config, options, text",
     [
-        (AUTHORS_CODE, {}, "backbone is 'vgg16_bn', and windows can share feature maps only with 'vgg16'"),
-        (ChangeConfig(backbone="custom", layer="x"), {}, "backbone is 'custom'"),
+        (AUTHORS_CODE, {}, "backbone is 'vgg16_bn', and windows cannot share its feature maps"),
+        (PAPER.replace(backbone=Custom(layer="x", function=len)), {}, "its stride and receptive field are not stated"),
         (PAPER.replace(patch_standardize=True), {}, "patch_standardize is True, and windows that share"),
         (PAPER, {"window": 50}, "window is 50 px; give a multiple of 4 px, the step of conv3_2."),
         (PAPER, {"stride": 6}, "stride is 6 px; give a multiple of 4 px"),

@@ -223,22 +223,16 @@ def _with_own_parts(config: "ChangeConfig", settings: types.SimpleNamespace) -> 
     """The settings with the network and the score that --backbone and --score name."""
     from planetcd_jax.config import BACKBONES, SCORES
     from planetcd_jax.networks.backbone import Backbone
-    from planetcd_jax.records import as_kind, named_value
+    from planetcd_jax.records import named_value
     from planetcd_jax.scores.base import Score
 
-    if settings.backbone is not None:
-        known = BACKBONES.get(settings.backbone)
-        if known is None and ":" not in settings.backbone:
-            raise ConfigError(
-                f"--backbone={settings.backbone}: choose one of {', '.join(BACKBONES)}, or give module:NAME."
-            )
-        own = as_kind(known, config.backbone) if known else named_value(settings.backbone, Backbone, "--backbone")
-        config = config.replace(backbone=own)
-    if settings.score is not None:
-        known = SCORES.get(settings.score)
-        if known is None and ":" not in settings.score:
-            raise ConfigError(f"--score={settings.score}: choose one of {', '.join(SCORES)}, or give module:NAME.")
-        config = config.replace(score=known or named_value(settings.score, Score, "--score"))
+    for name, known, kind in (("backbone", BACKBONES, Backbone), ("score", SCORES, Score)):
+        text = getattr(settings, name)
+        if text is None:
+            continue
+        if text not in known and ":" not in text:
+            raise ConfigError(f"--{name}={text}: choose one of {', '.join(known)}, or give module:NAME.")
+        config = config.replace(**{name: text if text in known else named_value(text, kind, f"--{name}")})
     return config
 
 

@@ -118,8 +118,8 @@ class Backbone:
         """Raises ConfigError if windows of an image cannot share feature maps."""
         if self.whole_image:
             raise ConfigError(
-                f"backbone is {self.kind!r}, and windows cannot share feature maps with it: it normalises with the "
-                "statistics of each window; use backbone='vgg16', or cut patches and score them with change_scores."
+                f"backbone is {self.kind!r}, and windows cannot share its feature maps: it normalises with the "
+                "statistics of each window; use backbone vgg16, or cut patches and score them with change_scores."
             )
         if self.stride is None or self.receptive_field is None:
             raise ConfigError(
