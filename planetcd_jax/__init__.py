@@ -123,7 +123,7 @@ _NAMES = {
 """Public names by their module."""
 
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = ("constants", "explain", "networks", "scoremap", "scores", "version")
+_MODULES = ("constants", "explain", "networks", "records", "scoremap", "scores", "version")
 
 __all__ = [
     "AUTHORS_CODE",

@@ -6,7 +6,6 @@ A field is named by its own name where only one of the records inside has it ("q
 
 import dataclasses
 import difflib
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -173,30 +172,3 @@ def _notable(record: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _notable(value, f"{prefix}{field.name}.")
         elif field.metadata.get("main") or value != field.default:
             yield f"{prefix}{field.name}", value
-
-
-def named_value(text: str, kind: type[Record], what: str) -> Record:
-    """A value that "module:NAME" names, for what users bring along.
-
-    Args:
-        text: Such as "my_scores:MINE"; the module is imported.
-        kind: What it must be: a record of this class, or a subclass of it, which is then made with its defaults.
-        what: For messages, such as "--score".
-
-    Raises:
-        ConfigError: if there is no such module or name, or it is something else.
-    """
-    module, _, name = text.partition(":")
-    try:
-        value = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{what}={text}: there is no module {error.name!r}; give module:NAME of a module that can be imported "
-            "from here (PYTHONPATH says where modules are)."
-        ) from None
-    except AttributeError:
-        raise ConfigError(f"{what}={text}: {module} has no {name!r}; name a {kind.__name__} that it defines.") from None
-    made = value() if isinstance(value, type) and issubclass(value, kind) else value
-    if not isinstance(made, kind):
-        raise ConfigError(f"{what}={text} is {type(made).__name__}; name a {kind.__name__}.")
-    return made

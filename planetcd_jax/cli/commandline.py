@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from absl import flags
 
 from planetcd_jax import constants
+from planetcd_jax.cli.own_values import named_value
 from planetcd_jax.errors import ConfigError, PlanetCDError, WeightsError
 from planetcd_jax.version import __version__
 
@@ -223,7 +224,6 @@ def _with_own_parts(config: "ChangeConfig", settings: types.SimpleNamespace) -> 
     """The settings with the network and the score that --backbone and --score name."""
     from planetcd_jax.config import BACKBONES, SCORES
     from planetcd_jax.networks.backbone import Backbone
-    from planetcd_jax.records import named_value
     from planetcd_jax.scores.base import Score
 
     for name, known, kind in (("backbone", BACKBONES, Backbone), ("score", SCORES, Score)):

@@ -126,6 +126,11 @@ class Backbone:
                 f"backbone is {self.kind!r}, and its stride and receptive field are not stated, so windows cannot "
                 "share feature maps; state both, or cut patches and score them with change_scores."
             )
+        if self.receptive_field < self.stride or (self.receptive_field - self.stride) % 2:
+            raise ConfigError(
+                f"a feature of {self.layer} sees {self.receptive_field} px and steps by {self.stride} px; state an "
+                "even difference, 0 or more: a feature is taken to see as far on each side of its block."
+            )
 
     def check_patch(self, name: str, x: Array) -> None:
         """Raises PatchError unless `x` is a float patch [H, W] or [H, W, C] large enough for the layer."""
