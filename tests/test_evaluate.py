@@ -160,7 +160,7 @@ def test_trials_of_other_settings_are_not_used_again(tmp_path, texture, monkeypa
 def test_rates_are_averaged_over_the_draws_of_the_null():
     rho, label = np.arange(10.0), np.arange(10) >= 5
     null = np.stack([np.full(10, 3.5), np.full(10, 6.5)], axis=-1)
-    tau = measures.taus(rho, null, pcd.PAPER)
+    tau = measures.taus(rho, null, pcd.PAPER.decision)
     np.testing.assert_allclose(tau[0.05], [3.5, 6.5])
     found = measures.figures(label, rho, tau)
     # By hand: one false alarm of five at 3.5, none at 6.5; all found, then three of five.

@@ -119,7 +119,7 @@ def test_by_name_in_the_program_for_pairs(own, tmp_path, flags, capsys):
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--score=my_score:BlurredDifference"],
+        ["--score=my_score:BlurredDifference", "--max_shift=1"],
         ["--preset=paper", "--backbone=my_network:STEM", "--weights=stem.msgpack"],
     ],
     ids=["score", "network"],

@@ -198,7 +198,11 @@ def test_help_names_every_flag_with_its_default(capsys):
     assert all(f"  --{name}" in text for name in NAMED)
     assert max(map(len, text.splitlines())) <= 120
     flat = " ".join(text.split())
-    for words in ("images in [0, 1]. Default: 0.02.", "pixels. Default: 10.", "vgg16 (paper), vgg16_bn (authors_code)"):
+    for words in (
+        "images in [0, 1]. Default: 0.02 (not for robust).",
+        "pixels. Default: 10 (not for robust).",
+        "vgg16 (paper), vgg16_bn (authors_code)",
+    ):
         assert words in flat
     for flag in (flag for members in main.FLAGS.values() for flag in members):
         assert "Default" in flag.help + commandline.default_text(flag) or flag.kind in ("bool", "multi"), flag.name
@@ -290,7 +294,7 @@ def test_program_exits_with_one_line_and_no_traceback():
 def test_rates_of_false_alarms_and_false_discoveries(lroc, tmp_path, capsys):
     run = [f"--threshold_only={lroc / 'rho.npz'}"]
     assert main.execute([*run, "--false_alarm_rate=0.5", f"--output_dir={tmp_path / 'a'}"]) == 0
-    assert _metrics(tmp_path / "a")["config"]["quantile"] == 0.5
+    assert _metrics(tmp_path / "a")["config"]["decision"]["quantile"] == 0.5
     # 10 pairs have no p-value below 1 / 11; at 0.95 the largest p that passes is that of all of them.
     assert main.execute([*run, "--fdr=0.95", f"--output_dir={tmp_path / 'b'}"]) == 0
     found = [row["id"] for row in _rows(tmp_path / "b" / "results.csv") if row["changed"] == "1"]
@@ -302,8 +306,6 @@ def test_rates_of_false_alarms_and_false_discoveries(lroc, tmp_path, capsys):
 
 
 def test_a_registered_comparison_has_no_pooling_to_vary():
-    with pytest.raises(
-        ConfigError, match=r"method proposed_mean differs .* in its pooling, and a registered comparison"
-    ):
+    with pytest.raises(ConfigError, match=r"method proposed_mean differs .* in its pooling, and score registered"):
         METHODS["proposed_mean"].configured(ROBUST)
-    assert METHODS["proposed_conv3_1"].configured(ROBUST).layer == "conv3_1"
+    assert METHODS["proposed_conv3_1"].configured(ROBUST).backbone.layer == "conv3_1"

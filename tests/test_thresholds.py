@@ -124,6 +124,6 @@ def test_padding_and_sets_that_changed_as_a_whole():
     np.testing.assert_array_equal(found[:200], whole)
     assert not found[200:].any()
     # All are findings: the null as it is says more than none.
-    assert np.asarray(thresholds.counted_nulls(null + 100, null, config)).all()
+    assert np.asarray(thresholds.counted_nulls(null + 100, null, config.decision)).all()
     with pytest.raises(PatchError):
-        thresholds.counted_nulls(rho[:5], null, config)
+        thresholds.counted_nulls(rho[:5], null, config.decision)

@@ -100,8 +100,9 @@ def _preset_defaults(name: str) -> str:
     values = {preset: value for preset, value in values.items() if value is not None}
     if not values:
         return ""
-    if len(values) == len(PRESETS) and len(set(values.values())) == 1:
-        return f" Default: {values['paper']}."
+    if len(set(values.values())) == 1:
+        others = [preset for preset in PRESETS if preset not in values]
+        return f" Default: {values['paper']}" + (f" (not for {', '.join(others)})." if others else ".")
     return " Default: " + ", ".join(f"{value} ({preset})" for preset, value in values.items()) + "."
 
 
