@@ -201,7 +201,7 @@ def test_help_names_every_flag_with_its_default(capsys):
     for words in (
         "images in [0, 1]. Default: 0.02 (not for robust).",
         "pixels. Default: 10 (not for robust).",
-        "vgg16 (paper), vgg16_bn (authors_code)",
+        "module:NAME of your own. Default: the preset's.",
     ):
         assert words in flat
     for flag in (flag for members in main.FLAGS.values() for flag in members):
