@@ -1,5 +1,6 @@
 """Which planet or moon a coordinate reference system belongs to, and longitudes and latitudes on it."""
 
+import functools
 import re
 
 import numpy as np
@@ -21,6 +22,7 @@ _SAME_NAME = {"wgs": "Earth", "nad": "Earth", "etrs": "Earth", "north american":
 _SAME_RADIUS = 0.01
 
 
+@functools.lru_cache(maxsize=64)
 def system_of(crs: CRS) -> pyproj.CRS:
     """PROJ's view of a raster's reference system, by its code in the IAU's catalogue where it has one.
 
@@ -81,15 +83,58 @@ def same_system(before: CRS, after: CRS) -> bool:
     return system_of(before).equals(system_of(after), ignore_axis_order=True)
 
 
+@functools.lru_cache(maxsize=64)
+def degrees_of(crs: CRS) -> pyproj.CRS | None:
+    """Longitude and latitude that a system rests on, in degrees and counted to the east.
+
+    None for a local system, and for one whose definition PROJ cannot compute with (a map of scale 0, as some have).
+    """
+    geodetic = system_of(crs).geodetic_crs
+    if geodetic is None:
+        return None
+    described = counted_east(geodetic).to_json_dict()
+    for axis in described["coordinate_system"]["axis"]:
+        axis["unit"] = "degree"
+    degrees = pyproj.CRS.from_json_dict(described)
+    try:
+        pyproj.Transformer.from_crs(eastward(crs)[0], degrees, always_xy=True)
+    except pyproj.exceptions.ProjError:
+        return None
+    return degrees
+
+
+def eastward(crs: CRS) -> tuple[pyproj.CRS, int]:
+    """A system that counts longitudes to the east, and the sign of x in it: -1 where the given one counts to the west.
+
+    The few systems of the Earth whose map is turned by 180 degrees (Transverse Mercator, South Orientated) stay.
+    """
+    system = system_of(crs)
+    operation = system.coordinate_operation
+    turned = operation is not None and "South Orientated" in operation.method_name
+    if turned or not any(axis.direction == "west" for axis in system.axis_info):
+        return system, 1
+    return counted_east(system), -1
+
+
+def counted_east(system: pyproj.CRS) -> pyproj.CRS:
+    """The same system with all axes that point west, its own and those that it rests on, pointing east."""
+    described = system.to_json_dict()
+    for part in (described, described.get("base_crs", {})):
+        for axis in part.get("coordinate_system", {}).get("axis", ()):
+            axis["direction"] = "east" if axis["direction"] == "west" else axis["direction"]
+        part.pop("id", None)
+    return pyproj.CRS.from_json_dict(described)
+
+
 def lon_lat(crs: CRS | None, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Longitude (east, -180 to 180) and latitude of points, degrees; NaN without a reference system.
+    """Longitude (east, -180 to 180) and latitude of points, degrees; NaN without a system or in a local one.
 
     Latitudes are of the kind that the system itself uses (planetocentric for IAU spheres).
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
-    if crs is None:
+    degrees = None if crs is None else degrees_of(crs)
+    if degrees is None:
         return np.full(x.shape, np.nan), np.full(y.shape, np.nan)
-    system = system_of(crs)
-    to_degrees = pyproj.Transformer.from_crs(system, system.geodetic_crs, always_xy=True)
-    lon, lat = to_degrees.transform(x, y)
+    system, sign = eastward(crs)
+    lon, lat = pyproj.Transformer.from_crs(system, degrees, always_xy=True).transform(sign * x, y)
     return (np.asarray(lon) + 180.0) % 360.0 - 180.0, np.asarray(lat)

@@ -17,8 +17,9 @@ from rasterio.enums import Resampling
 
 from planetcd_jax.errors import OutputError
 from planetcd_jax.scenes import body
+from planetcd_jax.scenes.grids import Grid
 from planetcd_jax.scenes.places import WHY, Candidate
-from planetcd_jax.scenes.source import Grid, no_grid_warning
+from planetcd_jax.scenes.source import no_grid_warning
 
 NO_DATA = -9999.0
 LAYER = "candidates"

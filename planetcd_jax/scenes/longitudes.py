@@ -1,0 +1,91 @@
+"""Coordinates of one system in another, where a longitude and the same plus 360 degrees are one place."""
+
+import numpy as np
+import pyproj
+from rasterio.crs import CRS
+
+from planetcd_jax.errors import DataError
+from planetcd_jax.scenes import body
+
+ALL_TURNS = (0, 1, -1, 2, -2)
+"""Whole turns to try: longitudes of -180 to 180 degrees, moved so far, meet every map that is in use."""
+
+# Columns by which the width of an image may differ from once round the body, for its two edges to be one meridian.
+_CLOSES = 0.5
+
+
+class Crossing:
+    """Maps coordinates of one system to another's, `turns` times 360 degrees of longitude further on.
+
+    The target's coordinates go on beyond the edge of its map, as those of an image across that edge do.
+
+    Attributes:
+        same: Whether both systems put every point at the same coordinates.
+        circular: Whether both know longitudes, so that turns have a meaning.
+    """
+
+    def __init__(self, source: CRS | None, target: CRS | None):
+        """Prepares the way from one system to the other; the target counts to the east, as every `Grid` does.
+
+        Raises:
+            DataError: if there is no way, as between a local system and a map.
+        """
+        self.same = source == target or (None not in (source, target) and body.same_system(source, target))
+        degrees = None if target is None else body.degrees_of(target)
+        self.circular = degrees is not None and source is not None and body.degrees_of(source) is not None
+        if not self.circular:
+            if not self.same:
+                raise DataError(_no_way(source, target))
+            return
+        here, self._sign = body.eastward(source)
+        there = body.system_of(target)
+        try:
+            self._to_degrees = pyproj.Transformer.from_crs(here, degrees, always_xy=True)
+        except pyproj.exceptions.ProjError:  # two radii of one body, which PROJ takes for two bodies
+            self._to_degrees = pyproj.Transformer.from_crs(here, body.degrees_of(source), always_xy=True)
+        self._from_degrees = pyproj.Transformer.from_crs(degrees, there, always_xy=True, force_over=True)
+
+    def degrees(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """East longitude (-180 to 180) and latitude, degrees; infinite where there is no such place."""
+        lon, lat = self._to_degrees.transform(self._sign * np.asarray(x, float), np.asarray(y, float))
+        return short_way(lon), lat
+
+    def from_degrees(self, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates of the target; a longitude 360 degrees further on is a turn further on in the map."""
+        return self._from_degrees.transform(lon, lat)
+
+    def __call__(self, x: np.ndarray, y: np.ndarray, turns: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates x, y of the source to those of the target."""
+        if not self.circular:
+            return x, y
+        lon, lat = self.degrees(x, y)
+        return self.from_degrees(lon + 360.0 * turns, lat)
+
+
+def _no_way(source: CRS | None, target: CRS | None) -> str:
+    names = ["no system" if crs is None else repr(body.system_of(crs).name) for crs in (source, target)]
+    return (
+        f"coordinates in {names[0]} cannot be brought to {names[1]}, since one of them has no longitude and latitude; "
+        "give both in one system (gdal_edit.py -a_srs, or gdalwarp)."
+    )
+
+
+def short_way(degrees: np.ndarray) -> np.ndarray:
+    """An angle or a difference of two, brought to -180 (with it) to 180 (without); what is not finite stays."""
+    with np.errstate(invalid="ignore"):
+        turned = (np.asarray(degrees, float) + 180.0) % 360.0 - 180.0
+    return np.where(np.isfinite(degrees), turned, degrees)
+
+
+def closes(grid) -> bool:
+    """Whether an image goes once round the body along its rows, so that its last column touches its first."""
+    if grid.crs is None or not grid.is_affine or body.degrees_of(grid.crs) is None:
+        return False
+    crossing = Crossing(grid.crs, grid.crs)
+    cols, rows = np.array([0.3, 0.5, 0.7]) * grid.width, np.array([0.3, 0.6, 0.9]) * grid.height
+    lon, lat = crossing.degrees(*grid.coordinates(cols, rows))
+    first, second = (grid.pixels(*crossing.from_degrees(lon + turn, lat)) for turn in (0.0, 360.0))
+    along, across = second[0] - first[0], second[1] - first[1]
+    if not (np.isfinite(along).all() and np.ptp(along) < 0.01 and (abs(across) < 0.01).all()):
+        return False
+    return bool(abs(abs(along[0]) - grid.width) < _CLOSES)

@@ -1,0 +1,188 @@
+"""A circle has 360 degrees: images of one place, whatever way each writes its longitudes."""
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from scipy.ndimage import gaussian_filter
+
+from planetcd_jax.errors import DataError
+from planetcd_jax.scenes import body
+from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.grids import Grid
+from planetcd_jax.scenes.longitudes import Crossing, closes
+from planetcd_jax.scenes.source import Source, no_grid_warning
+
+RADIUS = 1_737_400.0
+DEGREE = np.pi * RADIUS / 180.0
+LONLAT = f"+proj=longlat +R={RADIUS}"
+EQC = f"+proj=eqc +R={RADIUS} +units=m"
+
+
+def world(lon, lat):
+    """Brightness of a made-up moon at any place, degrees: the same after 360 degrees, and of no symmetry."""
+    u, v, w = np.cos(np.radians(lon)), np.sin(np.radians(lon)), np.radians(lat)
+    return 100 + 30 * np.sin(9 * u + 4 * w) + 30 * np.cos(7 * v - 5 * w + u) + 10 * np.sin(23 * w + 11 * v)
+
+
+def write(path, crs, transform, height, width, seen=world, dtype="float32"):
+    """Writes what `world` shows at each pixel's middle."""
+    rows, cols = np.mgrid[:height, :width] + 0.5
+    grid = Grid(height, width, transform, CRS.from_string(crs))
+    lon, lat = body.lon_lat(grid.crs, *grid.coordinates(cols, rows))
+    with rasterio.open(path, "w", driver="GTiff", dtype=dtype, count=1, height=height, width=width, crs=crs,
+                       transform=transform) as out:  # fmt: skip
+        out.write(seen(lon, lat).astype(dtype), 1)
+    return str(path)
+
+
+def pair_of(tmp_path, first, second):
+    """A pair from two (crs, transform, height, width)."""
+    return AlignedPair(
+        *(Source(write(tmp_path / f"{n}.tif", *part)) for n, part in zip("ab", (first, second), strict=True))
+    )
+
+
+def differences(pair):
+    """Share of the before-image that is compared, and the largest difference of the two dates there."""
+    size = pair.grid.height, pair.grid.width
+    (before, here), (after, there) = pair.read_before(0, 0, *size), pair.read_after(0, 0, *size)
+    both = here & there
+    return both.sum() / (pair.before.grid.height * pair.before.grid.width), abs(before - after)[both].max()
+
+
+def at(lon, lat, step, crs=LONLAT, lon_0=0.0):
+    """A transform whose corner lies at a longitude (as it is to be written) and latitude, pixels of `step` degrees."""
+    size = 1.0 if "longlat" in crs else DEGREE
+    return Affine(step * size, 0, (lon - lon_0) * size, 0, -step * size, lat * size)
+
+
+@pytest.mark.parametrize("metres", [False, True])
+@pytest.mark.parametrize(
+    "first,second", [(200.0, -160.0), (-160.0, 200.0), (-5.0, 355.0), (355.0, -5.0), (170.0, 530.0)]
+)
+def test_two_domains_of_one_system_are_one_place(tmp_path, metres, first, second):
+    crs = EQC if metres else LONLAT
+    pair = pair_of(tmp_path, (crs, at(first, 12, 0.05, crs), 90, 200), (crs, at(second, 12, 0.05, crs), 90, 200))
+    assert pair.overlap.how == "same grid" and (pair.grid.height, pair.grid.width) == (90, 200)
+    share, worst = differences(pair)
+    assert share == 1.0 and worst < 0.01
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.02])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ((EQC + " +lon_0=180", 175, 180), (EQC, 175, 0)),
+        ((EQC, 175, 0), (EQC + " +lon_0=180", 175, 180)),
+        ((LONLAT, 175, 0), (EQC + " +lon_0=-160", 175, 200)),
+        ((EQC + " +lon_0=37", -5, 37), (LONLAT, 355, 0)),
+    ],
+)
+def test_the_seam_inside_a_scene(tmp_path, kinds, shift):
+    """Centre longitudes differ, and a scene goes on beyond the edge of its map; whole pixels apart or not."""
+    grids = [
+        (crs, at(lon + s, 8, 0.05, crs, lon_0), 80, 200) for (crs, lon, lon_0), s in zip(kinds, (0, shift), strict=True)
+    ]
+    pair = pair_of(tmp_path, *grids)
+    share, worst = differences(pair)
+    assert share > (0.999 if not shift else 0.98) and worst < 0.2
+    assert pair.overlap.how == ("same grid" if not shift else "warp")
+
+
+def test_sinusoidal_maps_are_turned_at_each_latitude(tmp_path):
+    """Beyond the edge of a sinusoidal map a turn is shorter the further north."""
+    sinus = f"+proj=sinu +R={RADIUS} +units=m"
+    step = 0.05 * DEGREE
+    edge = 180 * DEGREE * np.cos(np.radians(40))
+    first = Affine(step, 0, edge - 100 * step, 0, -step, 42 * DEGREE)
+    pair = pair_of(tmp_path, (sinus, first, 80, 200), (LONLAT, at(-195, 45, 0.05), 200, 800))
+    share, worst = differences(pair)
+    assert share == 1.0 and worst < 0.2
+
+
+@pytest.mark.parametrize("second", [(LONLAT, 0.0, 0), (LONLAT, -30.0, 0), (EQC + " +lon_0=100", -80, 100)])
+def test_mosaics_round_the_body_lose_nothing_at_the_seam(tmp_path, second):
+    crs, lon, lon_0 = second
+    grids = (LONLAT, at(-180, 60, 0.5), 240, 720), (crs, at(lon, 60, 0.5, crs, lon_0), 240, 720)
+    pair = pair_of(tmp_path, *grids)
+    assert pair.before.closed and pair.after.closed and pair.overlap.how == "offset"
+    share, worst = differences(pair)
+    assert share == 1.0 and worst < 0.01
+
+
+def test_a_mosaic_of_other_pixels_loses_nothing_at_its_seam(tmp_path):
+    pair = pair_of(tmp_path, (LONLAT, at(-180, 60, 0.5), 240, 720), (LONLAT, at(0, 62, 0.4), 310, 900))
+    assert pair.overlap.how == "warp"
+    share, worst = differences(pair)
+    assert share == 1.0 and worst < 0.2
+
+
+def test_a_small_scene_across_the_seam_of_a_mosaic_is_read_in_one_piece(tmp_path):
+    mosaic, small = (LONLAT, at(-180, 60, 0.1), 600, 3600), (LONLAT, at(175, 10, 0.1), 50, 100)
+    pair = pair_of(tmp_path, mosaic, small)
+    assert (pair.overlap.row, pair.overlap.col, pair.grid.height, pair.grid.width) == (500, 3550, 50, 100)
+    size = 50, 100
+    (before, here), (after, there) = pair.read_before(0, 0, *size), pair.read_after(0, 0, *size)
+    assert here.all() and there.all() and abs(before - after).max() < 0.01
+    back = AlignedPair(pair.after, pair.before)
+    assert (back.grid.height, back.grid.width) == size and back.read_after(0, 0, *size)[1].all()
+
+
+def test_scenes_on_opposite_sides_do_not_overlap(tmp_path):
+    with pytest.raises(DataError, match="do not overlap"):
+        pair_of(tmp_path, (LONLAT, at(0, 5, 0.1), 100, 100), (LONLAT, at(175, 5, 0.1), 100, 100))
+
+
+def test_turns_by_hand():
+    """On an equirectangular map a turn is 2 pi R; on a polar one it changes nothing."""
+    x, y = Crossing(CRS.from_string(LONLAT), CRS.from_string(EQC))(np.array([10.0]), np.array([20.0]), 1)
+    np.testing.assert_allclose((x[0], y[0]), (370 * DEGREE, 20 * DEGREE), rtol=1e-9)
+    polar = Crossing(CRS.from_string(LONLAT), CRS.from_string(f"+proj=stere +lat_0=90 +R={RADIUS}"))
+    np.testing.assert_allclose(
+        polar(np.array([10.0]), np.array([80.0]), 1), polar(np.array([10.0]), np.array([80.0])), atol=1e-3
+    )
+
+
+def test_only_an_image_once_round_the_body_closes(tmp_path):
+    for name, crs, transform, width, wanted in (
+        ("round", LONLAT, at(-180, 9, 1.0), 360, True),
+        ("metres", EQC, Affine(DEGREE, 0, -180 * DEGREE, 0, -DEGREE, 9 * DEGREE), 360, True),
+        ("less", LONLAT, at(-180, 9, 1.0), 358, False),
+        ("more", LONLAT, at(-180, 9, 1.0), 365, False),
+        ("polar", f"+proj=stere +lat_0=90 +R={RADIUS}", Affine(1e4, 0, -1.8e6, 0, -1e4, 1e5), 360, False),
+        ("sinusoidal", f"+proj=sinu +R={RADIUS}", Affine(DEGREE, 0, -180 * DEGREE, 0, -DEGREE, 9 * DEGREE), 360, False),
+    ):
+        source = Source(write(tmp_path / f"{name}.tif", crs, transform, 18, width))
+        assert closes(source.grid) == source.closed == wanted, name
+    whole = Source(str(tmp_path / "round.tif"))
+    image = whole.read(0, 0, 18, 360)[0]
+    across, valid = whole.read(0, 350, 18, 730)
+    np.testing.assert_array_equal(across, np.concatenate([image[:, 350:], image, image], axis=1)[:, :730])
+    assert valid.all()
+
+
+@pytest.mark.parametrize("code", [49901, 49911])
+def test_west_positive_longitudes_are_turned_to_the_east_and_said(tmp_path, code):
+    """A VRT keeps a system that counts to the west, which a GeoTIFF does not."""
+    image = gaussian_filter(np.random.default_rng(0).random((60, 80)), 2).astype(np.float32)
+    size = 0.01 if code == 49901 else 592.7
+    shape = {"count": 1, "height": 60, "width": 80, "dtype": "float32"}
+    with no_grid_warning(), rasterio.open(tmp_path / "b.tif", "w", driver="GTiff", **shape) as out:
+        out.write(image[:, ::-1], 1)
+    west = CRS.from_user_input(f"IAU_2015:{code}").to_wkt(version="WKT2_2019").replace('"', "&quot;")
+    left, order = (30 - 80 * size, "2,1") if code == 49901 else (-40 * size, "1,2")
+    (tmp_path / "b.vrt").write_text(
+        f'<VRTDataset rasterXSize="80" rasterYSize="60"><SRS dataAxisToSRSAxisMapping="{order}">{west}</SRS>'
+        f'<GeoTransform>{left},{size},0,0,0,{-size}</GeoTransform><VRTRasterBand dataType="Float32" band="1">'
+        '<SimpleSource><SourceFilename relativeToVRT="1">b.tif</SourceFilename></SimpleSource></VRTRasterBand>'
+        "</VRTDataset>"
+    )
+    source = Source(str(tmp_path / "b.vrt"))
+    assert "count to the west" in source.note
+    x, y = source.grid.coordinates(np.array([0.0, 80.0]), np.array([0.0, 0.0]))
+    lon = body.lon_lat(source.grid.crs, x, y)[0]
+    assert lon[1] < lon[0]
+    if code == 49901:
+        np.testing.assert_allclose(lon, [-30 + 80 * size, -30.0], atol=1e-9)
