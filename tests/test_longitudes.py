@@ -1,17 +1,20 @@
 """A circle has 360 degrees: images of one place, whatever way each writes its longitudes."""
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.scenes import body
+from planetcd_jax.scenes import body, stable
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.grids import Grid
 from planetcd_jax.scenes.longitudes import Crossing, closes
+from planetcd_jax.scenes.scoring import Plan
 from planetcd_jax.scenes.source import Source, no_grid_warning
 
 RADIUS = 1_737_400.0
@@ -186,3 +189,43 @@ def test_west_positive_longitudes_are_turned_to_the_east_and_said(tmp_path, code
     assert lon[1] < lon[0]
     if code == 49901:
         np.testing.assert_allclose(lon, [-30 + 80 * size, -30.0], atol=1e-9)
+
+
+@pytest.mark.parametrize("crs", [LONLAT, EQC, EQC + " +lon_0=150", "IAU_2015:30115"])
+@pytest.mark.parametrize("start", [-175.0, 185.0])
+def test_stable_ground_in_another_domain(tmp_path, crs, start):
+    """Marked ground is found wherever its file counts longitudes from, in degrees, in metres, and across the seam."""
+    scene = EQC, at(175, 5, 0.1, EQC), 100, 150  # 175 to 190 degrees
+    pair, plan = pair_of(tmp_path, scene, scene), Plan(20, 20)
+    lon = start + np.array([0.0, 4.05])  # columns 100 to 140, the first two rows of windows
+    corners = np.array([(lon[0], 5.05), (lon[1], 5.05), (lon[1], 0.95), (lon[0], 0.95)])
+    to_file = Crossing(CRS.from_string(LONLAT), CRS.from_user_input(crs))
+    if "eqc" in crs or "longlat" in crs:
+        points = np.stack(to_file(*corners.T, int(start > 180) if "longlat" not in crs else 0), axis=-1)
+        points = corners if "longlat" in crs else points
+    else:  # a sphere's north polar map: straight lines there are what was drawn
+        points = np.stack(to_file(*corners.T), axis=-1)
+    path = tmp_path / "stable.gpkg"
+    geopandas.GeoSeries([shapely.Polygon(points)], crs=crs).to_file(path)
+    found = stable.inside(str(path), pair, plan, (5, 7))
+    wanted = np.zeros((5, 7), bool)
+    wanted[:2, 5:7] = True
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_stable_ground_cut_at_the_seam_is_one(tmp_path):
+    """Polygons that end at 180 and begin at -180 degrees, as GeoJSON wants them, hold the window between them too."""
+    scene = LONLAT, at(175, 5, 0.1), 100, 100
+    pair, plan = pair_of(tmp_path, scene, scene), Plan(20, 4)
+    path = tmp_path / "stable.gpkg"
+    parts = [shapely.box(174, -6, 180, 6), shapely.box(-180, -6, -174, 6)]
+    geopandas.GeoSeries(parts, crs=LONLAT).to_file(path)
+    assert stable.inside(str(path), pair, plan, (21, 21)).all()
+
+
+def test_stable_ground_on_another_body_is_one_line(tmp_path):
+    scene = LONLAT, at(175, 5, 0.1), 100, 100
+    path = tmp_path / "stable.geojson"
+    geopandas.GeoSeries([shapely.box(174, -6, 180, 6)], crs="OGC:CRS84").to_file(path)
+    with pytest.raises(DataError, match=r"lies on another body \(Earth\) than the scene .* save it as a GeoPackage"):
+        stable.check(str(path), pair_of(tmp_path, scene, scene), Plan(20, 4))

@@ -62,18 +62,22 @@ def radius(crs: CRS) -> float:
     return float("nan") if ellipsoid is None else ellipsoid.semi_major_metre
 
 
+def is_same_body(one: CRS, other: CRS) -> bool:
+    """Whether two systems may belong to one body: neither their names nor their radii say otherwise."""
+    names, radii = (body_name(one), body_name(other)), (radius(one), radius(other))
+    named_apart = None not in names and names[0] != names[1]
+    return not named_apart and not abs(radii[0] - radii[1]) > _SAME_RADIUS * max(radii)
+
+
 def check_same_body(before: CRS, after: CRS, before_name: str, after_name: str) -> None:
     """Raises DataError if the two systems belong to different bodies, by name or by radius."""
-    names = body_name(before), body_name(after)
-    radii = radius(before), radius(after)
-    named_apart = None not in names and names[0] != names[1]
-    sized_apart = abs(radii[0] - radii[1]) > _SAME_RADIUS * max(radii)
-    if named_apart or sized_apart:
-        said = [f"{name or 'a body'} (radius {r / 1000:.1f} km)" for name, r in zip(names, radii, strict=True)]
-        raise DataError(
-            f"{before_name} lies on {said[0]} and {after_name} on {said[1]}; give two images of one body, or correct "
-            "the reference system of the wrong one (gdal_edit.py -a_srs)."
-        )
+    if is_same_body(before, after):
+        return
+    said = [f"{body_name(crs) or 'a body'} (radius {radius(crs) / 1000:.1f} km)" for crs in (before, after)]
+    raise DataError(
+        f"{before_name} lies on {said[0]} and {after_name} on {said[1]}; give two images of one body, or correct "
+        "the reference system of the wrong one (gdal_edit.py -a_srs)."
+    )
 
 
 def same_system(before: CRS, after: CRS) -> bool:

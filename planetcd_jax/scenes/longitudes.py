@@ -54,6 +54,15 @@ class Crossing:
         """Coordinates of the target; a longitude 360 degrees further on is a turn further on in the map."""
         return self._from_degrees.transform(lon, lat)
 
+    def length_of_a_turn(self) -> float | None:
+        """By how much x grows over 360 degrees of longitude on the target's map; None where that is no one number."""
+        lon, lat = np.array([0.0, 10.0, -5.0]), np.array([0.0, 20.0, -30.0])
+        first, second = self.from_degrees(lon, lat), self.from_degrees(lon + 360.0, lat)
+        along, across = np.subtract(second, first)
+        with np.errstate(invalid="ignore"):
+            one = np.ptp(along) <= 1e-9 * abs(along[0]) and np.abs(across).max() <= 1e-9 * abs(along[0])
+        return float(along[0]) if one and along[0] > 0 else None
+
     def __call__(self, x: np.ndarray, y: np.ndarray, turns: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates x, y of the source to those of the target."""
         if not self.circular:
@@ -81,11 +90,8 @@ def closes(grid) -> bool:
     """Whether an image goes once round the body along its rows, so that its last column touches its first."""
     if grid.crs is None or not grid.is_affine or body.degrees_of(grid.crs) is None:
         return False
-    crossing = Crossing(grid.crs, grid.crs)
-    cols, rows = np.array([0.3, 0.5, 0.7]) * grid.width, np.array([0.3, 0.6, 0.9]) * grid.height
-    lon, lat = crossing.degrees(*grid.coordinates(cols, rows))
-    first, second = (grid.pixels(*crossing.from_degrees(lon + turn, lat)) for turn in (0.0, 360.0))
-    along, across = second[0] - first[0], second[1] - first[1]
-    if not (np.isfinite(along).all() and np.ptp(along) < 0.01 and (abs(across) < 0.01).all()):
+    turn, t = Crossing(grid.crs, grid.crs).length_of_a_turn(), grid.transform
+    if turn is None:
         return False
-    return bool(abs(abs(along[0]) - grid.width) < _CLOSES)
+    cols, rows = turn * t.e / t.determinant, -turn * t.d / t.determinant
+    return abs(abs(cols) - grid.width) < _CLOSES and abs(rows) < 0.01

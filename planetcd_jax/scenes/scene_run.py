@@ -136,7 +136,9 @@ def score(
     engine = network_engine(request.engine, params, config)
     parts = engine.params, config, plan, kept
     null = None
-    if request.stable_ground is None:
+    if request.stable_ground is not None:
+        stable.check(request.stable_ground, pair, plan)
+    else:
         with tqdm(total=plan.null_draws, desc="threshold", unit="tile", disable=quiet) as bar:
             key = jax.random.key(request.seed)
             null = scoring.score_null(key, pair, samples, *parts, bar.update, engine.apply)
