@@ -28,53 +28,60 @@ def _weights(kernel: str, t: np.ndarray) -> list[np.ndarray]:
     return [tap / total for tap in taps]
 
 
-def _pick(image: np.ndarray, valid: np.ndarray, cols: np.ndarray, rows: np.ndarray, kernel: str):
-    """Values [N, B] of [h, w, B] at points [N], and which are valid: those in a valid pixel."""
-    height, width, bands = image.shape
-    flat, whole = image.reshape(-1, bands), valid.ravel()
-    c, r = np.floor(cols).astype(int), np.floor(rows).astype(int)
-    good = (c >= 0) & (c < width) & (r >= 0) & (r < height)
-    c, r = np.clip(c, 0, width - 1), np.clip(r, 0, height - 1)
-    good &= whole[r * width + c]
-    if kernel == "nearest":
-        return flat[r * width + c], good
-    reach = REACH[kernel]
-    x, y = cols - 0.5, rows - 0.5
-    first_col, first_row = np.floor(x).astype(int), np.floor(y).astype(int)
-    wx, wy = (_weights(kernel, t) for t in (x - first_col, y - first_row))
-    steps = range(1 - reach, reach + 1)
-    at_cols = [np.clip(first_col + k, 0, width - 1) for k in steps]
-    at_rows = [np.clip(first_row + k, 0, height - 1) * width for k in steps]
-    values = np.zeros((cols.size, bands), image.dtype)
-    for base, w in zip(at_rows, wy, strict=True):
-        line = sum(flat[base + at] * v.astype(image.dtype)[:, None] for at, v in zip(at_cols, wx, strict=True))
-        values += line * w.astype(image.dtype)[:, None]
-    edge = _beside_a_hole(valid, first_col - reach + 1, first_row - reach + 1, 2 * reach) & good
-    if edge.any():
-        taps = [np.stack([t[edge] for t in part]) for part in (at_cols, at_rows, wx, wy)]
-        values[edge] = _pick_edge(flat, whole, *taps)
-    return values, good
+class _Image:
+    """Pixels [h, w, B] and mask [h, w] to be sampled at many points, prepared once."""
 
+    def __init__(self, pixels: np.ndarray, valid: np.ndarray, kernel: str):
+        self.height, self.width, self.bands = pixels.shape
+        self.dtype, self.kernel, self.reach = pixels.dtype, kernel, REACH[kernel]
+        self._flat, self._whole = pixels.reshape(-1, self.bands), valid.ravel()
+        self._holes = None
+        if not valid.all():  # sums of invalid pixels above and to the left
+            self._holes = np.zeros((self.height + 1, self.width + 1), np.int64)
+            self._holes[1:, 1:] = np.cumsum(np.cumsum(~valid, axis=0), axis=1)
 
-def _beside_a_hole(valid: np.ndarray, cols: np.ndarray, rows: np.ndarray, side: int) -> np.ndarray:
-    """Whether the square of pixels that begins at a column and row holds one that is not valid, or leaves the image."""
-    height, width = valid.shape
-    out = (cols < 0) | (rows < 0) | (cols + side > width) | (rows + side > height)
-    if valid.all():
-        return out
-    sums = np.zeros((height + 1, width + 1), np.int64)
-    sums[1:, 1:] = np.cumsum(np.cumsum(~valid, axis=0), axis=1)
-    left, right = np.clip(cols, 0, width), np.clip(cols + side, 0, width)
-    top, bottom = np.clip(rows, 0, height), np.clip(rows + side, 0, height)
-    return out | (sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left] > 0)
+    def pick(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values [N, B] at points [N], and which are valid: those in a valid pixel."""
+        c, r = np.floor(cols).astype(int), np.floor(rows).astype(int)
+        good = (c >= 0) & (c < self.width) & (r >= 0) & (r < self.height)
+        index = np.clip(r, 0, self.height - 1) * self.width + np.clip(c, 0, self.width - 1)
+        good &= self._whole[index]
+        if self.kernel == "nearest":
+            return self._flat[index], good
+        x, y = cols - 0.5, rows - 0.5
+        first_col, first_row = np.floor(x).astype(int), np.floor(y).astype(int)
+        wx, wy = ([w.astype(self.dtype) for w in _weights(self.kernel, t)] for t in (x - first_col, y - first_row))
+        steps = range(1 - self.reach, self.reach + 1)
+        at_cols = [np.clip(first_col + k, 0, self.width - 1) for k in steps]
+        at_rows = [np.clip(first_row + k, 0, self.height - 1) * self.width for k in steps]
+        values = np.zeros((cols.size, self.bands), self.dtype)
+        for base, w in zip(at_rows, wy, strict=True):
+            line = sum(self._flat[base + at] * v[:, None] for at, v in zip(at_cols, wx, strict=True))
+            values += line * w[:, None]
+        edge = good & self._beside_a_hole(first_col - self.reach + 1, first_row - self.reach + 1)
+        if edge.any():
+            values[edge] = self._mean_of_valid(
+                *(np.stack([t[edge] for t in part]) for part in (at_cols, at_rows, wx, wy))
+            )
+        return values, good
 
+    def _beside_a_hole(self, cols: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Whether the pixels under a kernel that begins at a column and row hold an invalid one, or leave the image."""
+        side = 2 * self.reach
+        out = (cols < 0) | (rows < 0) | (cols + side > self.width) | (rows + side > self.height)
+        if self._holes is None:
+            return out
+        left, right = np.clip(cols, 0, self.width), np.clip(cols + side, 0, self.width)
+        top, bottom = np.clip(rows, 0, self.height), np.clip(rows + side, 0, self.height)
+        sums = self._holes
+        return out | (sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left] > 0)
 
-def _pick_edge(flat, whole, at_cols, at_rows, wx, wy) -> np.ndarray:
-    """Beside invalid pixels: the mean of the valid ones, without the kernel's negative lobes. Taps [2 reach, N]."""
-    index = at_rows[:, None] + at_cols[None]
-    weights = np.maximum(wy, 0.0)[:, None] * np.maximum(wx, 0.0)[None] * whole[index]
-    total = np.maximum(weights.sum(axis=(0, 1)), 1e-12)
-    return ((weights / total)[..., None] * flat[index]).sum(axis=(0, 1)).astype(flat.dtype)
+    def _mean_of_valid(self, at_cols, at_rows, wx, wy) -> np.ndarray:
+        """Beside invalid pixels: the mean of the valid ones, without the kernel's negative lobes. Taps [2 reach, N]."""
+        index = at_rows[:, None] + at_cols[None]
+        weights = np.maximum(wy, 0.0)[:, None] * np.maximum(wx, 0.0)[None] * self._whole[index]
+        total = np.maximum(weights.sum(axis=(0, 1)), 1e-12)
+        return ((weights / total)[..., None] * self._flat[index]).sum(axis=(0, 1)).astype(self.dtype)
 
 
 def _footprint(places: Places) -> tuple[np.ndarray, ...]:
@@ -133,6 +140,7 @@ def resample(image: np.ndarray, valid: np.ndarray, places: Places, kernel: str) 
         )
     if kernel == "nearest":
         first, second = np.ones_like(first), np.ones_like(second)
+    seen = _Image(image, valid, kernel)
     kinds = first * (_MOST_POINTS + 1) + second
     order = np.argsort(kinds, kind="stable")
     for group in np.split(order, np.nonzero(np.diff(kinds[order]))[0] + 1):
@@ -140,20 +148,19 @@ def resample(image: np.ndarray, valid: np.ndarray, places: Places, kernel: str) 
             part = group[k : k + _BATCH]
             n, m = int(first[part[0]]), int(second[part[0]])
             steps = [axis[part] for axis in (*one, *two)]
-            values[chosen[part]], good[chosen[part]] = _mean(image, valid, cols[part], rows[part], n, m, steps, kernel)
+            values[chosen[part]], good[chosen[part]] = _mean(seen, cols[part], rows[part], n, m, steps)
     values[~good] = 0
     return values.reshape(*shape, bands), good.reshape(shape)
 
 
-def _mean(image, valid, cols, rows, n: int, m: int, steps, kernel: str) -> tuple[np.ndarray, np.ndarray]:
+def _mean(image: _Image, cols, rows, n: int, m: int, steps) -> tuple[np.ndarray, np.ndarray]:
     """Mean over n x m points round each place, of those in valid pixels."""
     if n == m == 1:
-        return _pick(image, valid, cols, rows, kernel)
-    total, count = np.zeros((cols.size, image.shape[-1])), np.zeros(cols.size, int)
+        return image.pick(cols, rows)
+    total, count = np.zeros((cols.size, image.bands)), np.zeros(cols.size, int)
     for i in np.arange(n) - 0.5 * (n - 1):
         for j in np.arange(m) - 0.5 * (m - 1):
-            at = cols + i * steps[0] + j * steps[2], rows + i * steps[1] + j * steps[3]
-            value, good = _pick(image, valid, *at, kernel)
+            value, good = image.pick(cols + i * steps[0] + j * steps[2], rows + i * steps[1] + j * steps[3])
             total += np.where(good[:, None], value, 0.0)
             count += good
     return (total / np.maximum(count, 1)[:, None]).astype(image.dtype), 2 * count >= n * m
