@@ -189,7 +189,7 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
         chosen = None if bands is None else whole_numbers(f"{date}_bands", bands)
         sources.append(Source(name, bands=chosen, nodata=getattr(settings, f"{date}_nodata")))
     plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
-    pair = AlignedPair(*sources, resampling=settings.resampling)
+    pair = AlignedPair(*sources, resampling=settings.resampling, beyond_seam=max(0, plan.window - plan.stride))
     scoring.check_plan(plan, pair, config)
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)

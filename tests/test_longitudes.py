@@ -10,10 +10,11 @@ from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.scenes import body, stable
+from planetcd_jax.scenes import body, stable, writing
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.grids import Grid
 from planetcd_jax.scenes.longitudes import Crossing, closes
+from planetcd_jax.scenes.places import Candidate
 from planetcd_jax.scenes.scoring import Plan
 from planetcd_jax.scenes.source import Source, no_grid_warning
 
@@ -115,6 +116,16 @@ def test_mosaics_round_the_body_lose_nothing_at_the_seam(tmp_path, second):
     assert share == 1.0 and worst < 0.01
 
 
+@pytest.mark.parametrize("step", [0.5, 0.4])
+def test_windows_lie_across_the_seam_of_a_mosaic(tmp_path, step):
+    grids = (LONLAT, at(-180, 60, 0.5), 240, 720), (LONLAT, at(0, 60, step), round(120 / step), round(360 / step))
+    names = [write(tmp_path / f"{n}.tif", *part) for n, part in zip("ab", grids, strict=True)]
+    pair = AlignedPair(*map(Source, names), beyond_seam=76)
+    assert pair.grid.width == 720 + 76
+    (before, here), (after, there) = pair.read_before(20, 690, 60, 100), pair.read_after(20, 690, 60, 100)
+    assert here.all() and there.all() and abs(before - after).max() < 0.2
+
+
 def test_a_mosaic_of_other_pixels_loses_nothing_at_its_seam(tmp_path):
     pair = pair_of(tmp_path, (LONLAT, at(-180, 60, 0.5), 240, 720), (LONLAT, at(0, 62, 0.4), 310, 900))
     assert pair.overlap.how == "warp"
@@ -129,6 +140,13 @@ def test_a_small_scene_across_the_seam_of_a_mosaic_is_read_in_one_piece(tmp_path
     size = 50, 100
     (before, here), (after, there) = pair.read_before(0, 0, *size), pair.read_after(0, 0, *size)
     assert here.all() and there.all() and abs(before - after).max() < 0.01
+    small, shown = pair.before.read_reduced(500, 3550, 50, 100, 50)  # for the overview
+    assert small.shape == (25, 50, 1) and shown.all()
+    assert abs(small[..., 0] - before[..., 0].reshape(25, 2, 50, 2).mean(axis=(1, 3))).max() < 3
+    assert (
+        writing.table([Candidate(1, 510, 3620, 1.0, 1.0, False, 0, np.zeros((0, 2)))], pair.before.grid, 20)[0]["col"]
+        == 20
+    )
     back = AlignedPair(pair.after, pair.before)
     assert (back.grid.height, back.grid.width) == size and back.read_after(0, 0, *size)[1].all()
 

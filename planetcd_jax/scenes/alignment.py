@@ -155,9 +155,22 @@ class AlignedPair:
     """
 
     def __init__(
-        self, before: Source, after: Source, *, resampling: str = "cubic", after_shift: tuple[int, int] = (0, 0)
+        self,
+        before: Source,
+        after: Source,
+        *,
+        resampling: str = "cubic",
+        after_shift: tuple[int, int] = (0, 0),
+        beyond_seam: int = 0,
     ):
         """Finds the overlap.
+
+        Args:
+            before, after: The images.
+            resampling: One of `RESAMPLINGS`.
+            after_shift: See `AlignedPair`.
+            beyond_seam: Columns by which an overlap that goes once round the body goes on beyond its seam, so that
+                windows lie across it: a window's side less the stride.
 
         Raises:
             DataError: as `find_overlap`, and if the images have different numbers of bands.
@@ -173,6 +186,8 @@ class AlignedPair:
         box, pixel_map, self._offset = _laid(before, after)
         notes = [box.note] + [f"{image.name}: {image.note}" for image in (before, after) if image.note]
         self.overlap = box = dataclasses.replace(box, note="; ".join(notes))
+        if self.before.closed and box.width == before.grid.width:
+            self.overlap = box = dataclasses.replace(box, width=box.width + beyond_seam)
         self.grid = before.grid.part(box.row, box.col, box.height, box.width)
         self._seen = after
         if box.how == "warp":

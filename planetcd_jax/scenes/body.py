@@ -81,10 +81,11 @@ def check_same_body(before: CRS, after: CRS, before_name: str, after_name: str) 
 
 
 def same_system(before: CRS, after: CRS) -> bool:
-    """Whether two systems put every point at the same coordinates."""
-    if before == after:
-        return True
-    return system_of(before).equals(system_of(after), ignore_axis_order=True)
+    """Whether two systems put every point at the same coordinates. Local ones must bear one name too."""
+    one, other = system_of(before), system_of(after)
+    if one.geodetic_crs is None and one.name != other.name:
+        return False
+    return before == after or one.equals(other, ignore_axis_order=True)
 
 
 @functools.lru_cache(maxsize=64)

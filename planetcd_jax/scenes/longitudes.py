@@ -30,7 +30,8 @@ class Crossing:
         Raises:
             DataError: if there is no way, as between a local system and a map.
         """
-        self.same = source == target or (None not in (source, target) and body.same_system(source, target))
+        known = source is not None and target is not None
+        self.same = body.same_system(source, target) if known else source is target
         degrees = None if target is None else body.degrees_of(target)
         self.circular = degrees is not None and source is not None and body.degrees_of(source) is not None
         if not self.circular:

@@ -186,7 +186,18 @@ class Source:
         """
         shrink = max(1.0, max(height, width) / most)
         shape = max(1, round(height / shrink)), max(1, round(width / shrink))
-        window = Window(col, row, width, height)
+        before_seam = self.grid.width - col
+        if not self.closed or width <= before_seam:
+            return self._read_reduced_inside(Window(col, row, width, height), shape)
+        first = min(max(1, round(before_seam / shrink)), shape[1] - 1)
+        parts = [
+            (Window(col, row, before_seam, height), first),
+            (Window(0, row, width - before_seam, height), shape[1] - first),
+        ]
+        reads = [self._read_reduced_inside(window, (shape[0], n)) for window, n in parts]
+        return tuple(np.concatenate(part, axis=1) for part in zip(*reads, strict=True))
+
+    def _read_reduced_inside(self, window: Window, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         try:
             block = self._dataset.read(list(self.bands), window=window, out_shape=(len(self.bands), *shape))
             good = self._good(block, window, shape)
