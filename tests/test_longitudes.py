@@ -247,3 +247,34 @@ def test_stable_ground_on_another_body_is_one_line(tmp_path):
     geopandas.GeoSeries([shapely.box(174, -6, 180, 6)], crs="OGC:CRS84").to_file(path)
     with pytest.raises(DataError, match=r"lies on another body \(Earth\) than the scene .* save it as a GeoPackage"):
         stable.check(str(path), pair_of(tmp_path, scene, scene), Plan(20, 4))
+
+
+@pytest.mark.parametrize("direction,lon", [("WEST", -30.0), ("EAST", 30.0)])
+@pytest.mark.parametrize("kind", ["pds", "isis"])
+def test_labels_that_count_to_the_west(tmp_path, kind, direction, lon):
+    """GDAL reads a central longitude of 30 as east, whichever way the label says that it counts."""
+    image = np.arange(1200, dtype=np.uint8).reshape(1, 30, 40)
+    name = tmp_path / ("map.cub" if kind == "isis" else "map.lbl")
+    if kind == "isis":
+        profile = {"dtype": "uint8", "count": 1, "height": 30, "width": 40, "crs": f"+proj=eqc +lon_0={lon} +R=3396190"}
+        profile |= {"transform": Affine(1000, 0, -2e4, 0, -1000, 1e4)}
+        profile["LONGITUDE_DIRECTION"] = f"Positive{direction.title()}"
+        with rasterio.open(name, "w", driver="ISIS3", **profile) as out:
+            out.write(image)
+    else:
+        (tmp_path / "map.img").write_bytes(image.tobytes())
+        lines = (
+            "PDS_VERSION_ID = PDS3", "RECORD_TYPE = FIXED_LENGTH", "RECORD_BYTES = 40", "FILE_RECORDS = 30",
+            '^IMAGE = "map.img"', "OBJECT = IMAGE", "LINES = 30", "LINE_SAMPLES = 40",
+            "SAMPLE_TYPE = UNSIGNED_INTEGER", "SAMPLE_BITS = 8", "END_OBJECT = IMAGE",
+            "OBJECT = IMAGE_MAP_PROJECTION", 'MAP_PROJECTION_TYPE = "SIMPLE CYLINDRICAL"',
+            "A_AXIS_RADIUS = 3396.0 <KM>", "B_AXIS_RADIUS = 3396.0 <KM>", "C_AXIS_RADIUS = 3396.0 <KM>",
+            f'POSITIVE_LONGITUDE_DIRECTION = "{direction}"', "CENTER_LATITUDE = 0.0", "CENTER_LONGITUDE = 30.0",
+            "MAP_SCALE = 1.0 <KM/PIXEL>", "LINE_PROJECTION_OFFSET = 10.0", "SAMPLE_PROJECTION_OFFSET = 20.0",
+            "END_OBJECT = IMAGE_MAP_PROJECTION", "END", "",
+        )  # fmt: skip
+        name.write_text("\r\n".join(lines))
+    source = Source(str(name))
+    middle = body.lon_lat(source.grid.crs, *source.grid.coordinates(np.array([20.0, 40.0]), np.array([10.0, 10.0])))[0]
+    assert abs(middle[0] - lon) < 0.01 and middle[1] > middle[0]
+    assert ("counts to the west; the map's centre lies at -30 degrees east" in source.note) == (direction == "WEST")

@@ -131,6 +131,18 @@ def counted_east(system: pyproj.CRS) -> pyproj.CRS:
     return pyproj.CRS.from_json_dict(described)
 
 
+def with_centre(crs: CRS, taken_for: float, centre: float) -> CRS:
+    """A map's system with another central longitude, degrees east, if its own is `taken_for`; else as it is."""
+    described = system_of(crs).to_json_dict()
+    moved = False
+    for parameter in described.get("conversion", {}).get("parameters", ()):
+        own = parameter["value"] if parameter["name"].startswith("Longitude of") else None
+        if own is not None and abs((own - taken_for + 180.0) % 360.0 - 180.0) < 1e-6:
+            parameter["value"], moved = centre, True
+    described.pop("id", None)
+    return CRS.from_wkt(pyproj.CRS.from_json_dict(described).to_wkt()) if moved else crs
+
+
 def lon_lat(crs: CRS | None, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Longitude (east, -180 to 180) and latitude of points, degrees; NaN without a system or in a local one.
 

@@ -10,7 +10,7 @@ from rasterio.crs import CRS
 from rasterio.transform import GCPTransformer, RPCTransformer
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.scenes import body
+from planetcd_jax.scenes import body, labels
 from planetcd_jax.scenes.longitudes import short_way
 
 # Control points that lie this close to an affine transform, in pixels, are one.
@@ -142,9 +142,10 @@ def grid_of(dataset: rasterio.DatasetReader, name: str) -> tuple[Grid | ControlG
     named["geolocation arrays"] = bool(dataset.tags(ns="GEOLOCATION"))
     if not dataset.transform.is_identity or (dataset.crs and not any(named.values())):
         spare = [kind for kind, there in named.items() if there]
-        grid, note = _east(Grid(dataset.height, dataset.width, dataset.transform, dataset.crs or None))
+        crs, note = _labelled_system(dataset)
+        grid, turned = _east(Grid(dataset.height, dataset.width, dataset.transform, crs))
         ignored = f"its {' and '.join(spare)} ignored, since it has a transform" if spare else ""
-        return grid, "; ".join(part for part in (note, ignored) if part)
+        return grid, "; ".join(part for part in (note, turned, ignored) if part)
     if len(points) >= 3 and system:
         return _by_points(dataset, points, system, name)
     if dataset.rpcs is not None:
@@ -156,6 +157,19 @@ def grid_of(dataset: rasterio.DatasetReader, name: str) -> tuple[Grid | ControlG
     elif named["geolocation arrays"]:
         note = "its geolocation arrays ignored (bring it to a map with gdalwarp -geoloc)"
     return Grid(dataset.height, dataset.width, dataset.transform, dataset.crs or None), note
+
+
+def _labelled_system(dataset: rasterio.DatasetReader) -> tuple[CRS | None, str]:
+    """The system, and a note. GDAL takes the central longitude of a label that counts west for one to the east."""
+    crs, west = dataset.crs or None, labels.west_centre(dataset)
+    if crs is None or west is None or abs(short_way(2.0 * west)) < 1e-6:  # 0 and 180 are the same both ways
+        return crs, ""
+    east = float(short_way(-west))
+    mended = body.with_centre(crs, west, east)
+    return (
+        mended,
+        "" if mended is crs else f"its label counts to the west; the map's centre lies at {east:g} degrees east",
+    )
 
 
 def _by_points(dataset, points, system: CRS, name: str) -> tuple[Grid | ControlGrid, str]:
