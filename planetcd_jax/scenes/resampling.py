@@ -4,8 +4,9 @@ import numpy as np
 
 from planetcd_jax.scenes.pixel_map import Places
 
-# Most points that are averaged along one side of a pixel: enough for noise and detail; it bounds the work at a pole.
-_MOST_POINTS = 32
+# Points that may be averaged along one side of a pixel. The largest is enough for noise and detail, and it bounds the
+# work at a pole; few sizes keep points of one kind together.
+_COUNTS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32])
 
 # Points that are interpolated at once; their weights fit a processor's cache.
 _BATCH = 1 << 17
@@ -101,7 +102,7 @@ def _footprint(places: Places) -> tuple[np.ndarray, ...]:
     counts, steps = [], []
     for square, x, y in ((mean + spread, cos, sin), (np.maximum(mean - spread, 0.0), -sin, cos)):
         ratio = np.sqrt(np.where(np.isfinite(square), square, 1.0))
-        count = np.clip(np.ceil(ratio - 0.02), 1, _MOST_POINTS).astype(int)
+        count = _COUNTS[np.minimum(np.searchsorted(_COUNTS, ratio - 0.02), len(_COUNTS) - 1)]
         scatter = np.sqrt(np.maximum(0.0, 1.0 - 1.0 / np.maximum(ratio, 1.0) ** 2))
         step = np.where(count > 1, scatter / np.sqrt(np.maximum(count.astype(float) ** 2 - 1.0, 1.0)), 0.0)
         counts.append(count)
@@ -141,7 +142,7 @@ def resample(image: np.ndarray, valid: np.ndarray, places: Places, kernel: str) 
     if kernel == "nearest":
         first, second = np.ones_like(first), np.ones_like(second)
     seen = _Image(image, valid, kernel)
-    kinds = first * (_MOST_POINTS + 1) + second
+    kinds = first * (_COUNTS[-1] + 1) + second
     order = np.argsort(kinds, kind="stable")
     for group in np.split(order, np.nonzero(np.diff(kinds[order]))[0] + 1):
         for k in range(0, group.size, _BATCH):
