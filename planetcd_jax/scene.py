@@ -37,7 +37,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("after_bands", "str", None, "The same for the second image. Default: as many, from the first."),
         Flag("before_nodata", "str", "auto", "Value to mask; auto: what the file says; none: nothing."),
         Flag("after_nodata", "str", "auto", "The same for the second image."),
-        Flag("resampling", ("nearest", "bilinear", "cubic", "lanczos"), "cubic", "How the second image is warped."),
+        Flag(
+            "resampling",
+            ("nearest", "bilinear", "cubic", "lanczos"),
+            "cubic",
+            "How the second image is interpolated; all but nearest average where its pixels are smaller.",
+        ),
         Flag(
             "after_shift",
             "str",

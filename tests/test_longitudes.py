@@ -106,6 +106,22 @@ def test_sinusoidal_maps_are_turned_at_each_latitude(tmp_path):
     assert share == 1.0 and worst < 0.2
 
 
+@pytest.mark.parametrize("centre", [0, -170, 187, 540])
+def test_a_cone_has_one_place_for_a_longitude(tmp_path, centre):
+    """Whichever way its centre is written; beyond the edge of a conic map lies another place, not the next turn."""
+    cone = f"+proj=lcc +lat_1=30 +lat_2=50 +lon_0={centre} +R={RADIUS} +units=m"
+    x, y = Crossing(CRS.from_string(LONLAT), CRS.from_string(cone))(np.array([centre + 4.0]), np.array([41.0]))
+    first = Affine(0.05 * DEGREE, 0, x[0] - 5 * DEGREE, 0, -0.05 * DEGREE, y[0] + 3 * DEGREE)
+    lon = (centre + 4.0 + 180) % 360 - 180
+    pair = pair_of(tmp_path, (cone, first, 120, 200), (LONLAT, at(lon - 12, 48, 0.05), 280, 480))
+    share, worst = differences(pair)
+    assert share == 1.0 and worst < 0.2
+    back = AlignedPair(pair.after, pair.before)
+    size = back.grid.height, back.grid.width
+    (before, here), (after, there) = back.read_before(0, 0, *size), back.read_after(0, 0, *size)
+    assert (here & there).mean() > 0.3 and abs(before - after)[here & there].max() < 0.3
+
+
 @pytest.mark.parametrize("second", [(LONLAT, 0.0, 0), (LONLAT, -30.0, 0), (EQC + " +lon_0=100", -80, 100)])
 def test_mosaics_round_the_body_lose_nothing_at_the_seam(tmp_path, second):
     crs, lon, lon_0 = second

@@ -17,7 +17,8 @@ _CLOSES = 0.5
 class Crossing:
     """Maps coordinates of one system to another's, `turns` times 360 degrees of longitude further on.
 
-    The target's coordinates go on beyond the edge of its map, as those of an image across that edge do.
+    The target's coordinates go on beyond the edge of its map, as those of an image across that edge do, where the
+    projection allows that; turns change nothing where it does not.
 
     Attributes:
         same: Whether both systems put every point at the same coordinates.
@@ -45,6 +46,19 @@ class Crossing:
         except pyproj.exceptions.ProjError:  # two radii of one body, which PROJ takes for two bodies
             self._to_degrees = pyproj.Transformer.from_crs(here, body.degrees_of(source), always_xy=True)
         self._from_degrees = pyproj.Transformer.from_crs(degrees, there, always_xy=True, force_over=True)
+        if not self._goes_on(pyproj.Transformer.from_crs(there, degrees, always_xy=True)):
+            self._from_degrees = pyproj.Transformer.from_crs(degrees, there, always_xy=True)
+
+    def _goes_on(self, back: pyproj.Transformer) -> bool:
+        """Whether the target's map goes on beyond its edge: not a cone's, where another place lies there."""
+        lon, lat = np.meshgrid(np.arange(-150.0, 180.0, 60.0), np.arange(-60.0, 90.0, 30.0))
+        for turn in (-360.0, 360.0):
+            found = back.transform(*self.from_degrees(lon + turn, lat))
+            with np.errstate(invalid="ignore"):
+                apart = np.maximum(abs(short_way(found[0] - lon)), abs(found[1] - lat))
+            if (apart[np.isfinite(apart)] > 1e-6).any():
+                return False
+        return True
 
     def degrees(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """East longitude (-180 to 180) and latitude, degrees; infinite where there is no such place."""
