@@ -39,7 +39,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("after_bands", "str", None, "The same for the second image. Default: as many, from the first."),
         Flag("before_nodata", "str", "auto", "Value to mask; auto: what the file says; none: nothing."),
         Flag("after_nodata", "str", "auto", "The same for the second image."),
-        Flag("resampling", ("nearest", "bilinear", "cubic", "lanczos"), "cubic", "How the second image is warped."),
+        Flag(
+            "resampling",
+            ("nearest", "bilinear", "cubic", "lanczos"),
+            "cubic",
+            "How the second image is interpolated; all but nearest average where its pixels are smaller.",
+        ),
         Flag(
             "after_shift",
             "str",
@@ -191,7 +196,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
         chosen = None if bands is None else whole_numbers(f"{date}_bands", bands)
         sources.append(Source(name, bands=chosen, nodata=getattr(settings, f"{date}_nodata")))
     plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
-    pair = AlignedPair(*sources, resampling=settings.resampling)
+    pair = AlignedPair(*sources, resampling=settings.resampling, beyond_seam=max(0, plan.window - plan.stride))
     scoring.check_plan(plan, pair, config)
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)

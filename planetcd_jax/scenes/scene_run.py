@@ -125,7 +125,9 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
     """Null scores, tau, score map and p-values of a scene, with progress on standard error."""
     pair, plan = scene.pair, scene.plan
     null = None
-    if request.stable_ground is None:
+    if request.stable_ground is not None:
+        stable.check(request.stable_ground, pair, plan)
+    else:
         with tqdm(total=plan.null_draws, desc="threshold", unit="tile", disable=quiet) as bar:
             null = scoring.score_null(jax.random.key(request.seed), scene, kept, bar.update)
     pixels = scoring.ground_pixels(plan, pair)
