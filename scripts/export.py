@@ -20,7 +20,6 @@ Its platforms are cpu, cuda and tpu; it was run on what the test suite ran on, a
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from absl import app, flags
 from jax import export
 
 import planetcd_jax as pcd
+from planetcd_jax.files.digests import sha256_of
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -74,7 +74,7 @@ def write(made: export.Exported, path: pathlib.Path, about: dict) -> list[pathli
         "jax": jax.__version__,
         "planetcd_jax": pcd.__version__,
         **about,
-        "sha256": {path.name + suffix: hashlib.sha256(data).hexdigest() for suffix, data in forms.items()},
+        "sha256": {path.name + suffix: sha256_of(data) for suffix, data in forms.items()},
     }
     written = []
     for suffix, data in {**forms, ".json": (json.dumps(said, indent=1) + "\n").encode()}.items():

@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.files.json_files import json_text, write_json
 
 
 class Checkpoints:
@@ -49,11 +50,10 @@ class Checkpoints:
 
 def _check_settings(path: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes the settings of a new training; compares those of an old one."""
-    text = json.dumps(settings, indent=1, sort_keys=True)
     if not path.is_file():
-        path.write_text(text)
+        write_json(path, settings)
         return
-    old, new = json.loads(path.read_text()), json.loads(text)
+    old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json_text(settings))
     differ = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if differ:
         raise ConfigError(

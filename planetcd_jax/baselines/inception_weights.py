@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from planetcd_jax.baselines import inception
 from planetcd_jax.errors import WeightsError
+from planetcd_jax.files.digests import sha256_of_file
 from planetcd_jax.networks import weights_io
 
 TORCH_STEM = {
@@ -231,5 +232,5 @@ def load_inception(source: str | pathlib.Path) -> InceptionWeights:
             raise WeightsError(f"{path} ends in {path.suffix!r}; give Inception-v3 weights as .h5 or .safetensors.")
     except (OSError, safetensors.SafetensorError, KeyError) as error:
         raise WeightsError(f"{path} cannot be read as Inception-v3 weights ({error}); download it again.") from error
-    origin = {"source": str(source), "format": path.suffix.lstrip("."), "sha256": weights_io.sha256_of(path)}
+    origin = {"source": str(source), "format": path.suffix.lstrip("."), "sha256": sha256_of_file(path)}
     return InceptionWeights(variables, flavour, origin)

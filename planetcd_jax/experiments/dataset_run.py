@@ -15,6 +15,7 @@ from planetcd_jax.cli.commandline import fitted_weights, given_quantile
 from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
 from planetcd_jax.detection import decide
 from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row, method_names
+from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
 from planetcd_jax.pairs import PairSet, open_dataset
 from planetcd_jax.report import curves, gallery, output, record, results, table
@@ -260,7 +261,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
             own = folder / "methods" / outcome.method.name
             own.mkdir(parents=True)
             metrics["methods"][outcome.method.name] = _write_outcome(own, outcome, pair_set, about, {})
-            output.write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
+            write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
         _write_comparison(folder, outcomes, pair_set)
     else:
         print("\n" + table.summary_table(metrics))
@@ -270,7 +271,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:
         _say("left out", f"{pair_id}: {reason}")
-    output.write_json(folder / output.METRICS, metrics)
+    write_json(folder / output.METRICS, metrics)
 
 
 def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: PairSet) -> None:
@@ -333,7 +334,7 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
         simulated = about["source"] == "simulated"
         title = _title(about["dataset"], about["method"], metrics)
         gallery.write_histogram(folder, scores, title=title, simulated=simulated)
-        output.write_json(folder / output.METRICS, metrics)
+        write_json(folder / output.METRICS, metrics)
     print(f"tau at quantile {quantile:g}, from {path}\n\n{table.summary_table(metrics)}")
     _finish(target, settings)
     return target
