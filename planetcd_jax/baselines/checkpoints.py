@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.files.json_files import json_text, write_json
 
 
@@ -22,7 +23,8 @@ class Checkpoints:
         self._manager = None
         if directory is None:
             return
-        import orbax.checkpoint as ocp  # imported late: slow, and needed for this alone
+        with brought_by("supervised"):
+            import orbax.checkpoint as ocp  # imported late: slow, and needed for this alone
 
         self._args = ocp.args
         directory = pathlib.Path(directory).absolute()

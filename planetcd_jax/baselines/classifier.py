@@ -10,13 +10,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from planetcd_jax.baselines import autoencoder, inception, representations, training
 from planetcd_jax.baselines.inception_weights import InceptionWeights
 from planetcd_jax.baselines.initial import initial_variables
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.types import Array
+
+with brought_by("supervised"):
+    import optax
 
 PREDICT_BATCH = 32
 

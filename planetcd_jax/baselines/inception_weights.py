@@ -13,11 +13,10 @@ from typing import NamedTuple
 import h5py
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from planetcd_jax.baselines import inception
 from planetcd_jax.errors import WeightsError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.files.digests import sha256_of_file
 from planetcd_jax.networks import weights_io
 
@@ -196,6 +195,19 @@ def from_keras(layers: Mapping[str, list[np.ndarray]], where: str = "weights") -
     return variables
 
 
+def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    with brought_by("supervised"):
+        import safetensors.numpy
+    try:
+        return safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path} cannot be read as Inception-v3 weights ({error}); download it again.")
+
+
 def load_inception(source: str | pathlib.Path) -> InceptionWeights:
     """Inception-v3 variables from a file, or from a repository of the Hugging Face hub.
 
@@ -227,10 +239,10 @@ def load_inception(source: str | pathlib.Path) -> InceptionWeights:
                 layers = _keras_layers(file)
             variables, flavour = from_keras(layers, str(path)), "keras"
         elif path.suffix == ".safetensors":
-            variables, flavour = from_torch(safetensors.numpy.load_file(path), str(path)), "torch"
+            variables, flavour = from_torch(_safetensors(path), str(path)), "torch"
         else:
             raise WeightsError(f"{path} ends in {path.suffix!r}; give Inception-v3 weights as .h5 or .safetensors.")
-    except (OSError, safetensors.SafetensorError, KeyError) as error:
-        raise WeightsError(f"{path} cannot be read as Inception-v3 weights ({error}); download it again.") from error
+    except (OSError, KeyError) as error:
+        raise _unreadable(path, error) from error
     origin = {"source": str(source), "format": path.suffix.lstrip("."), "sha256": sha256_of_file(path)}
     return InceptionWeights(variables, flavour, origin)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.extras import brought_by
 
 STARTS = 10
 """Starts of k-means, of which the tightest clustering is kept."""
@@ -52,7 +53,8 @@ def cluster_scores(rho: np.ndarray, *, seed: int = 0) -> Clusters:
         )
     if np.unique(rho).size == 1:
         return Clusters(np.zeros(rho.shape, bool), float("inf"), (float(rho[0]), float("nan")))
-    from sklearn.cluster import KMeans  # imported late: slow, and needed for this alone
+    with brought_by("supervised"):
+        from sklearn.cluster import KMeans  # imported late: slow, and needed for this alone
 
     spread = (rho - rho.min()) / np.ptp(rho)  # in [0, 1], so that scikit-learn's tolerance suits any unit
     labels = KMeans(n_clusters=2, n_init=STARTS, random_state=seed).fit(spread[:, None]).labels_

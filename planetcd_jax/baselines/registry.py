@@ -2,11 +2,12 @@
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.extras import require
 
 PAPER_TEST_PAIRS = types.MappingProxyType({"hirise_rsl": 254, "ctx": 96, "lroc": 10})
 """Pairs on which the paper's figures were measured (section IV-A)."""
@@ -54,6 +55,13 @@ class Method:
                 "comparison (preset robust) has none; compare the paper's systems with preset paper or authors_code."
             )
         return dataclasses.replace(config, **self.changes)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules of the extra `supervised` that it needs."""
+        if self.decision == "kmeans" or self.classifier in ("naive_bayes", "svm"):
+            return ("sklearn",)
+        return ("optax",) if self.classifier == "inception" else ()
 
     def paper_figure(self, dataset: str) -> str | None:
         """What the paper prints for a data set, such as "94.1 %" or "9 of 10"; None where it prints nothing."""
@@ -108,6 +116,17 @@ METHODS: Mapping[str, Method] = types.MappingProxyType({row.name: row for row in
 
 Source: Saha & Zhu, tables I and II, and the text of section IV-C for LROC.
 """
+
+
+def require_modules(names: Iterable[str]) -> None:
+    """Checks before long work that what some systems need is installed.
+
+    Raises:
+        ConfigError: if there is no system of that name.
+        MissingExtraError: if something is not installed, with the extra that brings it.
+    """
+    for name in names:
+        require("supervised", *method(name).modules)
 
 
 def method(name: str) -> Method:

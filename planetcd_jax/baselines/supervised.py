@@ -21,6 +21,7 @@ from planetcd_jax.baselines.inception_weights import InceptionWeights, load_ince
 from planetcd_jax.baselines.registry import Method
 from planetcd_jax.baselines.registry import method as find_method
 from planetcd_jax.errors import ConfigError, DataError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.types import Array
 
 VALIDATION_SHARE = 0.15
@@ -135,8 +136,9 @@ def _pixel_vectors(name: str, pairs: classifier.GreyPairs) -> np.ndarray:
 
 
 def _fit_pixels(row: Method, pairs: classifier.GreyPairs) -> Any:
-    from sklearn.naive_bayes import GaussianNB  # imported late: slow, and needed for this alone
-    from sklearn.svm import SVC
+    with brought_by("supervised"):
+        from sklearn.naive_bayes import GaussianNB  # imported late: slow, and needed for this alone
+        from sklearn.svm import SVC
 
     estimator = GaussianNB() if row.classifier == "naive_bayes" else SVC()
     return estimator.fit(_pixel_vectors(row.representation, pairs), pairs.labels)

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from planetcd_jax.baselines.checkpoints import Checkpoints
 from planetcd_jax.baselines.train_config import FULL, PRESETS, SMALL, Schedule, TrainConfig
 from planetcd_jax.errors import DataError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.types import Array
+
+with brought_by("supervised"):
+    import optax
 
 __all__ = ["FULL", "PRESETS", "SMALL", "ArrayData", "Schedule", "TrainConfig", "TrainState", "Trained", "train"]
 

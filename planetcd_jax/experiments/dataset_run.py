@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from planetcd_jax.baselines.registry import require_modules
 from planetcd_jax.cli.commandline import fitted_weights, given_quantile
 from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
 from planetcd_jax.detection import decide
@@ -119,6 +120,7 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
         config, weights = fitted_weights(config, settings)
         with _open(config, settings) as pair_set:
             names = method_names(settings.method)
+            require_modules(names)
             _announce(config, weights, pair_set, settings)
             bench = Bench(pair_set, _job(config, weights, settings))
             outcomes = []

@@ -12,6 +12,7 @@ import numpy as np
 
 from planetcd_jax import constants
 from planetcd_jax.errors import WeightsError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.files.digests import sha256_of_file
 from planetcd_jax.networks import porting
 from planetcd_jax.types import Params
@@ -120,8 +121,9 @@ def _read_hdf5(path: pathlib.Path) -> tuple[dict, dict[str, Any]]:
 
 
 def _read_safetensors(path: pathlib.Path) -> tuple[dict, dict[str, Any]]:
-    import safetensors
-    import safetensors.numpy
+    with brought_by("hub"):
+        import safetensors
+        import safetensors.numpy
 
     try:
         state = safetensors.numpy.load_file(path)
@@ -146,8 +148,9 @@ def fetch(repository: str, *, revision: str = "main") -> pathlib.Path:
     Raises:
         WeightsError: if the hub cannot be reached or has no such file.
     """
-    import huggingface_hub
-    from huggingface_hub import errors
+    with brought_by("hub"):
+        import huggingface_hub
+        from huggingface_hub import errors
 
     try:
         return pathlib.Path(huggingface_hub.hf_hub_download(repository, HUB_FILE, revision=revision))
