@@ -42,6 +42,10 @@ def cluster_scores(rho: np.ndarray, *, seed: int = 0) -> Clusters:
 
     Raises:
         DataError: if `rho` is not a vector of at least one finite score.
+
+    Example:
+        >>> cluster_scores(np.array([1.0, 2.0, 8.0, 9.0]), seed=0).changed
+        array([False, False,  True,  True])
     """
     rho = np.asarray(rho, np.float64)
     if rho.ndim != 1 or rho.size == 0:

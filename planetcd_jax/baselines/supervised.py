@@ -186,8 +186,10 @@ def fit(
         WeightsError: if the weights cannot be used.
 
     Example:
-        >>> model = fit("inception_absolute", train, validation, training.SMALL, checkpoint_dir="runs/inception")
-        >>> predict(model, before, after).changed  # [N]
+        >>> train = LabelledPairs(before, np.stack([before[0], after[1]]), np.array([0, 1]))
+        >>> model = fit("naive_bayes_difference", train)
+        >>> predict(model, train.before, train.after).changed  # [N]
+        array([False,  True])
     """
     row = find_method(name)
     if row.kind != "supervised":

@@ -25,6 +25,11 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
     Returns:
         Lower and upper bound in [0, 1], or None without a trial.
 
+    Example:
+        >>> low, high = wilson_interval(9, 10)
+        >>> f"{low:.3f} to {high:.3f}"
+        '0.596 to 0.982'
+
     Source: Wilson 1927, Journal of the American Statistical Association 22, 209-212.
     """
     if trials == 0:
