@@ -37,7 +37,8 @@ class Checkpoints:
         """The latest state, of the structure of the one given; that one itself if there is none."""
         if self._manager is None or self._manager.latest_step() is None:
             return state
-        return self._manager.restore(self._manager.latest_step(), args=self._args.StandardRestore(state))
+        step = self._manager.latest_step()
+        return dict(self._manager.restore(step, args=self._args.StandardRestore(state)))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Writes a state, unless its step is there already."""

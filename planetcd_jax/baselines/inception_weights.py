@@ -8,7 +8,7 @@ All of these networks expect [-1, 1] RGB input: Keras as distributed, torchvisio
 import pathlib
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import jax.numpy as jnp
@@ -133,11 +133,11 @@ def from_torch(tensors: Mapping[str, np.ndarray], where: str = "weights") -> dic
 
 
 def _keras_number(name: str) -> int:
-    match = re.fullmatch(r".*?(?:_(\d+))?", name)
-    return int(match.group(1) or 0)
+    match = re.search(r"_(\d+)$", name)
+    return int(match[1]) if match else 0
 
 
-def _keras_layers(file: h5py.File) -> dict[str, list[np.ndarray]]:
+def _keras_layers(file: Any) -> dict[str, list[np.ndarray]]:
     """Arrays of each layer by its Keras name, from either of the two HDF5 layouts that Keras writes."""
     if "layers" in file:  # Keras 3, *.weights.h5
         found = {}

@@ -5,7 +5,7 @@ What was assumed: the cluster of the larger mean is the changed one; ten starts;
 score, form one cluster, of which nothing is called changed.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,8 @@ def cluster_scores(rho: np.ndarray, *, seed: int = 0) -> Clusters:
         from sklearn.cluster import KMeans  # imported late: slow, and needed for this alone
 
     spread = (rho - rho.min()) / np.ptp(rho)  # in [0, 1], so that scikit-learn's tolerance suits any unit
-    labels = KMeans(n_clusters=2, n_init=STARTS, random_state=seed).fit(spread[:, None]).labels_
+    start: Any = STARTS  # scikit-learn's own annotation knows the word "auto" alone
+    labels = KMeans(n_clusters=2, n_init=start, random_state=seed).fit_predict(spread[:, None])
     if rho[labels == 0].mean() > rho[labels == 1].mean():
         labels = 1 - labels
     changed = labels == 1

@@ -57,6 +57,17 @@ class Method:
         return dataclasses.replace(config, **self.changes)
 
     @property
+    def seen(self) -> str:
+        """The representation that its classifier sees.
+
+        Raises:
+            ConfigError: for a system without a classifier.
+        """
+        if self.representation is None:
+            raise ConfigError(f"method {self.name} has no classifier; choose a supervised one.")
+        return self.representation
+
+    @property
     def modules(self) -> tuple[str, ...]:
         """Modules of the extra `supervised` that it needs."""
         if self.decision == "kmeans" or self.classifier in ("naive_bayes", "svm"):
@@ -89,9 +100,10 @@ def _unsupervised(
 
 
 def _supervised(name: str, title: str, classifier: str, representation: str, hirise: float, ctx: float) -> Method:
-    made_of = {"classifier": classifier, "representation": representation}
     accuracy = {"hirise_rsl": hirise, "ctx": ctx}
-    return Method(name, title, "supervised", "classifier", "classifier", **made_of, accuracy=accuracy)
+    return Method(
+        name, title, "supervised", "classifier", "classifier", {}, classifier, representation, accuracy=accuracy
+    )
 
 
 _ROWS = (

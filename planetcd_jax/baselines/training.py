@@ -26,7 +26,7 @@ __all__ = ["FULL", "PRESETS", "SMALL", "ArrayData", "Schedule", "TrainConfig", "
 MAX_GRADIENT_NORM = 1.0
 """Norm to which the gradient of a step is cut."""
 
-Batch = tuple[Array, ...]
+Batch = tuple[Array | np.ndarray, ...]
 LossFn = Callable[[Any, Any, Batch, Array, bool], tuple[Array, Any]]
 """`loss(params, stats, batch, key, train) -> ([B] losses, new stats)`."""
 

@@ -42,7 +42,8 @@ def _doubling_matrix(length: int) -> np.ndarray:
 def _doubled(x: Array) -> Array:
     """[H, W, C] on a grid twice as fine, [2 H - 1, 2 W - 1, C]: linear interpolation there blurs little."""
     planes = jnp.moveaxis(x, -1, 0)
-    return jnp.moveaxis(both_axes(*(_doubling_matrix(n) for n in planes.shape[1:]), planes), 0, -1)
+    rows, columns = (_doubling_matrix(n) for n in planes.shape[1:])
+    return jnp.moveaxis(both_axes(rows, columns, planes), 0, -1)
 
 
 def _between(x: Array, place: Array) -> Array:

@@ -111,7 +111,7 @@ def evaluate(labels: np.ndarray | None, rho: np.ndarray, changed: np.ndarray) ->
     return {
         "n_labelled": n,
         "accuracy": (tp + tn) / n,
-        "accuracy_interval_95": list(wilson_interval(tp + tn, n)),
+        "accuracy_interval_95": list(wilson_interval(tp + tn, n) or ()),
         "precision": _ratio(tp, tp + fp),
         "recall": _ratio(tp, tp + fn),
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,7 +53,7 @@ class Share:
     def __init__(self, source: PairSource, process: int, processes: int):
         self._source, n = source, len(source)
         self.numbers = np.arange(process * n // processes, (process + 1) * n // processes, dtype=np.uint32)
-        self.ids = [source.ids[i] for i in self.numbers]
+        self.ids = [source.ids[int(i)] for i in self.numbers]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -92,7 +93,8 @@ def gather_scores(
         return arrays, list(skipped)
     stream = io.BytesIO()
     words = np.array([text for pair in skipped for text in pair], dtype=np.str_)
-    np.savez(stream, **arrays, _skipped=words, _error=np.array("" if error is None else str(error)))
+    told: dict[str, Any] = {**arrays, "_skipped": words, "_error": np.array("" if error is None else str(error))}
+    np.savez(stream, **told)
     everyone = []
     for data in gather(stream.getvalue()):
         with np.load(io.BytesIO(data)) as file:
