@@ -34,7 +34,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(directory / "states", options=options)
 
     def restore(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The latest state, of the structure of the one given; that one itself if there is none."""
+        """The latest saved state, in the structure of `state`; `state` itself where nothing was saved."""
         if self._manager is None or self._manager.latest_step() is None:
             return state
         step = self._manager.latest_step()

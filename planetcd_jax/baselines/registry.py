@@ -57,8 +57,8 @@ class Method:
         return dataclasses.replace(config, **self.changes)
 
     @property
-    def seen(self) -> str:
-        """The representation that its classifier sees.
+    def classifier_input(self) -> str:
+        """The representation of a pair that its classifier takes.
 
         Raises:
             ConfigError: for a system without a classifier.
@@ -131,7 +131,7 @@ Source: Saha & Zhu, tables I and II, and the text of section IV-C for LROC.
 
 
 def require_modules(names: Iterable[str]) -> None:
-    """Checks before long work that what some systems need is installed.
+    """Checks that the modules which some systems need are installed, before long work begins.
 
     Raises:
         ConfigError: if there is no system of that name.

@@ -146,12 +146,12 @@ def _fit_pixels(row: Method, pairs: classifier.GreyPairs) -> Any:
         from sklearn.svm import SVC
 
     estimator = GaussianNB() if row.classifier == "naive_bayes" else SVC()
-    return estimator.fit(_pixel_vectors(row.seen, pairs), pairs.labels)
+    return estimator.fit(_pixel_vectors(row.classifier_input, pairs), pairs.labels)
 
 
 def _pixel_logits(row: Method, estimator: Any, pairs: classifier.GreyPairs) -> np.ndarray:
     """Log-odds of naive Bayes, or the decision value of the SVM, [N]; above 0 is changed."""
-    vectors = _pixel_vectors(row.seen, pairs)
+    vectors = _pixel_vectors(row.classifier_input, pairs)
     if row.classifier == "naive_bayes":
         joint = estimator.predict_joint_log_proba(vectors)  # [N, 2]
         return joint[:, 1] - joint[:, 0]
@@ -212,7 +212,7 @@ def fit(
     loaded = load_inception(weights) if isinstance(weights, str | pathlib.Path) else weights
     fitted = classifier.fit_inception(
         row.name,
-        row.seen,
+        row.classifier_input,
         _grey_pairs(train, size, config.contrast),
         _grey_pairs(validation, size, config.contrast),
         config,
@@ -242,7 +242,7 @@ def predict(model: SupervisedModel, before: np.ndarray, after: np.ndarray) -> Pr
     unlabelled = LabelledPairs(before, after, np.zeros(len(before), np.int8))
     pairs = _grey_pairs(_checked(unlabelled, "pairs"), model.size, model.config.contrast)
     if model.method.classifier == "inception":
-        logits = classifier.inception_logits(model.fitted, model.method.seen, pairs.before, pairs.after)
+        logits = classifier.inception_logits(model.fitted, model.method.classifier_input, pairs.before, pairs.after)
     else:
         logits = _pixel_logits(model.method, model.fitted, pairs)
     score = jax.nn.sigmoid(jnp.asarray(logits, jnp.float32))

@@ -73,6 +73,6 @@ def resample(after: Array, here: Array, there: Array, shift: Array, flow: Array,
     last = jnp.asarray([height - 1, width - 1], jnp.float32)[:, None, None]
     inside = ((place >= 0) & (place <= last)).all(axis=0)
     planes = after.reshape(height, width, -1)
-    seen = _between(_doubled(planes), 2 * place) if fine else _between(planes, place)
+    moved = _between(_doubled(planes), 2 * place) if fine else _between(planes, place)
     known = _between(there[..., None].astype(jnp.float32), place)[..., 0] > 0.999
-    return Registration(seen.reshape(after.shape), inside & known & here, shift, flow)
+    return Registration(moved.reshape(after.shape), inside & known & here, shift, flow)

@@ -43,7 +43,7 @@ def start_hosts(coordinator_address: str | None, num_processes: int | None, proc
 
 
 class Share:
-    """The pairs of a set that one process reads: a run of neighbours, as long as the other processes' or one longer.
+    """The pairs of a set that one process reads: neighbours in the set. Shares differ by one pair at most.
 
     Attributes:
         numbers: [K] uint32, each pair's own number in the whole set.
@@ -63,8 +63,8 @@ class Share:
         return self._source.read(int(self.numbers[i]))
 
 
-def gather(data: bytes) -> list[bytes]:
-    """What every process gave, in the order of the processes; the same in all of them."""
+def bytes_of_all(data: bytes) -> list[bytes]:
+    """The bytes that each process gave, in the order of the processes. Every process gets the same list."""
     if jax.process_count() == 1:
         return [data]
     from jax.experimental import multihost_utils
@@ -96,7 +96,7 @@ def gather_scores(
     told: dict[str, Any] = {**arrays, "_skipped": words, "_error": np.array("" if error is None else str(error))}
     np.savez(stream, **told)
     everyone = []
-    for data in gather(stream.getvalue()):
+    for data in bytes_of_all(stream.getvalue()):
         with np.load(io.BytesIO(data)) as file:
             everyone.append({name: file[name] for name in file.files})
     if error is not None:
