@@ -15,6 +15,7 @@ from planetcd_jax import constants
 from planetcd_jax.cli import commandline
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.extras import require
 from planetcd_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -163,12 +164,7 @@ def _start(settings: types.SimpleNamespace) -> None:
     config = commandline.change_config(settings)
     _check_counts(settings)
     commandline.start_compilation_cache(settings)
-    try:
-        import geopandas  # noqa: F401
-        import jinja2  # noqa: F401
-        import skimage  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is not installed; pip install 'planetcd_jax[scene]'.") from None
+    require("scene", "rasterio", "geopandas", "jinja2", "skimage")
     import rasterio
 
     # A small block cache, since every block is used once or twice; patience with servers that stutter.

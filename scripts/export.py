@@ -19,7 +19,6 @@ open ("n"); height and width are fixed. To run it, with JAX and NumPy alone:
 Its platforms are cpu, cuda and tpu; it was run on what the test suite ran on, and lowered for the others.
 """
 
-import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from jax import export
 
 import planetcd_jax as pcd
 from planetcd_jax import records
+from planetcd_jax.files.digests import sha256_of
 from planetcd_jax.types import Params
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -75,7 +75,7 @@ def write(made: export.Exported, path: pathlib.Path, about: dict) -> list[pathli
         "jax": jax.__version__,
         "planetcd_jax": pcd.__version__,
         **about,
-        "sha256": {path.name + suffix: hashlib.sha256(data).hexdigest() for suffix, data in forms.items()},
+        "sha256": {path.name + suffix: sha256_of(data) for suffix, data in forms.items()},
     }
     written = []
     for suffix, data in {**forms, ".json": (json.dumps(said, indent=1) + "\n").encode()}.items():

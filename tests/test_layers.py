@@ -7,7 +7,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "planetcd_jax"
 
 FLOORS = (
     {"constants", "errors", "types", "version"},
-    {"records"},
+    {"extras", "records"},
     {"files", "ops", "thresholds"},
     {"networks"},
     {"scores"},

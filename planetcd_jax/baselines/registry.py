@@ -2,10 +2,11 @@
 
 import dataclasses
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.extras import require
 
 if TYPE_CHECKING:  # reading the table costs nothing
     from planetcd_jax.config import ChangeConfig
@@ -75,6 +76,24 @@ class Method:
                 "authors_code."
             ) from None
 
+    @property
+    def classifier_input(self) -> str:
+        """The representation of a pair that its classifier takes.
+
+        Raises:
+            ConfigError: for a system without a classifier.
+        """
+        if self.representation is None:
+            raise ConfigError(f"method {self.name} has no classifier; choose a supervised one.")
+        return self.representation
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules of the extra `supervised` that it needs."""
+        if self.decision == "kmeans" or self.classifier in ("naive_bayes", "svm"):
+            return ("sklearn",)
+        return ("optax",) if self.classifier == "inception" else ()
+
     def paper_figure(self, dataset: str) -> str | None:
         """What the paper prints for a data set, such as "94.1 %" or "9 of 10"; None where it prints nothing."""
         if dataset in self.accuracy:
@@ -100,9 +119,10 @@ def _unsupervised(
 
 
 def _supervised(name: str, title: str, classifier: str, representation: str, hirise: float, ctx: float) -> Method:
-    made_of = {"classifier": classifier, "representation": representation}
     accuracy = {"hirise_rsl": hirise, "ctx": ctx}
-    return Method(name, title, "supervised", "classifier", **made_of, accuracy=accuracy)
+    return Method(
+        name, title, "supervised", "classifier", classifier=classifier, representation=representation, accuracy=accuracy
+    )
 
 
 _ROWS = (
@@ -127,6 +147,17 @@ METHODS: Mapping[str, Method] = types.MappingProxyType({row.name: row for row in
 
 Source: Saha & Zhu, tables I and II, and the text of section IV-C for LROC.
 """
+
+
+def require_modules(names: Iterable[str]) -> None:
+    """Checks that the modules which some systems need are installed, before long work begins.
+
+    Raises:
+        ConfigError: if there is no system of that name.
+        MissingExtraError: if something is not installed, with the extra that brings it.
+    """
+    for name in names:
+        require("supervised", *method(name).modules)
 
 
 def method(name: str) -> Method:

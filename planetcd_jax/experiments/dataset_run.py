@@ -12,10 +12,12 @@ import jax
 import numpy as np
 
 from planetcd_jax import explain, records
+from planetcd_jax.baselines.registry import require_modules
 from planetcd_jax.cli.commandline import fitted_weights, given_quantile
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import decide, pixel_change_map
 from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row, method_names
+from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
 from planetcd_jax.networks.winograd import engine_of, serve, why_xla
 from planetcd_jax.pairs import PairSet, open_dataset
@@ -119,6 +121,7 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
         config, weights = fitted_weights(config, settings)
         with _open(config, settings) as pair_set:
             names = method_names(settings.method)
+            require_modules(names)
             _announce(config, weights, pair_set, settings)
             bench = Bench(pair_set, _job(config, weights, settings))
             outcomes = []
@@ -259,7 +262,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
             own = folder / "methods" / outcome.method.name
             own.mkdir(parents=True)
             metrics["methods"][outcome.method.name] = _write_outcome(own, outcome, pair_set, about, {})
-            output.write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
+            write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
         _write_comparison(folder, outcomes, pair_set)
     else:
         print("\n" + table.summary_table(metrics))
@@ -269,7 +272,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:
         _say("left out", f"{pair_id}: {reason}")
-    output.write_json(folder / output.METRICS, metrics)
+    write_json(folder / output.METRICS, metrics)
 
 
 def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: PairSet) -> None:
@@ -334,7 +337,7 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
         simulated = about["source"] == "simulated"
         title = _title(about["dataset"], about["method"], metrics)
         gallery.write_histogram(folder, scores, title=title, simulated=simulated)
-        output.write_json(folder / output.METRICS, metrics)
+        write_json(folder / output.METRICS, metrics)
     print(f"tau at quantile {quantile:g}, from {path}\n\n{table.summary_table(metrics)}")
     _finish(target, settings)
     return target

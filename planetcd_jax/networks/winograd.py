@@ -13,7 +13,6 @@ Source: Lavin & Gray 2016, "Fast algorithms for convolutional neural networks", 
 import ctypes
 import dataclasses
 import functools
-import hashlib
 import os
 import pathlib
 import platform
@@ -30,6 +29,7 @@ import numpy as np
 from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.files.caches import cache_folder
+from planetcd_jax.files.digests import sha256_of
 from planetcd_jax.networks import vgg16
 from planetcd_jax.networks.backbone import Backbone
 from planetcd_jax.networks.vgg16 import Vgg16
@@ -108,7 +108,7 @@ def _fingerprint(compiler: str) -> str:
     lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
     features = [line for line in lines if line.startswith(("flags", "Features")) or len(lines) == 1][:1]
     parts = [SOURCE.read_text(), version, jax.__version__, platform.machine(), *features, *_FLAGS]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return sha256_of("\n".join(parts).encode())[:16]
 
 
 def compiled_library(folder: pathlib.Path | None = None) -> pathlib.Path:

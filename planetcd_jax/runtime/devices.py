@@ -1,7 +1,7 @@
 """Which devices to use, and how many pairs to give them at a time."""
 
 import os
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 
@@ -16,6 +16,8 @@ ACCELERATOR_SHARE = 0.25
 ACCELERATOR_BATCH = 512
 BYTES_PER_PIXEL = 3 * 2 * 64 * 4
 
+Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm] (to JAX's annotations it is a variable)
+
 
 class Plan(NamedTuple):
     """How a run uses its devices.
@@ -26,7 +28,7 @@ class Plan(NamedTuple):
         micro_batch: Pairs that go through the network together on one device; None for all of its share.
     """
 
-    devices: tuple[jax.Device, ...]
+    devices: tuple[Device, ...]
     batch_size: int
     micro_batch: int | None
 
@@ -44,7 +46,7 @@ def split_cpu(num_devices: int | None) -> None:
         return
 
 
-def choose_devices(num_devices: int | None = None) -> tuple[jax.Device, ...]:
+def choose_devices(num_devices: int | None = None) -> tuple[Device, ...]:
     """The first `num_devices` local devices; all of them for None.
 
     Raises:

@@ -1,7 +1,6 @@
 """One scene from two images to a folder of results: what `scene.py` runs."""
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 import time
@@ -15,8 +14,10 @@ from tqdm import tqdm
 
 from planetcd_jax import records, scoremap, thresholds
 from planetcd_jax.errors import ConfigError, DataError, OutputError
+from planetcd_jax.files.digests import sha256_of, sha256_of_file
+from planetcd_jax.files.folders import write_whole
+from planetcd_jax.files.json_files import jsonable, write_json
 from planetcd_jax.report import page, page_images, record
-from planetcd_jax.report.output import jsonable, write_json
 from planetcd_jax.scenes import checkpoint as checkpoints
 from planetcd_jax.scenes import places, scoring, stable, writing
 from planetcd_jax.scenes.checkpoint import Checkpoint
@@ -75,7 +76,7 @@ def _digest(path: str) -> str:
         DataError: if it cannot be read.
     """
     try:
-        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+        return sha256_of_file(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); name a vector file of polygons.") from None
 
@@ -157,7 +158,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     """
     pair, plan, tau = scene.pair, scene.plan, scored.tau
     who = identity(request, scene)
-    run = hashlib.sha256(json.dumps(who, sort_keys=True).encode()).hexdigest()[:16]
+    run = sha256_of(json.dumps(who, sort_keys=True).encode())[:16]
     tags = {"tau": f"{tau:.9g}", "program": f"planetcd_jax {__version__}", "run": run}
     if request.simulated:
         tags["NOTE"] = "SIMULATED"
@@ -190,7 +191,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
         simulated=request.simulated,
         version=__version__,
     )
-    checkpoints.write_whole(kept.final / "report.html", html.encode("utf-8"))
+    write_whole(kept.final / "report.html", html.encode("utf-8"))
     write_json(kept.final / RUN_FILE, report)
     return report
 
