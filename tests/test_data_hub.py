@@ -152,11 +152,12 @@ def test_fetches_a_split_records_commit_and_hashes_and_reuses_the_copy(tmp_path)
 
 
 def test_a_repository_of_another_layout_is_not_taken_for_the_set(tmp_path):
-    with _hub({"README.md": b"elsewhere", "data/test-00000.parquet": b"x"}) as (endpoint, _):
+    with _hub({"README.md": b"elsewhere", "data/test-00000.arrow": b"x"}) as (endpoint, _):
         got = _run(tmp_path, endpoint)
-        assert got["source"] == "simulated" and "has no annotation.csv" in got["facts"]["notes"][0]
+        told = f"at commit {SHA}: its files: found README.md, data/test-00000.arrow; wanted annotation.csv and"
+        assert got["source"] == "simulated" and told in got["facts"]["notes"][0]
         got = _run(tmp_path, endpoint, {"source": "real"})
-        assert got["error"] == "HubUnreachable" and f"at commit {SHA} has no annotation.csv" in got["text"]
+        assert got["error"] == "HubUnreachable" and told in got["text"] and "<split>-*.parquet with" in got["text"]
 
 
 def test_a_hub_that_never_answers_is_given_up_within_five_seconds(tmp_path):
