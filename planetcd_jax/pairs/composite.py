@@ -33,21 +33,29 @@ CHECKED = 200
 ENOUGH = 3
 """Fewest unchanged pairs that can speak against a composite."""
 
+CHANCE, CLEAR = 0.5, 0.75
+"""`Likeness.rank` at or below which a set is no composite, and below which a note is made."""
+
+OTHERS = 8
+"""Other pairs that each pair is compared with."""
+
 _CELLS = 32
 """Cells on a side to which an image is averaged before two are compared."""
 
 
 class Likeness(NamedTuple):
-    """How alike the two dates are: medians of the largest correlation over shifts, each in [-1, 1].
+    """How alike the two dates of unchanged pairs are.
 
     Attributes:
-        own: Of the two channels of one unchanged pair.
-        other: Of channels of two different pairs.
+        own: Median over pairs of the largest correlation over shifts between the two dates, in [-1, 1].
+        other: The same between dates of different pairs.
+        rank: Mean share of other pairs' dates that are less alike than a pair's own: 1 always, 0.5 by chance.
         pairs: Number of unchanged pairs compared.
     """
 
     own: float
     other: float
+    rank: float
     pairs: int
 
 
@@ -110,10 +118,11 @@ def likeness(pairs: Sequence[FilePair], channels: str) -> Likeness | None:
     if len(unchanged) < 2:
         return None
     cells = [tuple(_cells(image.values) for image in dates(pair.before, channels)) for pair in unchanged]
-    own = [_correlation(before, after) for before, after in cells]
-    shifted = cells[1:] + cells[:1]
-    other = [_correlation(before, after) for (before, _), (_, after) in zip(cells, shifted, strict=True)]
-    return Likeness(float(np.median(own)), float(np.median(other)), len(unchanged))
+    own = np.array([_correlation(before, after) for before, after in cells])
+    steps = range(1, min(len(cells), OTHERS + 1))
+    other = np.array([[_correlation(cells[i][0], cells[i - k][1]) for k in steps] for i in range(len(cells))])
+    rank = float((other < own[:, None]).mean())
+    return Likeness(float(np.median(own)), float(np.median(other)), rank, len(unchanged))
 
 
 def _cells(band: np.ndarray) -> np.ndarray:
@@ -152,13 +161,33 @@ def describe_channels(pairs: Sequence[FilePair], composite: str, where: str) -> 
     held = {colour: words[letter] for colour, letter in zip(("red", "green", "blue"), channels, strict=True)}
     facts = {"channels": held, "told_by": "--composite" if asked else "content; the dates as Mars-Bench stacks them"}
     facts["likeness_of_unchanged_pairs"] = None if alike is None else alike._asdict()
-    if not asked and alike is not None and alike.pairs >= ENOUGH and alike.own <= alike.other:
+    if not asked and alike is not None and alike.pairs >= ENOUGH:
+        _check_alike(alike, channels, where)
+    return channels, facts
+
+
+def _check_alike(alike: Likeness, channels: str, where: str) -> None:
+    if alike.rank <= CHANCE:
         raise DataError(
-            f"{where}: green and blue of {alike.pairs} unchanged pairs are no more alike ({alike.own:.2f}) than those "
-            f"of different pairs ({alike.other:.2f}), so they are not two dates of one place; if they are, say "
+            f"{where}: the two dates of {alike.pairs} unchanged pairs are no more alike ({alike.own:.2f}) than those "
+            f"of different pairs ({alike.other:.2f}), so the channels are not two dates of one place; if they are, say "
             f"--composite={channels}."
         )
-    return channels, facts
+
+
+def doubts(facts: dict[str, Any]) -> list[str]:
+    """Notes for the reader on what `describe_channels` told: that it could not be checked, or only just."""
+    alike = facts["likeness_of_unchanged_pairs"]
+    if facts["told_by"] == "--composite":
+        return []
+    if alike is None or alike["pairs"] < ENOUGH:
+        return ["The two dates in each image could not be compared: too few pairs are labelled unchanged."]
+    if alike["rank"] < CLEAR:
+        return [
+            f"The dates of unchanged pairs are little more alike ({alike['own']:.2f}) than those of different pairs "
+            f"({alike['other']:.2f}); look at some of the pictures before you trust the results."
+        ]
+    return []
 
 
 def composite_set(

@@ -127,7 +127,10 @@ class _Request:
             self.value = self._call()
         except (HfHubHTTPError, OSError, ValueError, RuntimeError, _transport_error()) as err:
             self.value = err
-        self._done.set()
+        except (LookupError, TypeError) as err:  # an answer of another form than the hub's
+            self.value = RuntimeError(f"it does not answer as the hub does ({type(err).__name__}: {err})")
+        finally:
+            self._done.set()
 
 
 def _listing(repository: str, revision: str) -> Listing:
@@ -169,7 +172,7 @@ def _download(repository: str, revision: str, names: list[str]) -> pathlib.Path:
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    errors = (HfHubHTTPError, OSError, RuntimeError, _transport_error())
+    errors = (HfHubHTTPError, OSError, RuntimeError, ValueError, _transport_error())
     try:
         return _snapshot(repository, revision, names)
     except errors as err:

@@ -6,7 +6,7 @@ from typing import Any
 from planetcd_jax.errors import DataError
 from planetcd_jax.images.stretch import STRETCHES, describe
 from planetcd_jax.pairs import contents, hub, packed, user_pairs
-from planetcd_jax.pairs.composite import COMPOSITES, composite_set, describe_channels
+from planetcd_jax.pairs.composite import COMPOSITES, composite_set, describe_channels, doubts
 from planetcd_jax.pairs.cutting import cut_patches
 from planetcd_jax.pairs.dataset_spec import DatasetSpec, find_spec
 from planetcd_jax.pairs.files import SIZE_MISMATCHES, file_set, hashes
@@ -124,6 +124,7 @@ def _from_files(spec: DatasetSpec, path: pathlib.Path, split, composite, options
     if not is_composite:
         return file_set(spec.name, pairs, provenance=facts, **options)
     channels, facts["composite"] = describe_channels(pairs, composite, str(path))
+    facts["notes"] += doubts(facts["composite"])
     how = {"stretch": options["stretch"], "nodata": options["nodata"]}
     return composite_set(spec.name, pairs, channels, provenance=facts, **how)
 

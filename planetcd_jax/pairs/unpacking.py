@@ -98,4 +98,5 @@ def extract_archive(path: pathlib.Path, folder: pathlib.Path) -> None:
             with tarfile.open(path) as archive:
                 archive.extractall(folder, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as err:
-        raise DataError(f"{path}: cannot be unpacked (cut short or damaged?): {err}; fetch it again.") from err
+        said = " ".join(str(err).split())
+        raise DataError(f"{path}: cannot be unpacked (cut short or damaged?): {said}; fetch it again.") from err
