@@ -233,3 +233,36 @@ def test_what_the_hub_holds_but_nobody_can_read_falls_back_or_ends(tmp_path):
         assert got["source"] == "simulated" and told in got["facts"]["notes"][0]
         got = _run(tmp_path, endpoint, {"source": "real"})
     assert told in got["text"] and "\n" not in got["text"]
+
+
+FETCH = "import sys; from planetcd_jax import main; sys.exit(main.execute(sys.argv[1:]))"
+
+
+def _fetch(home, endpoint, *flags):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
+    env = {**clean, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "XDG_CACHE_HOME": str(home / "own")}
+    return subprocess.run([sys.executable, "-c", FETCH, *flags], capture_output=True, text=True, env=env, timeout=90)
+
+
+def test_fetch_tells_sizes_before_and_the_folder_after_and_keeps_checksums(tmp_path):
+    with serving(Hub(REPO, COMPOSITE)) as endpoint:
+        done = _fetch(tmp_path, endpoint, "--fetch=ctx")
+        printed = " ".join(done.stdout.split())
+        assert done.returncode == 0, done.stderr
+        total = sum(map(len, COMPOSITE.values()))
+        assert f"4 files, {total / 1000:.1f} kB: data/test-00000-of-00002.parquet (6.1 kB)" in printed
+        folder = next(tmp_path.rglob(f"snapshots/{SHA}"))
+        assert printed.index("4 files") < printed.index(str(folder))
+        kept = next(tmp_path.rglob("*.sha256"))
+        lines = dict(reversed(line.split("  ")) for line in kept.read_text().splitlines())
+        wanted = {str(folder / name): hashlib.sha256(body).hexdigest() for name, body in COMPOSITE.items()}
+        assert lines == wanted and str(kept) in printed  # oracle: hashlib on the bytes that were served
+    assert _run(tmp_path, endpoint, {"split": "all", "source": "real"})["n"] == 12  # nobody listens any more
+    again = _fetch(tmp_path, endpoint, "--fetch=ctx")
+    assert again.returncode == 0 and "used the stored copy" in " ".join(again.stdout.split())
+    blob = (folder / "data/val-00000-of-00001.parquet").resolve()
+    blob.write_bytes(b"altered")
+    altered = _fetch(tmp_path, endpoint, "--fetch=ctx")
+    assert altered.returncode == 1 and "not as fetched before" in altered.stderr and altered.stderr.count("\n") == 1
+    lroc = _fetch(tmp_path, endpoint, "--fetch=lroc")
+    assert lroc.returncode == 1 and "lroc is on no hub; name your own folder by --data_dir" in lroc.stderr

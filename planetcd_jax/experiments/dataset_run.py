@@ -100,8 +100,9 @@ def fetch_dataset(settings: types.SimpleNamespace) -> pathlib.Path:
     found = fetching.fetch_files(
         find_spec(settings.fetch), settings.revision, settings.split, functools.partial(_say, "fetch")
     )
-    _say("folder", f"{found.folder}  (used by --dataset={settings.fetch} from now on, without a network too)")
-    _say("checksums", str(found.checksums))
+    # Paths are not wrapped, so that they can be copied.
+    print(f"{'folder':<10}{found.folder}\n{'checksums':<10}{found.checksums}")
+    _say("use", f"--dataset={settings.fetch} finds it there from now on, without a network too")
     return found.folder
 
 
