@@ -298,7 +298,7 @@ def comparison_row(outcome: Outcome, pair_set: PairSet) -> ComparisonRow:
     scores = outcome.scores
     figures = metrics.evaluate(scores.labels, scores.rho, scores.changed)
     counts = figures["confusion"]
-    same = is_papers(pair_set.provenance) and not outcome.skipped
+    same = pair_set.source == "real" and is_papers(pair_set.provenance) and not outcome.skipped
     return ComparisonRow(
         system=outcome.method.title,
         method=outcome.method.name,

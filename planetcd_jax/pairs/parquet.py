@@ -20,6 +20,9 @@ from planetcd_jax.pairs.unpacking import unpacked
 ROWS = "rows.json"
 """The rows of an unpacked shard: id, label, and a file for each image column."""
 
+SOURCE = b"planetcd_jax.source"
+"""Key of a shard's schema that says "simulated" where its pairs were made up, so that they are never taken for real."""
+
 BATCH = 16
 """Rows that are decoded from parquet at once."""
 
@@ -40,7 +43,15 @@ def read_shards(root: pathlib.Path, names: Sequence[str], split: str | None) -> 
     shards = [name for name in sorted(names) if is_wanted(split_of_path(name), split)]
     rows = [record for name in shards for record in _records(root, name)]
     facts = {"shards": shards, "sha256": hashes([root / name for name in shards], root)}
+    if any(_is_simulated(root / name) for name in shards):
+        facts["source"] = "simulated"
     return Found("parquet", _numbered(rows), facts)
+
+
+def _is_simulated(path: pathlib.Path) -> bool:
+    from pyarrow import parquet
+
+    return (parquet.read_schema(path).metadata or {}).get(SOURCE) == b"simulated"
 
 
 def _numbered(rows: list[Record]) -> list[Record]:

@@ -86,7 +86,16 @@ def open_dataset(
         pairs = _published(spec, data_dir, pairs_csv, source, split, revision, seed, composite, options)
     else:
         pairs = _own(spec, data_dir, pairs_csv, source, split, missing, seed, options)
-    return pairs if patch_size is None else cut_patches(pairs, patch_size, margin)
+    return pairs if patch_size is None else _cut(pairs, patch_size, margin)
+
+
+def _cut(images: PairSet, patch_size: int, margin: int) -> PairSet:
+    """The set cut into patches, which are no published pairs any more where an image gave several."""
+    pairs = cut_patches(images, patch_size, margin)
+    if KEY in images.provenance and len(pairs) != len(images):
+        title = f"{len(pairs)} patches of: {images.provenance[KEY]['title']}"
+        pairs.provenance[KEY] = {**images.provenance[KEY], "publisher": None, "count": len(pairs), "title": title}
+    return pairs
 
 
 def _published(spec, data_dir, pairs_csv, source, split, revision, seed, composite, options) -> PairSet:
@@ -94,7 +103,12 @@ def _published(spec, data_dir, pairs_csv, source, split, revision, seed, composi
     if pairs_csv is not None:
         raise DataError(f"--pairs_csv is for --dataset=pairs and lroc; {spec.name} is read from --data_dir or the hub.")
     if data_dir is not None:
-        return _from_files(spec, pathlib.Path(data_dir), split, composite, options, {})
+        pairs = _from_files(spec, pathlib.Path(data_dir), split, composite, options, {})
+        if source == "real" and pairs.source == "simulated":
+            raise DataError(
+                f"{data_dir}: its pairs say that they are simulated; name real ones, or leave --source out."
+            )
+        return pairs
     try:
         return _from_hub(spec, split, revision, composite, options)
     except (hub.HubUnreachable, UnknownContents) as err:
@@ -120,13 +134,18 @@ def _from_hub(spec: DatasetSpec, split, revision: str, composite: str, options: 
 def _from_files(spec: DatasetSpec, path: pathlib.Path, split, composite, options, facts: dict[str, Any]) -> PairSet:
     pairs, is_composite, more = contents.read_contents(path, spec, split)
     facts = {**facts, **more, "notes": [*facts.get("notes", ()), *more.get("notes", ())]}
-    facts[KEY] = which_pairs(spec, len(pairs), facts.get("split"), publisher_of(facts))
-    if not is_composite:
-        return file_set(spec.name, pairs, provenance=facts, **options)
-    channels, facts["composite"] = describe_channels(pairs, composite, str(path))
-    facts["notes"] += doubts(facts["composite"])
-    how = {"stretch": options["stretch"], "nodata": options["nodata"]}
-    return composite_set(spec.name, pairs, channels, provenance=facts, **how)
+    made_up = facts.get("source") == "simulated"
+    known = _stand_in(spec, facts.get("split"), len(pairs))
+    facts[KEY] = known if made_up else which_pairs(spec, len(pairs), facts.get("split"), publisher_of(facts))
+    if is_composite:
+        channels, facts["composite"] = describe_channels(pairs, composite, str(path))
+        facts["notes"] += doubts(facts["composite"])
+        how = {"stretch": options["stretch"], "nodata": options["nodata"]}
+        found = composite_set(spec.name, pairs, channels, provenance=facts, **how)
+    else:
+        found = file_set(spec.name, pairs, provenance=facts, **options)
+    found.source = "simulated" if made_up else "real"
+    return found
 
 
 def _own(spec, data_dir, pairs_csv, source, split, missing, seed, options: dict[str, Any]) -> PairSet:
@@ -144,7 +163,11 @@ def _own(spec, data_dir, pairs_csv, source, split, missing, seed, options: dict[
     _no_split(name, split, str(path))
     if path.suffix.lower() in _HDF5:
         pairs = packed.packed_set(path, name=name, stretch=options["stretch"])
-        pairs.provenance[KEY] = which_pairs(spec, len(pairs), None, None)
+        made_up = pairs.source == "simulated"
+        _refuse_made_up(str(path), source, made_up)
+        pairs.provenance[KEY] = (
+            _stand_in(spec, None, len(pairs)) if made_up else which_pairs(spec, len(pairs), None, None)
+        )
         return pairs
     if pairs_csv is not None:
         pairs, facts = user_pairs.csv_pairs(path, missing)
@@ -164,9 +187,19 @@ def _simulated(spec: DatasetSpec, split: str | None, seed: int, notes: list[str]
     if spec.simulated is None:
         raise DataError(f"--dataset={spec.name} has no simulated stand-in; choose hirise_rsl, ctx or lroc.")
     pairs = simulated_set(spec, split=split, seed=seed)
-    title = f"SIMULATED stand-in for {spec.name}, {len(pairs)} pairs"
-    pairs.provenance |= {"notes": notes, KEY: {"publisher": None, "split": split, "count": len(pairs), "title": title}}
+    pairs.provenance |= {"notes": notes, KEY: _stand_in(spec, split, len(pairs))}
     return pairs
+
+
+def _refuse_made_up(where: str, source: str, made_up: bool) -> None:
+    if source == "real" and made_up:
+        raise DataError(f"{where}: its pairs say that they are simulated; name real ones, or leave --source out.")
+
+
+def _stand_in(spec: DatasetSpec, split: str | None, count: int) -> dict[str, Any]:
+    """As `which_pairs`, of simulated pairs."""
+    title = f"SIMULATED stand-in for {spec.name}, {count} pairs"
+    return {"publisher": None, "split": split, "count": count, "title": title, "told_by": None}
 
 
 def _no_split(name: str, split: str | None, where: str) -> None:
