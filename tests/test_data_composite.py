@@ -1,6 +1,7 @@
 """Two dates in one RGB image: told by content, checked, and said by a flag instead."""
 
 import numpy as np
+import PIL.Image
 import pytest
 from image_files import write_image
 
@@ -67,6 +68,20 @@ def test_what_is_no_composite_is_refused(tmp_path, texture):
     with pytest.raises(DataError, match="the two dates of 4 unchanged pairs are no more alike"):
         open_dataset("ctx", data_dir=str(tmp_path / "unlike"))
     assert len(open_dataset("ctx", data_dir=str(tmp_path / "unlike"), composite="0ab")) == 8
+
+
+def test_jpeg_keeps_no_zero_and_is_told_all_the_same(tmp_path, texture):
+    before, _ = write_set(tmp_path, texture)
+    for path in list(tmp_path.rglob("*.png")):
+        image = PIL.Image.open(path)
+        image.save(path.with_suffix(".jpg"), quality=75)
+        path.unlink()
+    pairs = open_dataset("ctx", data_dir=str(tmp_path))
+    assert pairs.provenance["composite"]["channels"]["red"] == "empty"
+    assert pairs.provenance["composite"]["largest_value_of_empty_channel"] > 0
+    assert "compressed as one JPEG image" in pairs.provenance["notes"][0]
+    read = np.stack([pair.before for pair in in_order(pairs)])
+    assert 0 < np.abs(read * 255 - before).mean() < 40  # rough texture, strong compression
 
 
 def test_what_could_not_be_checked_is_noted(tmp_path, texture):

@@ -27,6 +27,9 @@ COMPOSITES = ("auto", *CHANNELS)
 BY_EMPTY = {0: "0ab", 2: "ba0"}
 """Channels by the one that is empty: Mars-Bench's stacking, and the same with red and blue exchanged (BGR)."""
 
+NEARLY = 0.1
+"""Largest share of the others' mean that an empty channel has after JPEG; 0.02 to 0.06 was seen on CTX patches."""
+
 CHECKED = 200
 """Largest number of unchanged pairs over which the two channels are compared."""
 
@@ -59,25 +62,30 @@ class Likeness(NamedTuple):
     pairs: int
 
 
-def tell_channels(paths: Sequence[pathlib.Path], where: str) -> str:
-    """What the three channels of all images hold, one of `CHANNELS`.
+def tell_channels(paths: Sequence[pathlib.Path], where: str) -> tuple[str, float]:
+    """What the three channels of all images hold, one of `CHANNELS`, and the largest value of the empty one.
+
+    Empty is a channel that is 0 everywhere; where all files are JPEG, which does not keep a 0, one whose mean is at
+    most `NEARLY` of the others'.
 
     Args:
         paths: All images of the set.
         where: The set, for the message.
 
     Raises:
-        DataError: if not exactly one channel is 0 in all images and the two others vary in each, with what they hold.
+        DataError: if not exactly one channel is empty, or the two others do not vary in each, with what they hold.
         BadPairError: if an image cannot be read.
     """
-    peak, least = np.zeros(3), np.full(3, np.inf)
+    peak, sums, least = np.zeros(3), np.zeros(3), np.full(3, np.inf)
     for path in paths:
-        values = _bands(path, where)
+        values = _bands(path, where).astype(np.float64)
         peak = np.maximum(peak, values.max((0, 1)))
-        least = np.minimum(least, np.ptp(values.astype(np.float64), (0, 1)))
-    empty = np.flatnonzero(peak == 0)
+        least = np.minimum(least, np.ptp(values, (0, 1)))
+        sums += values.mean((0, 1))
+    allowed = NEARLY * np.sort(sums)[1] if all(path.suffix.lower() in (".jpg", ".jpeg") for path in paths) else 0.0
+    empty = np.flatnonzero(sums <= allowed)
     if len(empty) == 1 and int(empty[0]) in BY_EMPTY and (np.delete(least, empty) > 0).all():
-        return BY_EMPTY[int(empty[0])]
+        return BY_EMPTY[int(empty[0])], float(peak[empty[0]])
     raise DataError(
         f"{where}: one RGB image for each pair, whose red, green and blue reach {', '.join(f'{v:g}' for v in peak)}; "
         "wanted red 0 everywhere, the after-image in green and the before-image in blue; if they hold the two dates "
@@ -155,11 +163,12 @@ def describe_channels(pairs: Sequence[FilePair], composite: str, where: str) -> 
         DataError: if content tells no composite, or speaks against one.
     """
     asked = composite != "auto"
-    channels = composite if asked else tell_channels([pair.before for pair in pairs], where)
+    channels, left = (composite, 0.0) if asked else tell_channels([pair.before for pair in pairs], where)
     alike = likeness(pairs, channels)
     words = {"0": "empty", "a": "after", "b": "before"}
     held = {colour: words[letter] for colour, letter in zip(("red", "green", "blue"), channels, strict=True)}
     facts = {"channels": held, "told_by": "--composite" if asked else "content; the dates as Mars-Bench stacks them"}
+    facts["largest_value_of_empty_channel"] = left
     facts["likeness_of_unchanged_pairs"] = None if alike is None else alike._asdict()
     if not asked and alike is not None and alike.pairs >= ENOUGH:
         _check_alike(alike, channels, where)
@@ -177,17 +186,21 @@ def _check_alike(alike: Likeness, channels: str, where: str) -> None:
 
 def doubts(facts: dict[str, Any]) -> list[str]:
     """Notes for the reader on what `describe_channels` told: that it could not be checked, or only just."""
-    alike = facts["likeness_of_unchanged_pairs"]
+    alike, notes = facts["likeness_of_unchanged_pairs"], []
     if facts["told_by"] == "--composite":
-        return []
+        return notes
+    if facts["largest_value_of_empty_channel"]:
+        notes.append(
+            "The two dates of a pair were compressed as one JPEG image, which mixes them by several grey levels."
+        )
     if alike is None or alike["pairs"] < ENOUGH:
-        return ["The two dates in each image could not be compared: too few pairs are labelled unchanged."]
-    if alike["rank"] < CLEAR:
-        return [
+        notes.append("The two dates in each image could not be compared: too few pairs are labelled unchanged.")
+    elif alike["rank"] < CLEAR:
+        notes.append(
             f"The dates of unchanged pairs are little more alike ({alike['own']:.2f}) than those of different pairs "
             f"({alike['other']:.2f}); look at some of the pictures before you trust the results."
-        ]
-    return []
+        )
+    return notes
 
 
 def composite_set(

@@ -176,7 +176,7 @@ def _download(repository: str, revision: str, names: list[str]) -> pathlib.Path:
     try:
         return _snapshot(repository, revision, names)
     except errors as err:
-        if constants.HF_HUB_DISABLE_XET or isinstance(err, HfHubHTTPError):
+        if getattr(constants, "HF_HUB_DISABLE_XET", True) or isinstance(err, HfHubHTTPError):
             raise HubUnreachable(_no_copy(repository, f"fetching it failed: {_one_line(err)}")) from err
     try:
         with _no_xet():
