@@ -67,7 +67,7 @@ def test_the_command_line_takes_a_module_beside_the_user(tmp_path):
     flags += ["--figures=0", "--output_dir=out"]
     done = subprocess.run([sys.executable, "-P", "-c", command, *flags], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "mercury: neither the paper's nor Mars-Bench's, 6 pairs, real data" in " ".join(done.stdout.split())
+    assert "mercury: Hollow Bench test, 6 pairs, real data" in " ".join(done.stdout.split())
 
 
 def test_published_sets_are_counted():
@@ -87,7 +87,7 @@ def test_published_sets_are_counted():
         (HIRISE_RSL_SPEC, 600, None, "paper", "paper test, 600 pairs where 254 are published", False),
         (HIRISE_RSL_SPEC, 670, "val", "Mars-Bench", "Mars-Bench val, 670 pairs", False),
         (LROC_SPEC, 10, None, None, "paper test, 10 pairs", True),
-        (LROC_SPEC, 11, None, None, "neither the paper's nor Mars-Bench's, 11 pairs", False),
+        (LROC_SPEC, 11, None, None, "of no published set, 11 pairs", False),
     ],
 )
 def test_which_pairs(spec, count, split, publisher, title, papers):
@@ -96,7 +96,10 @@ def test_which_pairs(spec, count, split, publisher, title, papers):
 
 
 def test_the_publisher_is_known_by_origin():
-    assert publisher_of({"repository": "a/b", "layout": "parquet"}) == "Mars-Bench"
-    assert publisher_of({"layout": "authors"}) == "paper" and publisher_of({"layout": "imagefolder"}) is None
+    assert publisher_of(CTX_SPEC, {"repository": "a/b", "layout": "parquet"}) == "Mars-Bench"
+    assert publisher_of(CTX_SPEC, {"layout": "Mars-Bench archive"}) == "Mars-Bench"
+    assert publisher_of(HIRISE_RSL_SPEC, {"layout": "authors"}) == "paper"
+    assert publisher_of(CTX_SPEC, {"layout": "imagefolder"}) is None
+    assert which_pairs(DATASETS["pairs"], 7, None, None)["title"] == "your own, 7 pairs"
     simulated = open_dataset("lroc", source="simulated")
     assert not is_papers(simulated.provenance) and "SIMULATED" in simulated.provenance["pairs"]["title"]

@@ -16,21 +16,32 @@ def which_pairs(spec: DatasetSpec, count: int, split: str | None, publisher: str
         spec: The data set.
         count: Number of pairs.
         split: "train", "val", "test", "all" or None for a set without splits.
-        publisher: `MARS_BENCH` or `PAPER` where the origin tells it, None where only the number can.
+        publisher: Whose pairs they are, where the origin tells it (`publisher_of`); None where only the number can.
 
     Returns:
-        publisher ("paper", "Mars-Bench" or None), split, count, and a title such as "Mars-Bench test, 10 pairs".
+        publisher (one of the record's, or None), split, count, and a title such as "Mars-Bench test, 10 pairs".
     """
-    candidates = [publisher] if publisher else [PAPER, MARS_BENCH]
-    found = next((name for name in candidates if published_count(spec, name, split) == count), None)
-    title = (
-        f"{found} {split or 'test'}, {count} pairs" if found else f"neither the paper's nor Mars-Bench's, {count} pairs"
-    )
-    if not found and publisher:
-        wanted = published_count(spec, publisher, split)
-        title = f"{publisher} {split or 'test'}, {count} pairs where {wanted if wanted else 'none'} are published"
+    known = list(dict.fromkeys(who for who, _ in spec.published))
+    candidates = [publisher] if publisher else known
+    match = next((name for name in candidates if published_count(spec, name, split) == count), None)
     told = "origin" if publisher else "number of pairs"
-    return {"publisher": found, "split": split, "count": count, "title": title, "told_by": told if found else None}
+    title = f"{match} {split or 'test'}, {count} pairs" if match else _no_match(spec, count, split, publisher)
+    return {"publisher": match, "split": split, "count": count, "title": title, "told_by": told if match else None}
+
+
+def _no_match(spec: DatasetSpec, count: int, split: str | None, publisher: str | None) -> str:
+    """The title of a set that is no published one."""
+    if publisher:
+        wanted = published_count(spec, publisher, split) or "none"
+        return f"{publisher} {split or 'test'}, {count} pairs where {wanted} are published"
+    return f"of no published set, {count} pairs" if spec.published else f"your own, {count} pairs"
+
+
+def stand_in(spec: DatasetSpec, count: int, split: str | None, publisher: str | None) -> dict[str, Any]:
+    """As `which_pairs`, of simulated pairs, which are nobody's."""
+    del publisher
+    title = f"SIMULATED stand-in for {spec.name}, {count} pairs"
+    return {"publisher": None, "split": split, "count": count, "title": title, "told_by": None}
 
 
 def published_count(spec: DatasetSpec, publisher: str, split: str | None) -> int | None:
@@ -41,11 +52,11 @@ def published_count(spec: DatasetSpec, publisher: str, split: str | None) -> int
     return counts.get(split or "test")
 
 
-def publisher_of(facts: Mapping[str, Any]) -> str | None:
+def publisher_of(spec: DatasetSpec, facts: Mapping[str, Any]) -> str | None:
     """Whose pairs a folder or repository holds, where its origin or layout says so."""
-    if "repository" in facts or facts.get("layout") == "Mars-Bench archive":
-        return MARS_BENCH
-    return PAPER if facts.get("layout") == "authors" else None
+    if "repository" in facts:
+        return spec.publisher
+    return {"Mars-Bench archive": MARS_BENCH, "authors": PAPER}.get(facts.get("layout", ""))
 
 
 def is_papers(provenance: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """One door to every data set."""
 
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.images.stretch import STRETCHES, describe
@@ -11,7 +11,7 @@ from planetcd_jax.pairs.cutting import cut_patches
 from planetcd_jax.pairs.dataset_spec import DatasetSpec, find_spec
 from planetcd_jax.pairs.files import SIZE_MISMATCHES, file_set, hashes
 from planetcd_jax.pairs.pair_set import PairSet
-from planetcd_jax.pairs.published import KEY, publisher_of, which_pairs
+from planetcd_jax.pairs.published import KEY, publisher_of, stand_in, which_pairs
 
 SOURCES = ("auto", "real", "simulated")
 _HDF5 = (".h5", ".hdf5", ".hdf")
@@ -74,19 +74,37 @@ def open_dataset(
         composite=(composite, COMPOSITES),
     )
     describe(stretch)
-    options = {
+    reading = {
         "stretch": stretch,
         "grey": spec.grey if grey is None else grey,
         "nodata": nodata,
         "size_mismatch": size_mismatch,
     }
+    asked = _Asked(spec, data_dir, pairs_csv, source, split, revision, seed, missing, composite, reading)
     if source == "simulated":
-        pairs = _simulated(spec, split, seed, [])
-    elif spec.splits:
-        pairs = _published(spec, data_dir, pairs_csv, source, split, revision, seed, composite, options)
+        pairs = _simulated(asked, [])
     else:
-        pairs = _own(spec, data_dir, pairs_csv, source, split, missing, seed, options)
+        pairs = _published(asked) if spec.splits else _own(asked)
     return pairs if patch_size is None else _cut(pairs, patch_size, margin)
+
+
+class _Asked(NamedTuple):
+    """What `open_dataset` was asked for; `reading` holds the options of `file_set`."""
+
+    spec: DatasetSpec
+    data_dir: str | None
+    pairs_csv: str | None
+    source: str
+    split: str | None
+    revision: str
+    seed: int
+    missing: str
+    composite: str
+    reading: dict[str, Any]
+
+
+class UnknownContents(DataError):
+    """The hub answered, and what it holds cannot be read as pairs."""
 
 
 def _cut(images: PairSet, patch_size: int, margin: int) -> PairSet:
@@ -98,108 +116,106 @@ def _cut(images: PairSet, patch_size: int, margin: int) -> PairSet:
     return pairs
 
 
-def _published(spec, data_dir, pairs_csv, source, split, revision, seed, composite, options) -> PairSet:
+def _published(asked: _Asked) -> PairSet:
     """A set with splits: from a folder or archive, from the hub, or simulated."""
-    if pairs_csv is not None:
-        raise DataError(f"--pairs_csv is for --dataset=pairs and lroc; {spec.name} is read from --data_dir or the hub.")
-    if data_dir is not None:
-        pairs = _from_files(spec, pathlib.Path(data_dir), split, composite, options, {})
-        if source == "real" and pairs.source == "simulated":
-            raise DataError(
-                f"{data_dir}: its pairs say that they are simulated; name real ones, or leave --source out."
-            )
-        return pairs
+    name = asked.spec.name
+    if asked.pairs_csv is not None:
+        raise DataError(f"--pairs_csv is for --dataset=pairs and lroc; {name} is read from --data_dir or the hub.")
+    if asked.data_dir is not None:
+        return _unless_made_up(asked, _from_files(asked, pathlib.Path(asked.data_dir), {}))
     try:
-        return _from_hub(spec, split, revision, composite, options)
+        return _from_hub(asked)
     except (hub.HubUnreachable, UnknownContents) as err:
-        if source == "real" or spec.simulated is None:
+        if asked.source == "real" or asked.spec.simulated is None:
             raise
-        return _simulated(spec, split, seed, [f"SIMULATED data are used instead of {spec.name}: {err}"])
+        return _simulated(asked, [f"SIMULATED data are used instead of {name}: {err}"])
 
 
-class UnknownContents(DataError):
-    """The hub answered, and what it holds cannot be read as pairs."""
-
-
-def _from_hub(spec: DatasetSpec, split, revision: str, composite: str, options: dict[str, Any]) -> PairSet:
-    if spec.repository is None:
-        raise hub.HubUnreachable(f"{spec.name} is on no hub; name its folder by --data_dir.")
-    root, facts = hub.fetch(spec.repository, revision, choose=lambda names: contents.files_to_fetch(names, split))
+def _from_hub(asked: _Asked) -> PairSet:
+    repository = asked.spec.repository
+    if repository is None:
+        raise hub.HubUnreachable(f"{asked.spec.name} is on no hub; name its folder by --data_dir.")
+    root, facts = hub.fetch(
+        repository, asked.revision, choose=lambda names: contents.files_to_fetch(names, asked.split)
+    )
     try:
-        return _from_files(spec, root, split, composite, options, facts)
+        return _unless_made_up(asked, _from_files(asked, root, facts))
     except DataError as err:
-        raise UnknownContents(f"{spec.repository} at commit {facts['commit']}: {err}") from err
+        raise UnknownContents(f"{repository} at commit {facts['commit']}: {err}") from err
 
 
-def _from_files(spec: DatasetSpec, path: pathlib.Path, split, composite, options, facts: dict[str, Any]) -> PairSet:
-    pairs, is_composite, more = contents.read_contents(path, spec, split)
+def _from_files(asked: _Asked, path: pathlib.Path, facts: dict[str, Any]) -> PairSet:
+    """The pairs below a path, in any layout; `facts` is what is known of their origin."""
+    spec = asked.spec
+    pairs, is_composite, more = contents.read_contents(path, spec, asked.split)
     facts = {**facts, **more, "notes": [*facts.get("notes", ()), *more.get("notes", ())]}
     made_up = facts.get("source") == "simulated"
-    known = _stand_in(spec, facts.get("split"), len(pairs))
-    facts[KEY] = known if made_up else which_pairs(spec, len(pairs), facts.get("split"), publisher_of(facts))
+    publisher = publisher_of(spec, facts)
+    facts[KEY] = (stand_in if made_up else which_pairs)(spec, len(pairs), facts.get("split"), publisher)
     if is_composite:
-        channels, facts["composite"] = describe_channels(pairs, composite, str(path))
+        channels, facts["composite"] = describe_channels(pairs, asked.composite, str(path))
         facts["notes"] += doubts(facts["composite"])
-        how = {"stretch": options["stretch"], "nodata": options["nodata"]}
+        how = {name: asked.reading[name] for name in ("stretch", "nodata")}
         found = composite_set(spec.name, pairs, channels, provenance=facts, **how)
     else:
-        found = file_set(spec.name, pairs, provenance=facts, **options)
+        found = file_set(spec.name, pairs, provenance=facts, **asked.reading)
     found.source = "simulated" if made_up else "real"
     return found
 
 
-def _own(spec, data_dir, pairs_csv, source, split, missing, seed, options: dict[str, Any]) -> PairSet:
-    """A set without splits: from a table, an HDF5 file or a folder; where it has a stand-in, also simulated."""
-    name = spec.name
-    if data_dir is not None and pairs_csv is not None:
-        raise DataError("--data_dir and --pairs_csv are both given; give the one that holds your pairs.")
-    if data_dir is None and pairs_csv is None:
-        advice = "give a folder by --data_dir, or a table or HDF5 file by --pairs_csv"
-        if spec.simulated is not None and source == "auto":
-            note = f"SIMULATED data are used instead of {name}: no --data_dir; {advice}."
-            return _simulated(spec, split, seed, [note])
-        raise DataError(f"--dataset={name} needs your data: {advice}.")
-    path = pathlib.Path(pairs_csv or data_dir)
-    _no_split(name, split, str(path))
-    if path.suffix.lower() in _HDF5:
-        pairs = packed.packed_set(path, name=name, stretch=options["stretch"])
-        made_up = pairs.source == "simulated"
-        _refuse_made_up(str(path), source, made_up)
-        pairs.provenance[KEY] = (
-            _stand_in(spec, None, len(pairs)) if made_up else which_pairs(spec, len(pairs), None, None)
-        )
-        return pairs
-    if pairs_csv is not None:
-        pairs, facts = user_pairs.csv_pairs(path, missing)
-    else:
-        pairs, facts = user_pairs.folder_pairs(path, missing)
-    facts = {**facts, KEY: which_pairs(spec, len(pairs), None, None)}
-    if spec.published:
-        root = path if data_dir is not None else path.parent
-        files = [f for p in pairs for f in (p.before, p.after) if f.is_file() and f.is_relative_to(root)]
-        facts = {**facts, "sha256": {**facts.get("sha256", {}), **hashes(files, root)}}
-    return file_set(name, pairs, provenance=facts, **options)
-
-
-def _simulated(spec: DatasetSpec, split: str | None, seed: int, notes: list[str]) -> PairSet:
-    from planetcd_jax.pairs.simulated import simulated_set
-
-    if spec.simulated is None:
-        raise DataError(f"--dataset={spec.name} has no simulated stand-in; choose hirise_rsl, ctx or lroc.")
-    pairs = simulated_set(spec, split=split, seed=seed)
-    pairs.provenance |= {"notes": notes, KEY: _stand_in(spec, split, len(pairs))}
+def _unless_made_up(asked: _Asked, pairs: PairSet) -> PairSet:
+    """The set, unless real pairs were asked for and its file says that it holds simulated ones."""
+    if asked.source == "real" and pairs.source == "simulated":
+        where = asked.pairs_csv or asked.data_dir or asked.spec.repository
+        pairs.close()
+        raise DataError(f"{where}: its pairs say that they are simulated; name real ones, or leave --source out.")
     return pairs
 
 
-def _refuse_made_up(where: str, source: str, made_up: bool) -> None:
-    if source == "real" and made_up:
-        raise DataError(f"{where}: its pairs say that they are simulated; name real ones, or leave --source out.")
+def _own(asked: _Asked) -> PairSet:
+    """A set without splits: from a table, an HDF5 file or a folder; where it has a stand-in, also simulated."""
+    name = asked.spec.name
+    if asked.data_dir is not None and asked.pairs_csv is not None:
+        raise DataError("--data_dir and --pairs_csv are both given; give the one that holds your pairs.")
+    if asked.data_dir is None and asked.pairs_csv is None:
+        advice = "give a folder by --data_dir, or a table or HDF5 file by --pairs_csv"
+        if asked.spec.simulated is not None and asked.source == "auto":
+            return _simulated(asked, [f"SIMULATED data are used instead of {name}: no --data_dir; {advice}."])
+        raise DataError(f"--dataset={name} needs your data: {advice}.")
+    path = pathlib.Path(asked.pairs_csv or asked.data_dir)
+    _no_split(name, asked.split, str(path))
+    return _from_hdf5(asked, path) if path.suffix.lower() in _HDF5 else _from_own_files(asked, path)
 
 
-def _stand_in(spec: DatasetSpec, split: str | None, count: int) -> dict[str, Any]:
-    """As `which_pairs`, of simulated pairs."""
-    title = f"SIMULATED stand-in for {spec.name}, {count} pairs"
-    return {"publisher": None, "split": split, "count": count, "title": title, "told_by": None}
+def _from_hdf5(asked: _Asked, path: pathlib.Path) -> PairSet:
+    pairs = packed.packed_set(path, name=asked.spec.name, stretch=asked.reading["stretch"])
+    _unless_made_up(asked, pairs)
+    told = stand_in if pairs.source == "simulated" else which_pairs
+    pairs.provenance[KEY] = told(asked.spec, len(pairs), None, None)
+    return pairs
+
+
+def _from_own_files(asked: _Asked, path: pathlib.Path) -> PairSet:
+    """From a table, or a folder whose names tell the dates apart."""
+    read = user_pairs.folder_pairs if asked.pairs_csv is None else user_pairs.csv_pairs
+    pairs, facts = read(path, asked.missing)
+    facts = {**facts, KEY: which_pairs(asked.spec, len(pairs), None, None)}
+    if asked.spec.published:
+        root = path if asked.pairs_csv is None else path.parent
+        files = [f for p in pairs for f in (p.before, p.after) if f.is_file() and f.is_relative_to(root)]
+        facts = {**facts, "sha256": {**facts.get("sha256", {}), **hashes(files, root)}}
+    return file_set(asked.spec.name, pairs, provenance=facts, **asked.reading)
+
+
+def _simulated(asked: _Asked, notes: list[str]) -> PairSet:
+    from planetcd_jax.pairs.simulated import simulated_set
+
+    spec = asked.spec
+    if spec.simulated is None:
+        raise DataError(f"--dataset={spec.name} has no simulated stand-in; choose hirise_rsl, ctx or lroc.")
+    pairs = simulated_set(spec, split=asked.split, seed=asked.seed)
+    pairs.provenance |= {"notes": notes, KEY: stand_in(spec, len(pairs), asked.split, None)}
+    return pairs
 
 
 def _no_split(name: str, split: str | None, where: str) -> None:
