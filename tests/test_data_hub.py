@@ -266,3 +266,16 @@ def test_fetch_tells_sizes_before_and_the_folder_after_and_keeps_checksums(tmp_p
     assert altered.returncode == 1 and "not as fetched before" in altered.stderr and altered.stderr.count("\n") == 1
     lroc = _fetch(tmp_path, endpoint, "--fetch=lroc")
     assert lroc.returncode == 1 and "lroc is on no hub; name your own folder by --data_dir" in lroc.stderr
+
+
+def test_the_first_command_runs_on_the_real_pairs_and_says_which_they_are(tmp_path):
+    flags = ["--dataset=ctx", "--method=rcva", "--num_devices=1", "--figures=0", f"--output_dir={tmp_path / 'out'}"]
+    with serving(Hub(REPO, COMPOSITE, xet="works")) as endpoint:
+        done = _fetch(tmp_path, endpoint, *flags)
+    assert done.returncode == 0, done.stderr
+    printed = " ".join(done.stdout.split())
+    assert "SIMULATED" not in printed and "Mars-Bench test, 6 pairs where 10 are published, real data" in printed
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["source"] == "real" and metrics["n_labelled"] == 6
+    assert metrics["provenance"]["composite"]["channels"] == {"red": "empty", "green": "after", "blue": "before"}
+    assert metrics["provenance"]["commit"] == SHA
