@@ -126,18 +126,18 @@ def same_pairs(made: dict[str, Any]) -> bool:
     return made["source"] == "real" and is_papers(made["provenance"]) and not made["n_skipped"]
 
 
-def section(source: Source, rows: list[Row], note: str) -> str:
+def section(source: Source, rows: list[Row]) -> str:
     """The part of the page for one run."""
     first = rows[0].made
     compared = same_pairs(first)
     lines = [f"## {DATASETS[source.dataset].title}: {first['provenance']['pairs']['title']}", ""]
     if source.why:
-        lines += [f"**SIMULATED**, no figure of this method on real data: {source.why}", ""]
+        lines += [f"**SIMULATED** pairs in the hub's layout, no figure of the method on real data: {source.why}", ""]
     elif not compared:
         lines += ["The pairs are not the paper's, so its figures are not set beside these; they stand below.", ""]
     header = ["system", *(["paper"] if compared else []), "accuracy %", "95 % interval", "correct", "tau", "ROC AUC"]
     lines += [table.markdown_table(header, [_cells(row, compared) for row in rows]), ""]
-    return "\n".join(lines + ([note, ""] if note else []))
+    return "\n".join(lines)
 
 
 def _cells(row: Row, compared: bool) -> list[str]:
@@ -183,8 +183,8 @@ def reproduce(folders: dict[str, str | None], names: list[str], weights: str, wo
         rows = table_rows(source, names, work)
         if not note:
             rows += authors_rows(source, weights, work)
-        parts.append(section(source, rows, note))
-    return parts
+        parts.append(section(source, rows))
+    return [*parts, f"{note}\n"] if note else parts
 
 
 def main(argv: list[str]) -> None:

@@ -49,14 +49,17 @@ def made_of(publisher, source="real", skipped=0):
 
 def test_the_papers_figure_stands_beside_its_own_pairs_alone():
     source = reproduce.Source("lroc", None, ())
-    text = reproduce.section(source, [reproduce.Row("Proposed", "8 of 10", made_of("paper"))], "")
+    text = reproduce.section(source, [reproduce.Row("Proposed", "8 of 10", made_of("paper"))])
     assert "| Proposed | 8 of 10 | 90.0 |" in text
     for made in (made_of("Mars-Bench"), made_of("paper", skipped=1), made_of(None)):
-        text = reproduce.section(source, [reproduce.Row("Proposed", "8 of 10", made)], "")
+        text = reproduce.section(source, [reproduce.Row("Proposed", "8 of 10", made)])
         assert "8 of 10" not in text and "The pairs are not the paper's" in text
     source = source._replace(why="no network")
-    text = reproduce.section(source, [reproduce.Row("Proposed", "8 of 10", made_of("paper", "simulated"))], "")
-    assert "8 of 10" not in text and "**SIMULATED**, no figure of this method on real data: no network" in text
+    text = reproduce.section(source, [reproduce.Row("Proposed", "8 of 10", made_of("paper", "simulated"))])
+    assert (
+        "8 of 10" not in text
+        and "**SIMULATED** pairs in the hub's layout, no figure of the method on real data: no network" in text
+    )
     page = reproduce.page([text], "command")
     assert "Some or all of it is SIMULATED" in page and "| Proposed | 94.1 % | 81.3 % | 9 of 10 |" in page
 
@@ -78,7 +81,7 @@ def test_one_real_set_runs_with_the_authors_literal_threshold(tmp_path, bn_param
     rows = reproduce.table_rows(source, ["rcva"], tmp_path)
     rows += reproduce.authors_rows(source, str(tmp_path / "bn.h5"), tmp_path)
     assert [row.made["tau"] for row in rows][2] == constants.AUTHORS_TAU and rows[2].made["n_labelled"] == 10
-    text = reproduce.section(source, rows, "")
+    text = reproduce.section(source, rows)
     assert "| RCVA | 7 of 10 |" in text and "Authors' code, literal tau | - |" in text
     with pytest.raises(DataError):
         reproduce.find_source("ctx", "test", str(tmp_path / "nowhere"), tmp_path)
