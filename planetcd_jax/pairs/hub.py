@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from planetcd_jax.errors import DataError
+from planetcd_jax.errors import DataError, MissingExtraError
+from planetcd_jax.extras import require
 from planetcd_jax.files.caches import cache_folder
 from planetcd_jax.pairs import contents
 
@@ -24,7 +25,7 @@ PATIENCE_S = 60.0
 
 
 class HubUnreachable(DataError):
-    """Neither the hub nor a stored copy gives the set: no answer, no such repository, or another layout."""
+    """Neither the hub nor a stored copy gives the set: no answer, no client, no such repository, or another layout."""
 
 
 class Listing(NamedTuple):
@@ -73,6 +74,10 @@ def ask(repository: str, revision: str) -> tuple[Listing | None, str]:
         DataError: if the hub knows the repository but not the revision.
     """
     start = time.monotonic()
+    try:
+        require("hub", "huggingface_hub", "pyarrow", "rasterio")
+    except MissingExtraError as err:
+        raise HubUnreachable(f"{repository}: {err}") from None
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.pairs import records
 from planetcd_jax.pairs.files import hashes
 from planetcd_jax.pairs.pair_set import listed
@@ -71,8 +72,9 @@ def _records(root: pathlib.Path, name: str) -> Iterator[Record]:
 
 def _write_shard(path: pathlib.Path, folder: pathlib.Path, *, root: pathlib.Path) -> None:
     """Writes the images of a shard, and `ROWS`, into a folder."""
-    import pyarrow
-    from pyarrow import parquet
+    with brought_by("hub"):
+        import pyarrow
+        from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:

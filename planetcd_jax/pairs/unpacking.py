@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.files.caches import cache_folder
-from planetcd_jax.pairs.files import sha256
+from planetcd_jax.files.digests import sha256_of_file
 from planetcd_jax.pairs.splits import split_named
 
 ZIP, TAR = (".zip",), (".tar", ".tar.gz", ".tgz")
@@ -33,7 +33,7 @@ def unpacked(path: pathlib.Path, write: Callable[[pathlib.Path, pathlib.Path], N
     Raises:
         DataError: if the file is damaged, or the cache cannot be written.
     """
-    target = cache_folder("unpacked") / f"{kind}-{sha256(path)[:32]}"
+    target = cache_folder("unpacked") / f"{kind}-{sha256_of_file(path)[:32]}"
     if target.is_dir():
         return target
     with _new_folder(target, path) as folder:
