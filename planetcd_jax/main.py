@@ -16,6 +16,7 @@ from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.images.stretch import STRETCHES
 from planetcd_jax.pairs import DATASETS
+from planetcd_jax.pairs.composite import COMPOSITES
 from planetcd_jax.pairs.files import SIZE_MISMATCHES
 from planetcd_jax.version import __version__
 
@@ -24,8 +25,19 @@ PROGRAM = "planetcd"
 
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "What to look at": (
-        Flag("dataset", DATASETS, None, "Data set. Default: pairs where --pairs_csv is given; else it must be named."),
-        Flag("data_dir", "str", None, "Folder (or HDF5 file) of the data. Default: fetch it, or simulate."),
+        Flag(
+            "dataset",
+            "str",
+            None,
+            f"Data set: {', '.join(DATASETS)}, or module:NAME, a DatasetSpec of your own. Default: pairs where "
+            "--pairs_csv is given; else it must be named.",
+        ),
+        Flag(
+            "data_dir",
+            "str",
+            None,
+            "Folder, .zip, .tar, parquet or HDF5 file of the data. Default: fetch it, or simulate.",
+        ),
         Flag(
             "pairs_csv",
             "str",
@@ -35,6 +47,15 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("source", ("auto", "real", "simulated"), "auto", "Which data: auto takes real data where it finds some."),
         Flag("split", "str", None, "Part of the data set: train, val, test or all. Default: test where there is one."),
         Flag("revision", "str", "main", "Branch, tag or commit of the data set on the Hugging Face hub."),
+        Flag(
+            "fetch", "str", None, "Only download this data set (--split, or all of it) and say where to. Default: run."
+        ),
+        Flag(
+            "composite",
+            COMPOSITES,
+            "auto",
+            "What red, green and blue hold where one image holds both dates: 0 nothing, a after, b before.",
+        ),
         Flag("patch_size", "int", None, "Pixels; larger images are cut into patches of this side. Default: uncut."),
         Flag(
             "stretch",
@@ -75,7 +96,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("seed", "int", 0, "Decides every random draw."),
     ),
     "Supervised methods": (
-        Flag("train_dataset", DATASETS[:2], "hirise_rsl", "Data set to train on."),
+        Flag("train_dataset", "str", "hirise_rsl", "Data set to train on, with splits train and val."),
         Flag("train_data_dir", "str", None, "Its folder. Default: --data_dir if it is the same data set."),
         Flag("training", ("small", "full"), None, "Size of networks and training. Default: full on a GPU, else small."),
         Flag(
@@ -115,6 +136,7 @@ _USAGE = f"""{PROGRAM} {__version__}: which of these pairs of planetary images s
   python -m planetcd_jax.main --dataset=ctx
   python -m planetcd_jax.main --dataset=pairs --pairs_csv=my_pairs.csv --output_dir=results
   python -m planetcd_jax.main --dataset=hirise_rsl --method=all
+  python -m planetcd_jax.main --fetch=ctx
   python -m planetcd_jax.main --threshold_only=runs/latest/rho.npz --quantile=0.99
 """
 
@@ -132,16 +154,26 @@ def parse(arguments: Sequence[str]) -> types.SimpleNamespace:
     for name in ("data_dir", "pairs_csv", "weights", "output_dir", "threshold_only"):
         if getattr(settings, name) == "":
             raise flags.Error(f"--{name} is empty; give a path, or leave the flag out.")
+    for name in ("dataset", "train_dataset", "fetch"):
+        _check_dataset(name, getattr(settings, name))
     for name in ("figures", "explain"):
         if getattr(settings, name) < 0:
             raise flags.Error(f"--{name}={getattr(settings, name)}: give a number of pairs, 0 or more.")
     return settings
 
 
+def _check_dataset(flag: str, value: str | None) -> None:
+    if value is not None and ":" not in value and value not in DATASETS:
+        raise flags.Error(f"--{flag}={value}: value should be one of <{'|'.join(DATASETS)}> or module:NAME")
+
+
 def _start(settings: types.SimpleNamespace) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
     from planetcd_jax.experiments import dataset_run
 
+    if settings.fetch is not None:
+        dataset_run.fetch_dataset(settings)
+        return
     config = commandline.change_config(settings)
     commandline.start_compilation_cache(settings)
     if settings.threshold_only is not None:
@@ -175,6 +207,7 @@ def run() -> None:
     """Console entry `planetcd`: runs the command line of this process and exits with its status."""
     # As an exception, so that a half-written folder is removed when the process is asked to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.path.append(os.getcwd())  # so that --dataset=module:NAME finds a module beside the user, installed or not
     logging.set_verbosity(logging.WARNING)  # JAX says at a lower level which backends are not there
     # The program's flags are its own (see `commandline.parse`); absl is handed none of them.
     app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])

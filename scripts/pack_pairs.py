@@ -18,7 +18,7 @@ from planetcd_jax.images.stretch import STRETCHES
 from planetcd_jax.pairs import DATASETS, PairSet, open_dataset
 from planetcd_jax.pairs.packed import pack, shapes_of
 
-DATASET = flags.DEFINE_enum("dataset", "pairs", DATASETS, "Data set to pack.")
+DATASET = flags.DEFINE_string("dataset", "pairs", f"Data set to pack: {', '.join(DATASETS)}, or module:NAME.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.")
 PAIRS_CSV = flags.DEFINE_string("pairs_csv", None, "Table id,before,after[,label]; paths relative to it.")
 SOURCE = flags.DEFINE_enum("source", "auto", ("auto", "real", "simulated"), "Where the pairs come from.")

@@ -1,10 +1,9 @@
 """The hub, against stand-ins on this machine: one that works, one that never answers, one that is not there."""
 
-import contextlib
 import hashlib
-import http.server
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -13,15 +12,23 @@ import time
 
 import numpy as np
 import pytest
+from hub_server import SHA, Hub, folder_files, serving
 from image_files import write_image
 
-SHA = "0123456789abcdef0123456789abcdef01234567"
 REPO = "Mirali33/mb-change_cls_ctx"
+FIXTURES = pathlib.Path(__file__).parent / "hub_fixtures"
 
 PROGRAM = """
 import json, sys, time
 from planetcd_jax.pairs import hub, open_dataset
 from planetcd_jax.errors import PlanetCDError
+
+options = json.loads(sys.argv[1])
+for name, value in options.pop("patience", {}).items():
+    setattr(hub, name, value)
+if options.pop("small_pieces", False):
+    import huggingface_hub.constants
+    huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 512
 
 fetch, waited = hub.fetch, []
 
@@ -34,7 +41,7 @@ def timed(*args, **kwargs):
 
 hub.fetch = timed
 try:
-    pairs = open_dataset("ctx", **json.loads(sys.argv[1]))
+    pairs = open_dataset(options.pop("name", "ctx"), **options)
     out = {"source": pairs.source, "n": len(pairs), "ids": pairs.ids[:2], "facts": pairs.provenance}
     if pairs.source == "real":
         out["mean"] = float(pairs.read(0).before.mean())
@@ -47,11 +54,12 @@ print(json.dumps({**out, "seconds": waited}))
 def _run(home, endpoint, options=None, **env):
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
     env = {**clean, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_TELEMETRY": "1", **env}
+    env["XDG_CACHE_HOME"] = str(home / "own")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(options or {})], capture_output=True, text=True, env=env, timeout=90
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return {**json.loads(done.stdout.splitlines()[-1]), "stderr": done.stderr}
 
 
 def _repository(root):
@@ -69,68 +77,11 @@ def _repository(root):
     return files
 
 
-def _handler(files, requests):
-    class Hub(http.server.BaseHTTPRequestHandler):
-        """As much of the hub's interface as its client asks for when it fetches a snapshot."""
-
-        def do_HEAD(self):
-            self._answer(body=False)
-
-        def do_GET(self):
-            self._answer(body=True)
-
-        def _answer(self, body):
-            path = self.path.split("?")[0]
-            requests.append(f"{self.command} {path}")
-            if path in (f"/api/datasets/{REPO}/revision/{r}" for r in ("main", SHA)):
-                info = {"id": REPO, "sha": SHA, "private": False, "siblings": [{"rfilename": f} for f in files]}
-                return self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"}, body)
-            if path.startswith(f"/api/datasets/{REPO}/tree/"):
-                tree = [
-                    {"type": "file", "path": f, "size": len(b), "oid": hashlib.sha1(b).hexdigest()}
-                    for f, b in files.items()
-                ]
-                return self._send(200, json.dumps(tree).encode(), {"Content-Type": "application/json"}, body)
-            prefix = f"/datasets/{REPO}/resolve/{SHA}/"
-            if path.startswith(prefix) and path[len(prefix) :] in files:
-                content = files[path[len(prefix) :]]
-                facts = {"X-Repo-Commit": SHA, "ETag": f'"{hashlib.sha1(content).hexdigest()}"'}
-                return self._send(200, content, facts, body)
-            code = "RevisionNotFound" if "/revision/" in path else "EntryNotFound"
-            return self._send(404, b"{}", {"X-Error-Code": code, "X-Error-Message": "not here"}, body)
-
-        def _send(self, status, content, headers, body):
-            self.send_response(status)
-            for key, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
-
-        def log_message(self, *args):
-            pass
-
-    return Hub
-
-
-@contextlib.contextmanager
-def _hub(files):
-    requests = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(files, requests))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", requests
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def test_fetches_a_split_records_commit_and_hashes_and_reuses_the_copy(tmp_path):
     (tmp_path / "made").mkdir()
     files = _repository(tmp_path / "made")
-    with _hub(files) as (endpoint, requests):
+    hub = Hub(REPO, files)
+    with serving(hub) as endpoint:
         got = _run(tmp_path / "home", endpoint)
         assert (got["source"], got["n"], got["ids"]) == ("real", 2, ["a_before", "b_before"]), got
         facts = got["facts"]
@@ -139,7 +90,10 @@ def test_fetches_a_split_records_commit_and_hashes_and_reuses_the_copy(tmp_path)
         assert facts["sha256"] == {
             name: hashlib.sha256(body).hexdigest() for name, body in files.items() if "train" not in name
         }
-        assert not any("/data/train/" in r for r in requests)  # only the split that was asked for
+        assert not any(
+            "train" in r or hashlib.sha256(files["data/train/impact/c_before.png"]).hexdigest() in r
+            for r in hub.requests
+        )  # only the split that was asked for
 
         wrong = _run(tmp_path / "home", endpoint, {"revision": "nonsense"})
         assert wrong["error"] == "DataError" and "no revision 'nonsense'" in wrong["text"]
@@ -152,11 +106,12 @@ def test_fetches_a_split_records_commit_and_hashes_and_reuses_the_copy(tmp_path)
 
 
 def test_a_repository_of_another_layout_is_not_taken_for_the_set(tmp_path):
-    with _hub({"README.md": b"elsewhere", "data/test-00000.parquet": b"x"}) as (endpoint, _):
+    with serving(Hub(REPO, {"README.md": b"elsewhere", "data/test-00000.arrow": b"x"})) as endpoint:
         got = _run(tmp_path, endpoint)
-        assert got["source"] == "simulated" and "has no annotation.csv" in got["facts"]["notes"][0]
+        told = f"at commit {SHA}: its files: found README.md, data/test-00000.arrow; wanted annotation.csv and"
+        assert got["source"] == "simulated" and told in got["facts"]["notes"][0]
         got = _run(tmp_path, endpoint, {"source": "real"})
-        assert got["error"] == "HubUnreachable" and f"at commit {SHA} has no annotation.csv" in got["text"]
+        assert got["error"] == "HubUnreachable" and told in got["text"] and "<split>-*.parquet with" in got["text"]
 
 
 def test_a_hub_that_never_answers_is_given_up_within_five_seconds(tmp_path):
@@ -207,3 +162,120 @@ def test_the_probe_is_bounded_even_when_the_client_is_not(monkeypatch):
     released.set()
     assert commit is None and "did not answer" in reason
     assert waited < 15  # far from the 30 s of the stuck call, and slack for a busy machine
+
+
+COMPOSITE = folder_files(FIXTURES / "composite")
+
+
+@pytest.mark.parametrize("xet", [None, "works", "broken"], ids=["LFS", "Xet", "Xet store out of reach"])
+def test_parquet_as_the_datasets_library_pushed_it(tmp_path, xet):
+    hub = Hub(REPO, COMPOSITE, xet=xet)
+    with serving(hub) as endpoint:
+        got = _run(tmp_path, endpoint, {"source": "real"})
+    assert (got["source"], got["n"], got["ids"]) == ("real", 6, ["test_00000", "test_00001"]), got
+    assert got["facts"]["layout"] == "parquet" and got["facts"]["commit"] == SHA
+    assert got["facts"]["composite"]["channels"] == {"red": "empty", "green": "after", "blue": "before"}
+    # oracle: hashlib on the bytes that were served
+    shards = [name for name in COMPOSITE if "/test-" in name]
+    assert got["facts"]["sha256"] == {name: hashlib.sha256(COMPOSITE[name]).hexdigest() for name in shards}
+    asked = " ".join(hub.requests)
+    assert ("/xorb/" in asked) == (xet == "works") and ("/cdn/" in asked) == (xet != "works")
+    assert hashlib.sha256(COMPOSITE["data/train-00000-of-00001.parquet"]).hexdigest() not in asked
+
+
+def test_hirise_two_columns_and_validation_likewise(tmp_path):
+    hub = Hub("Mirali33/mb-change_cls_hirise", folder_files(FIXTURES / "columns"))
+    with serving(hub) as endpoint:
+        got = _run(tmp_path, endpoint, {"name": "hirise_rsl", "source": "real", "split": "val"})
+    assert (got["n"], got["ids"]) == (2, ["site_100", "site_101"]) and got["facts"]["split"] == "val"
+
+
+def test_a_broken_download_goes_on_where_it_was_cut(tmp_path):
+    shard = "data/test-00000-of-00002.parquet"
+    hub = Hub(REPO, COMPOSITE, breaks={shard: 1})
+    with serving(hub) as endpoint:
+        got = _run(tmp_path, endpoint, {"source": "real", "small_pieces": True})
+    assert got["n"] == 6 and got["facts"]["sha256"][shard] == hashlib.sha256(COMPOSITE[shard]).hexdigest()
+    digest = hashlib.sha256(COMPOSITE[shard]).hexdigest()
+    parts = [request for request in hub.requests if request.startswith(f"GET /cdn/{digest}")]
+    assert len(parts) == 2 and 0 < int(parts[1].partition("bytes=")[2].rstrip("-")) <= len(COMPOSITE[shard]) // 2
+
+
+def test_a_slow_hub_is_waited_for_with_a_bar(tmp_path):
+    hub = Hub(REPO, COMPOSITE, delay=2.5, pause=0.2)  # each answer comes later than a silent hub is given up
+    with serving(hub) as endpoint:
+        got = _run(tmp_path, endpoint, {"source": "auto", "patience": {"DEADLINE_S": 1.0, "_LEAST_S": 1.0}})
+    assert (got["source"], got["n"]) == ("real", 6) and max(got["seconds"]) > 2.5
+    assert "waiting for the hub" in got["stderr"] and "Fetching 2 files: 100%" in got["stderr"]
+
+
+def test_a_copy_that_is_not_whole_is_not_taken_for_the_set(tmp_path):
+    with serving(Hub(REPO, COMPOSITE)) as endpoint:
+        assert _run(tmp_path, endpoint, {"source": "real"})["n"] == 6
+    assert _run(tmp_path, endpoint, {"source": "real"})["n"] == 6  # offline, whole
+    train = _run(tmp_path, endpoint, {"source": "real", "split": "train"})  # offline, never fetched
+    assert train["error"] == "HubUnreachable" and "no copy of it is stored here" in train["text"]
+    shard = next(tmp_path.rglob("snapshots/*/data/test-00001-of-00002.parquet"))
+    shard.unlink()
+    half = _run(tmp_path, endpoint, {"source": "auto"})
+    assert half["source"] == "simulated" and "SIMULATED" in half["facts"]["notes"][0]
+
+
+def test_what_the_hub_holds_but_nobody_can_read_falls_back_or_ends(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({"caption": ["a", "b"], "label": [0, 1]})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    with serving(Hub(REPO, {"data/test-00000-of-00001.parquet": (tmp_path / "t.parquet").read_bytes()})) as endpoint:
+        got = _run(tmp_path, endpoint)
+        told = "no column of images; columns are caption (string), label (int64); wanted one column image"
+        assert got["source"] == "simulated" and told in got["facts"]["notes"][0]
+        got = _run(tmp_path, endpoint, {"source": "real"})
+    assert told in got["text"] and "\n" not in got["text"]
+
+
+FETCH = "import sys; from planetcd_jax import main; sys.exit(main.execute(sys.argv[1:]))"
+
+
+def _fetch(home, endpoint, *flags):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
+    env = {**clean, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "XDG_CACHE_HOME": str(home / "own")}
+    return subprocess.run([sys.executable, "-c", FETCH, *flags], capture_output=True, text=True, env=env, timeout=90)
+
+
+def test_fetch_tells_sizes_before_and_the_folder_after_and_keeps_checksums(tmp_path):
+    with serving(Hub(REPO, COMPOSITE)) as endpoint:
+        done = _fetch(tmp_path, endpoint, "--fetch=ctx")
+        printed = " ".join(done.stdout.split())
+        assert done.returncode == 0, done.stderr
+        total = sum(map(len, COMPOSITE.values()))
+        assert f"4 files, {total / 1000:.1f} kB: data/test-00000-of-00002.parquet (6.1 kB)" in printed
+        folder = next(tmp_path.rglob(f"snapshots/{SHA}"))
+        assert printed.index("4 files") < printed.index(str(folder))
+        kept = next(tmp_path.rglob("*.sha256"))
+        lines = dict(reversed(line.split("  ")) for line in kept.read_text().splitlines())
+        wanted = {str(folder / name): hashlib.sha256(body).hexdigest() for name, body in COMPOSITE.items()}
+        assert lines == wanted and str(kept) in printed  # oracle: hashlib on the bytes that were served
+    assert _run(tmp_path, endpoint, {"split": "all", "source": "real"})["n"] == 12  # nobody listens any more
+    again = _fetch(tmp_path, endpoint, "--fetch=ctx")
+    assert again.returncode == 0 and "used the stored copy" in " ".join(again.stdout.split())
+    blob = (folder / "data/val-00000-of-00001.parquet").resolve()
+    blob.write_bytes(b"altered")
+    altered = _fetch(tmp_path, endpoint, "--fetch=ctx")
+    assert altered.returncode == 1 and "not as fetched before" in altered.stderr and altered.stderr.count("\n") == 1
+    lroc = _fetch(tmp_path, endpoint, "--fetch=lroc")
+    assert lroc.returncode == 1 and "lroc is on no hub; name your own folder by --data_dir" in lroc.stderr
+
+
+def test_the_first_command_runs_on_the_real_pairs_and_says_which_they_are(tmp_path):
+    flags = ["--dataset=ctx", "--method=rcva", "--num_devices=1", "--figures=0", f"--output_dir={tmp_path / 'out'}"]
+    with serving(Hub(REPO, COMPOSITE, xet="works")) as endpoint:
+        done = _fetch(tmp_path, endpoint, *flags)
+    assert done.returncode == 0, done.stderr
+    printed = " ".join(done.stdout.split())
+    assert "SIMULATED" not in printed and "Mars-Bench test, 6 pairs where 10 are published, real data" in printed
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["source"] == "real" and metrics["n_labelled"] == 6
+    assert metrics["provenance"]["composite"]["channels"] == {"red": "empty", "green": "after", "blue": "before"}
+    assert metrics["provenance"]["commit"] == SHA

@@ -112,12 +112,10 @@ def test_wrong_copies_are_told(tmp_path, change, text):
 
 
 def test_a_folder_of_another_layout_says_what_it_holds(tmp_path):
-    (tmp_path / "stuff").mkdir()
-    with pytest.raises(
-        DataError, match=r"found stuff; wanted annotation.csv \(Mars-Bench layout\); correct --data_dir"
-    ):
+    (tmp_path / "stuff.txt").touch()
+    with pytest.raises(DataError, match=r"found stuff.txt; wanted annotation.csv and data/.* correct --data_dir"):
         open_dataset("ctx", data_dir=str(tmp_path))
-    with pytest.raises(DataError, match=r"no such folder; wanted annotation.csv .* or hirise_before_after_grayscale"):
+    with pytest.raises(DataError, match=r"no such folder.* wanted annotation.csv .* hirise_before_after_grayscale"):
         open_dataset("hirise_rsl", data_dir=str(tmp_path / "none"))
 
 
@@ -151,5 +149,6 @@ def test_wrong_authors_folders_are_told(tmp_path):
     with pytest.raises(DataError, match="crop_1.jpg lies in both change and no_change"):
         open_dataset("hirise_rsl", data_dir=str(root))
     (tmp_path / "d" / AUTHORS_IMAGES).mkdir(parents=True)
+    (tmp_path / "d" / AUTHORS_IMAGES / "other.jpg").touch()
     with pytest.raises(DataError, match=r"no images named \*before\*.jpg"):
         open_dataset("hirise_rsl", data_dir=str(tmp_path / "d"))

@@ -11,8 +11,8 @@ import pytest
 import scipy.ndimage
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.pairs import open_dataset
-from planetcd_jax.pairs.simulated import CHUNK, SIZES, labels_of, simulated_set
+from planetcd_jax.pairs import DATASETS, open_dataset
+from planetcd_jax.pairs.simulated import CHUNK, labels_of, simulated_set
 from planetcd_jax.simulate import imaging
 from planetcd_jax.simulate.changes import craft
 from planetcd_jax.simulate.draws import power_law, whole
@@ -202,7 +202,9 @@ def test_a_pair_depends_on_seed_split_and_index_alone():
 
 
 def test_splits_have_their_own_pairs():
-    assert {s: len(simulated_set("hirise_rsl", split=s)) for s in ("train", "val", "test")} == SIZES["hirise_rsl"]
+    assert {s: len(simulated_set("hirise_rsl", split=s)) for s in ("train", "val", "test")} == DATASETS[
+        "hirise_rsl"
+    ].simulated_pairs
     everything = simulated_set("hirise_rsl", split="all")
     assert len(everything) == 254 + 3103 + 670 and len(set(everything.ids)) == len(everything)
     test, train = simulated_set("hirise_rsl"), simulated_set("hirise_rsl", split="train")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import pathlib
 import textwrap
 import types
@@ -20,20 +21,14 @@ from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
 from planetcd_jax.networks.winograd import engine_of, serve, why_xla
-from planetcd_jax.pairs import PairSet, open_dataset
+from planetcd_jax.pairs import PairSet, fetching, find_spec, open_dataset
+from planetcd_jax.pairs.published import KEY
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
 from planetcd_jax.runtime import split_cpu, start_hosts
 from planetcd_jax.scores.dcva import change_mask
 from planetcd_jax.thresholds import Decision, benjamini_hochberg
 from planetcd_jax.version import __version__
-
-TITLES = {
-    "hirise_rsl": "Table I: HiRISE RSL",
-    "ctx": "Table II: CTX meteorite impacts",
-    "lroc": "LROC Moon data set (section IV-C)",
-    "pairs": "All systems on your pairs",
-}
 
 
 def _say(name: str, text: str) -> None:
@@ -61,6 +56,7 @@ def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
         nodata=settings.nodata,
         size_mismatch=settings.size_mismatch,
         missing="keep" if settings.on_bad_pair == "skip" else "error",
+        composite=settings.composite,
     )
 
 
@@ -68,7 +64,7 @@ def _open_training(settings: types.SimpleNamespace) -> tuple[PairSet, PairSet]:
     same = settings.train_dataset == settings.dataset
     folder = settings.train_data_dir or (settings.data_dir if same else None)
     options = {"source": settings.source, "revision": settings.revision, "stretch": settings.stretch}
-    options |= {"data_dir": folder, "seed": settings.seed, "nodata": settings.nodata}
+    options |= {"data_dir": folder, "seed": settings.seed, "nodata": settings.nodata, "composite": settings.composite}
     train, validation = (open_dataset(settings.train_dataset, split=split, **options) for split in ("train", "val"))
     return train, validation
 
@@ -96,6 +92,21 @@ def _job(config: ChangeConfig, weights: Weights, settings: types.SimpleNamespace
         checkpoint_dir=settings.checkpoint_dir,
         engine=settings.engine,
     )
+
+
+def fetch_dataset(settings: types.SimpleNamespace) -> pathlib.Path:
+    """Downloads the data set of --fetch, says how large it is and where it lies, and returns the folder.
+
+    Raises:
+        DataError: if it is on no hub, or cannot be fetched.
+    """
+    found = fetching.fetch_files(
+        find_spec(settings.fetch), settings.revision, settings.split, functools.partial(_say, "fetch")
+    )
+    # Paths are not wrapped, so that they can be copied.
+    print(f"{'folder':<10}{found.folder}\n{'checksums':<10}{found.checksums}")
+    _say("use", f"--dataset={settings.fetch} finds it there from now on, without a network too")
+    return found.folder
 
 
 def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathlib.Path:
@@ -149,7 +160,7 @@ def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, setting
     engine = engine_of(serve(settings.engine, config.backbone))  # refuses before anything is said
     print(f"planetcd {__version__}")
     _say("method", f"{settings.method}  (preset {settings.preset}, seed {settings.seed})")
-    _say("data", f"{pair_set.name}: {len(pair_set)} pairs, {table.source_word(pair_set.source)}")
+    _say("data", f"{pair_set.name}: {_which(pair_set)}, {table.source_word(pair_set.source)}")
     for note in pair_set.provenance.get("notes", ()):
         _say("note", note)
     _say("config", _config_text(config))
@@ -263,7 +274,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
             own.mkdir(parents=True)
             metrics["methods"][outcome.method.name] = _write_outcome(own, outcome, pair_set, about, {})
             write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
-        _write_comparison(folder, outcomes, pair_set)
+        _write_comparison(folder, outcomes, pair_set, find_spec(settings.dataset).title)
     else:
         print("\n" + table.summary_table(metrics))
     simulated = pair_set.source == "simulated"
@@ -275,10 +286,17 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     write_json(folder / output.METRICS, metrics)
 
 
-def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: PairSet) -> None:
-    rows = [comparison_row(outcome, pair_set.name, pair_set.source) for outcome in outcomes]
+def _which(pair_set: PairSet) -> str:
+    """Which pairs a set is, and how many."""
+    if pair_set.source == "simulated" or KEY not in pair_set.provenance:
+        return f"{len(pair_set)} pairs"
+    return pair_set.provenance[KEY]["title"]
+
+
+def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: PairSet, title: str) -> None:
+    rows = [comparison_row(outcome, pair_set) for outcome in outcomes]
     header, cells = table.comparison_cells(rows)
-    title = f"{TITLES[pair_set.name]}, {len(pair_set)} pairs, {table.source_word(pair_set.source)}"
+    title = f"{title}, {_which(pair_set)}, {table.source_word(pair_set.source)}"
     notes = table.footnotes(rows)
     print("\n" + "\n\n".join(filter(None, (title, table.aligned_table(header, cells), notes))))
     markdown = "\n\n".join(
@@ -291,7 +309,7 @@ def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: P
 def _target(settings: types.SimpleNamespace) -> pathlib.Path:
     if settings.output_dir is not None:
         return pathlib.Path(settings.output_dir)
-    return output.default_folder(settings.dataset, datetime.datetime.now())
+    return output.default_folder(settings.dataset.rpartition(":")[2], datetime.datetime.now())
 
 
 def _finish(target: pathlib.Path, settings: types.SimpleNamespace) -> None:

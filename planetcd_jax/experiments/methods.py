@@ -14,6 +14,7 @@ from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import BadPairError, ConfigError, DataError, PatchError
 from planetcd_jax.networks.winograd import engine_of, with_engine
 from planetcd_jax.pairs import Pair, PairSet
+from planetcd_jax.pairs.published import is_papers
 from planetcd_jax.report import metrics
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.table import ComparisonRow, source_word
@@ -291,22 +292,23 @@ def _predicted(model: Any, pair_set: PairSet, on_bad_pair: str) -> tuple:
     return *arrays, skipped, time.perf_counter() - started
 
 
-def comparison_row(outcome: Outcome, dataset: str, source: str) -> ComparisonRow:
-    """The line of a method in a comparison table."""
+def comparison_row(outcome: Outcome, pair_set: PairSet) -> ComparisonRow:
+    """The line of a method in a comparison table; with the paper's figure where it is of the same pairs."""
     scores = outcome.scores
     figures = metrics.evaluate(scores.labels, scores.rho, scores.changed)
     counts = figures["confusion"]
+    same = pair_set.source == "real" and is_papers(pair_set.provenance) and not outcome.skipped
     return ComparisonRow(
         system=outcome.method.title,
         method=outcome.method.name,
-        paper=outcome.method.paper_figure(dataset),
+        paper=outcome.method.paper_figure(pair_set.name) if same else None,
         correct=counts and counts["true_positive"] + counts["true_negative"],
         labelled=figures["n_labelled"],
         accuracy=figures["accuracy"],
         interval=figures["accuracy_interval_95"],
         roc_auc=figures["roc_auc"],
         seconds_per_pair=outcome.seconds / len(scores.ids),
-        source=source,
+        source=pair_set.source,
         note=outcome.note,
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 from planetcd_jax.errors import DataError
 from planetcd_jax.pairs.files import FilePair, hashes
 from planetcd_jax.pairs.pair_set import UNKNOWN, listed
+from planetcd_jax.pairs.splits import split_named
 from planetcd_jax.pairs.tables import parse_label, read_rows
 
 ANNOTATION = "annotation.csv"
@@ -48,14 +49,14 @@ def mars_bench(root: pathlib.Path, split: str | None) -> tuple[list[FilePair], d
     _no_half_pairs(table, pairs, [_image_path(root, row) for row in afters])
     pairs = _unique(pairs, root)
     files = [table, *(path for p in pairs for path in (p.before, p.after))]
-    return pairs, {"layout": "Mars-Bench", "root": str(root), "split": split, "sha256": hashes(files, root)}
+    return pairs, {"layout": "Mars-Bench archive", "root": str(root), "split": split, "sha256": hashes(files, root)}
 
 
 def _of_split(rows: list[dict[str, str]], split: str | None, table: pathlib.Path) -> tuple[list[dict[str, str]], str]:
     chosen = split or "test"
     found = sorted({row["split"] for row in rows})
     if chosen != "all":
-        rows = [row for row in rows if row["split"] == chosen]
+        rows = [row for row in rows if chosen in (row["split"], split_named(row["split"]))]
     if not rows:
         raise DataError(f"{table}: no split {chosen!r}; choose --split from {', '.join(found)} or all.")
     return rows, chosen

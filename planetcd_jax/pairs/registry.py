@@ -1,23 +1,24 @@
 """One door to every data set."""
 
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.images.stretch import STRETCHES, describe
-from planetcd_jax.pairs import hub, layouts, packed, user_pairs
+from planetcd_jax.pairs import contents, hub, packed, user_pairs
+from planetcd_jax.pairs.composite import COMPOSITES, composite_set, describe_channels, doubts
 from planetcd_jax.pairs.cutting import cut_patches
+from planetcd_jax.pairs.dataset_spec import DatasetSpec, find_spec
 from planetcd_jax.pairs.files import SIZE_MISMATCHES, file_set, hashes
 from planetcd_jax.pairs.pair_set import PairSet
+from planetcd_jax.pairs.published import KEY, publisher_of, stand_in, which_pairs
 
-DATASETS = ("hirise_rsl", "ctx", "lroc", "pairs")
 SOURCES = ("auto", "real", "simulated")
-_GREY = ("hirise_rsl", "ctx", "lroc")
 _HDF5 = (".h5", ".hdf5", ".hdf")
 
 
 def open_dataset(
-    name: str,
+    name: str | DatasetSpec,
     *,
     data_dir: str | None = None,
     pairs_csv: str | None = None,
@@ -32,17 +33,19 @@ def open_dataset(
     nodata: float | None = None,
     size_mismatch: str = "error",
     missing: str = "error",
+    composite: str = "auto",
 ) -> PairSet:
     """A data set by name.
 
     Args:
-        name: "hirise_rsl", "ctx", "lroc" (the paper's three) or "pairs" (your own).
-        data_dir: For hirise_rsl and ctx a folder in the Mars-Bench layout (hirise_rsl: or the authors' original
-            folders); for lroc and pairs a folder of before/after files, or an HDF5 file.
-        pairs_csv: A table id,before,after[,label], or an HDF5 file; for lroc and pairs.
+        name: "hirise_rsl", "ctx", "lroc" (the paper's three), "pairs" (your own), another registered name,
+            "module:NAME" of a record of your own, or a `DatasetSpec`.
+        data_dir: For sets with splits a folder, .zip, .tar or parquet file of any of `contents.LAYOUTS`; for lroc and
+            pairs a folder of before/after files, or an HDF5 file.
+        pairs_csv: A table id,before,after[,label], or an HDF5 file; for sets without splits.
         source: "real", "simulated", or "auto": real data from `data_dir`, `pairs_csv`, or the hub if it answers within
             five seconds or a copy is stored; else simulated, with the reason in `provenance["notes"]`.
-        split: For hirise_rsl and ctx: "train", "val", "test" or "all"; None is "test", as in the paper. Sets without
+        split: For sets with splits: "train", "val", "test" or "all"; None is "test", as in the paper. Sets without
             splits take None and "all".
         revision: Branch, tag or commit on the hub.
         patch_size: Cut larger images into square patches of this side, pixels.
@@ -54,105 +57,164 @@ def open_dataset(
         nodata: A value that means no data, beside what files say themselves.
         size_mismatch: "error", or "crop" to the centre that two images of different size share.
         missing: "error", or "keep": pairs with a missing file stay in the set and raise BadPairError when read.
+        composite: What the channels hold where one RGB image holds both dates, see `composite.COMPOSITES`.
 
     Returns:
-        A `PairSet`. `provenance` tells layout, files, hashes, commit, stretch and notes.
+        A `PairSet`. `provenance` tells which pairs they are, layout, files, hashes, commit, stretch and notes.
 
     Raises:
         DataError: if an argument is wrong, or the data are not there, with what to do.
     """
+    spec = find_spec(name)
     _check_choices(
-        dataset=(name, DATASETS),
         source=(source, SOURCES),
         size_mismatch=(size_mismatch, SIZE_MISMATCHES),
         missing=(missing, user_pairs.MISSING),
         stretch=(stretch, STRETCHES),
+        composite=(composite, COMPOSITES),
     )
     describe(stretch)
-    options = {
+    reading = {
         "stretch": stretch,
-        "grey": name in _GREY if grey is None else grey,
+        "grey": spec.grey if grey is None else grey,
         "nodata": nodata,
         "size_mismatch": size_mismatch,
     }
+    asked = _Asked(spec, data_dir, pairs_csv, source, split, revision, seed, missing, composite, reading)
     if source == "simulated":
-        pairs = _simulated(name, split, seed, [])
-    elif name in hub.REPOSITORIES:
-        pairs = _published(name, data_dir, pairs_csv, source, split, revision, seed, options)
+        pairs = _simulated(asked, [])
     else:
-        pairs = _own(name, data_dir, pairs_csv, source, split, missing, seed, options)
-    return pairs if patch_size is None else cut_patches(pairs, patch_size, margin)
+        pairs = _published(asked) if spec.splits else _own(asked)
+    return pairs if patch_size is None else _cut(pairs, patch_size, margin)
 
 
-def _published(name, data_dir, pairs_csv, source, split, revision, seed, options: dict[str, Any]) -> PairSet:
-    """hirise_rsl or ctx: from a folder, from the hub, or simulated."""
-    if pairs_csv is not None:
+class _Asked(NamedTuple):
+    """What `open_dataset` was asked for; `reading` holds the options of `file_set`."""
+
+    spec: DatasetSpec
+    data_dir: str | None
+    pairs_csv: str | None
+    source: str
+    split: str | None
+    revision: str
+    seed: int
+    missing: str
+    composite: str
+    reading: dict[str, Any]
+
+
+class UnknownContents(DataError):
+    """The hub answered, and what it holds cannot be read as pairs."""
+
+
+def _cut(images: PairSet, patch_size: int, margin: int) -> PairSet:
+    """The set cut into patches, which are no published pairs any more where an image gave several."""
+    pairs = cut_patches(images, patch_size, margin)
+    if KEY in images.provenance and len(pairs) != len(images):
+        title = f"{len(pairs)} patches of: {images.provenance[KEY]['title']}"
+        pairs.provenance[KEY] = {**images.provenance[KEY], "publisher": None, "count": len(pairs), "title": title}
+    return pairs
+
+
+def _published(asked: _Asked) -> PairSet:
+    """A set with splits: from a folder or archive, from the hub, or simulated."""
+    name = asked.spec.name
+    if asked.pairs_csv is not None:
         raise DataError(f"--pairs_csv is for --dataset=pairs and lroc; {name} is read from --data_dir or the hub.")
-    if data_dir is not None:
-        return _from_folder(name, pathlib.Path(data_dir), split, options, {})
-    patterns = None if split == "all" else [layouts.ANNOTATION, f"data/{split or 'test'}/*"]
+    if asked.data_dir is not None:
+        return _unless_made_up(asked, _from_files(asked, pathlib.Path(asked.data_dir), {}))
     try:
-        root, facts = hub.fetch(hub.REPOSITORIES[name], revision, patterns=patterns)
-        if not (root / layouts.ANNOTATION).is_file():
-            raise hub.HubUnreachable(
-                f"{hub.REPOSITORIES[name]} at commit {facts['commit']} has no {layouts.ANNOTATION}, so it is not in "
-                "the Mars-Bench layout; fetch that from Zenodo and name its folder by --data_dir, or choose a "
-                "--revision that has it."
-            )
-    except hub.HubUnreachable as err:
-        if source == "real":
+        return _from_hub(asked)
+    except (hub.HubUnreachable, UnknownContents) as err:
+        if asked.source == "real" or asked.spec.simulated is None:
             raise
-        return _simulated(name, split, seed, [f"SIMULATED data are used instead of {name}: {err}"])
-    return _from_folder(name, root, split, options, facts)
+        return _simulated(asked, [f"SIMULATED data are used instead of {name}: {err}"])
 
 
-def _from_folder(name: str, root: pathlib.Path, split, options: dict[str, Any], facts: dict[str, Any]) -> PairSet:
-    if (root / layouts.ANNOTATION).is_file():
-        pairs, more = layouts.mars_bench(root, split)
-    elif name == "hirise_rsl" and layouts.has_authors_layout(root):
-        _no_split(name, split, f"{root}: the authors' folders")
-        pairs, more = layouts.authors_folders(root)
+def _from_hub(asked: _Asked) -> PairSet:
+    repository = asked.spec.repository
+    if repository is None:
+        raise hub.HubUnreachable(f"{asked.spec.name} is on no hub; name its folder by --data_dir.")
+    root, facts = hub.fetch(
+        repository, asked.revision, choose=lambda names: contents.files_to_fetch(names, asked.split)
+    )
+    try:
+        return _unless_made_up(asked, _from_files(asked, root, facts))
+    except DataError as err:
+        raise UnknownContents(f"{repository} at commit {facts['commit']}: {err}") from err
+
+
+def _from_files(asked: _Asked, path: pathlib.Path, facts: dict[str, Any]) -> PairSet:
+    """The pairs below a path, in any layout; `facts` is what is known of their origin."""
+    spec = asked.spec
+    pairs, is_composite, more = contents.read_contents(path, spec, asked.split)
+    facts = {**facts, **more, "notes": [*facts.get("notes", ()), *more.get("notes", ())]}
+    made_up = facts.get("source") == "simulated"
+    publisher = publisher_of(spec, facts)
+    facts[KEY] = (stand_in if made_up else which_pairs)(spec, len(pairs), facts.get("split"), publisher)
+    if is_composite:
+        channels, facts["composite"] = describe_channels(pairs, asked.composite, str(path))
+        facts["notes"] += doubts(facts["composite"])
+        how = {name: asked.reading[name] for name in ("stretch", "nodata")}
+        found = composite_set(spec.name, pairs, channels, provenance=facts, **how)
     else:
-        wanted = f"{layouts.ANNOTATION} (Mars-Bench layout)"
-        wanted += f" or {layouts.AUTHORS_IMAGES} (the authors' folders)" if name == "hirise_rsl" else ""
-        found = sorted(p.name for p in root.iterdir())[:8] if root.is_dir() else None
-        seen = "no such folder" if found is None else f"found {', '.join(found) or 'nothing'}"
-        raise DataError(f"{root}: {seen}; wanted {wanted}; correct --data_dir, or use --source=simulated.")
-    notes = [*facts.get("notes", ()), *more.get("notes", ())]
-    return file_set(name, pairs, provenance={**facts, **more, "notes": notes}, **options)
+        found = file_set(spec.name, pairs, provenance=facts, **asked.reading)
+    found.source = "simulated" if made_up else "real"
+    return found
 
 
-def _own(name, data_dir, pairs_csv, source, split, missing, seed, options: dict[str, Any]) -> PairSet:
-    """lroc or pairs: from a table, an HDF5 file or a folder; lroc also simulated."""
-    if data_dir is not None and pairs_csv is not None:
+def _unless_made_up(asked: _Asked, pairs: PairSet) -> PairSet:
+    """The set, unless real pairs were asked for and its file says that it holds simulated ones."""
+    if asked.source == "real" and pairs.source == "simulated":
+        where = asked.pairs_csv or asked.data_dir or asked.spec.repository
+        pairs.close()
+        raise DataError(f"{where}: its pairs say that they are simulated; name real ones, or leave --source out.")
+    return pairs
+
+
+def _own(asked: _Asked) -> PairSet:
+    """A set without splits: from a table, an HDF5 file or a folder; where it has a stand-in, also simulated."""
+    name = asked.spec.name
+    if asked.data_dir is not None and asked.pairs_csv is not None:
         raise DataError("--data_dir and --pairs_csv are both given; give the one that holds your pairs.")
-    if data_dir is None and pairs_csv is None:
+    if asked.data_dir is None and asked.pairs_csv is None:
         advice = "give a folder by --data_dir, or a table or HDF5 file by --pairs_csv"
-        if name == "lroc" and source == "auto":
-            return _simulated(name, split, seed, [f"SIMULATED data are used instead of lroc: no --data_dir; {advice}."])
+        if asked.spec.simulated is not None and asked.source == "auto":
+            return _simulated(asked, [f"SIMULATED data are used instead of {name}: no --data_dir; {advice}."])
         raise DataError(f"--dataset={name} needs your data: {advice}.")
-    path = pathlib.Path(pairs_csv or data_dir)
-    _no_split(name, split, str(path))
-    if path.suffix.lower() in _HDF5:
-        return packed.packed_set(path, name=name, stretch=options["stretch"])
-    if pairs_csv is not None:
-        pairs, facts = user_pairs.csv_pairs(path, missing)
-    else:
-        pairs, facts = user_pairs.folder_pairs(path, missing)
-    if name == "lroc":
-        root = path if data_dir is not None else path.parent
+    path = pathlib.Path(asked.pairs_csv or asked.data_dir)
+    _no_split(name, asked.split, str(path))
+    return _from_hdf5(asked, path) if path.suffix.lower() in _HDF5 else _from_own_files(asked, path)
+
+
+def _from_hdf5(asked: _Asked, path: pathlib.Path) -> PairSet:
+    pairs = packed.packed_set(path, name=asked.spec.name, stretch=asked.reading["stretch"])
+    _unless_made_up(asked, pairs)
+    told = stand_in if pairs.source == "simulated" else which_pairs
+    pairs.provenance[KEY] = told(asked.spec, len(pairs), None, None)
+    return pairs
+
+
+def _from_own_files(asked: _Asked, path: pathlib.Path) -> PairSet:
+    """From a table, or a folder whose names tell the dates apart."""
+    read = user_pairs.folder_pairs if asked.pairs_csv is None else user_pairs.csv_pairs
+    pairs, facts = read(path, asked.missing)
+    facts = {**facts, KEY: which_pairs(asked.spec, len(pairs), None, None)}
+    if asked.spec.published:
+        root = path if asked.pairs_csv is None else path.parent
         files = [f for p in pairs for f in (p.before, p.after) if f.is_file() and f.is_relative_to(root)]
         facts = {**facts, "sha256": {**facts.get("sha256", {}), **hashes(files, root)}}
-    return file_set(name, pairs, provenance=facts, **options)
+    return file_set(asked.spec.name, pairs, provenance=facts, **asked.reading)
 
 
-def _simulated(name: str, split: str | None, seed: int, notes: list[str]) -> PairSet:
+def _simulated(asked: _Asked, notes: list[str]) -> PairSet:
     from planetcd_jax.pairs.simulated import simulated_set
 
-    if name == "pairs":
-        raise DataError("--dataset=pairs has no simulated stand-in; choose hirise_rsl, ctx or lroc.")
-    pairs = simulated_set(name, split=split, seed=seed)
-    pairs.provenance["notes"] = notes
+    spec = asked.spec
+    if spec.simulated is None:
+        raise DataError(f"--dataset={spec.name} has no simulated stand-in; choose hirise_rsl, ctx or lroc.")
+    pairs = simulated_set(spec, split=asked.split, seed=asked.seed)
+    pairs.provenance |= {"notes": notes, KEY: stand_in(spec, len(pairs), asked.split, None)}
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""Simulated stand-ins for the three data sets of the paper, made chunk by chunk as they are read."""
+"""Simulated stand-ins for data sets whose record has ranges, made chunk by chunk as they are read."""
 
 import functools
 import zlib
@@ -7,37 +7,30 @@ import jax
 import numpy as np
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.pairs.dataset_spec import DATASETS, DatasetSpec, find_spec
 from planetcd_jax.pairs.pair_set import PairSet, RawPair
 from planetcd_jax.simulate import imaging
-from planetcd_jax.simulate.ranges import CTX, HIRISE_RSL, LROC, SceneRanges
-
-RANGES: dict[str, SceneRanges] = {r.name: r for r in (HIRISE_RSL, CTX, LROC)}
-
-SIZES: dict[str, dict[str, int]] = {
-    # Test: the number of pairs in the paper (section IV-A). Train and validation: as many as Mars-Bench has.
-    "hirise_rsl": {"test": 254, "train": 3103, "val": 670},
-    "ctx": {"test": 96, "train": 36, "val": 10},
-    "lroc": {"test": 10},
-}
+from planetcd_jax.simulate.ranges import SceneRanges
 
 CHUNK = 8
 """Pairs made at once. Fixed, so that a pair does not depend on how a set is read."""
 
 
-def labels_of(name: str, split: str, seed: int) -> np.ndarray:
+def labels_of(name: str | DatasetSpec, split: str, seed: int) -> np.ndarray:
     """Labels of a simulated set: one half changed (the larger half of an odd number), in an order drawn from the seed.
 
     The paper's LROC set has 5 and 5 pairs; how the other two are balanced it does not say, so they are taken as even.
     """
-    n = SIZES[name][split]
-    rank = np.argsort(np.asarray(jax.random.bits(_set_key(name, split, seed, 1), (n,))), kind="stable")
+    spec = find_spec(name)
+    n = spec.simulated_pairs[split]
+    rank = np.argsort(np.asarray(jax.random.bits(_set_key(spec.name, split, seed, 1), (n,))), kind="stable")
     labels = np.zeros(n, np.int8)
     labels[rank[: (n + 1) // 2]] = 1
     return labels
 
 
-def simulated_set(name: str, *, split: str | None = None, seed: int = 0) -> PairSet:
-    """A simulated stand-in for "hirise_rsl", "ctx" or "lroc".
+def simulated_set(name: str | DatasetSpec, *, split: str | None = None, seed: int = 0) -> PairSet:
+    """A simulated stand-in for "hirise_rsl", "ctx", "lroc", or another set whose record has ranges.
 
     Args:
         name: Data set that it stands in for.
@@ -50,23 +43,22 @@ def simulated_set(name: str, *, split: str | None = None, seed: int = 0) -> Pair
     Raises:
         DataError: if there is no such set or split.
     """
-    if name not in RANGES:
-        raise DataError(f"there is no simulated set {name!r}; choose one of {', '.join(RANGES)}.")
-    splits = _splits(name, split)
-    parts = [(s, i) for s in splits for i in range(SIZES[name][s])]
-    labels = np.concatenate([labels_of(name, s, seed) for s in splits])
-    maker = _Maker(name, seed)
+    spec = _with_ranges(name)
+    splits = _splits(spec, split)
+    parts = [(s, i) for s in splits for i in range(spec.simulated_pairs[s])]
+    labels = np.concatenate([labels_of(spec, s, seed) for s in splits])
+    maker = _Maker(spec, seed)
     ids = [f"SIMULATED_{s}_{i:04d}" for s, i in parts]  # so that a table of ids alone says so too
-    ranges = RANGES[name]
+    ranges = spec.simulated
     return SimulatedSet(
-        name,
+        spec.name,
         "simulated",
         ids,
         lambda i: _raw(maker(*parts[i])),
         labels=labels,
         provenance={
             "simulator": "planetcd_jax.simulate.imaging",
-            "ranges": f"planetcd_jax.simulate.ranges.{name.upper()}",
+            "ranges": f"planetcd_jax.simulate.ranges.{ranges.name.upper()}",
             "seed": seed,
             "split": "+".join(splits),
             "balance": "one half changed",
@@ -88,12 +80,23 @@ class SimulatedSet(PairSet):
         return self._details(self._index(i))
 
 
-def _splits(name: str, split: str | None) -> tuple[str, ...]:
+def _with_ranges(name: str | DatasetSpec) -> DatasetSpec:
+    if isinstance(name, str) and ":" not in name and name not in DATASETS:
+        able = [spec.name for spec in DATASETS.values() if spec.simulated]
+        raise DataError(f"there is no simulated set {name!r}; choose one of {', '.join(able)}.")
+    spec = find_spec(name)
+    if spec.simulated is None:
+        raise DataError(f"there is no simulated set {spec.name!r}: its record has no ranges.")
+    return spec
+
+
+def _splits(spec: DatasetSpec, split: str | None) -> tuple[str, ...]:
+    sizes = spec.simulated_pairs
     if split == "all":
-        return tuple(SIZES[name])
+        return tuple(sizes)
     chosen = split or "test"
-    if chosen not in SIZES[name]:
-        raise DataError(f"simulated set {name!r} has no split {chosen!r}; choose {', '.join(SIZES[name])} or all.")
+    if chosen not in sizes:
+        raise DataError(f"simulated set {spec.name!r} has no split {chosen!r}; choose {', '.join(sizes)} or all.")
     return (chosen,)
 
 
@@ -104,9 +107,8 @@ def _set_key(name: str, split: str, seed: int, purpose: int) -> jax.Array:
 
 
 @functools.lru_cache(maxsize=4)
-def _chunk_maker(name: str):
+def _chunk_maker(ranges: SceneRanges):
     """The compiled simulator of one set: keys [CHUNK], changed [CHUNK] -> `SimulatedPair` with a leading axis."""
-    ranges = RANGES[name]
 
     def one(set_key, index, changed):
         return imaging.simulate_pair(jax.random.fold_in(set_key, index), changed, ranges)
@@ -122,10 +124,10 @@ def _compiler_options() -> dict[str, int]:
 class _Maker:
     """Makes pairs by chunks and keeps the last two chunks."""
 
-    def __init__(self, name: str, seed: int):
-        self._name, self._seed = name, seed
+    def __init__(self, spec: DatasetSpec, seed: int):
+        self._spec, self._seed = spec, seed
         self._chunk = functools.lru_cache(maxsize=2)(self._make)
-        self._labels = functools.lru_cache(maxsize=None)(lambda split: labels_of(name, split, seed))
+        self._labels = functools.lru_cache(maxsize=None)(lambda split: labels_of(spec, split, seed))
 
     def __call__(self, split: str, i: int) -> imaging.SimulatedPair:
         chunk = self._chunk(split, i // CHUNK)
@@ -135,7 +137,8 @@ class _Maker:
         labels = self._labels(split)
         index = np.arange(number * CHUNK, (number + 1) * CHUNK)
         changed = labels[np.minimum(index, len(labels) - 1)] == 1  # the tail of the last chunk is thrown away
-        made = _chunk_maker(self._name)(_set_key(self._name, split, self._seed, 0), index.astype(np.uint32), changed)
+        key = _set_key(self._spec.name, split, self._seed, 0)
+        made = _chunk_maker(self._spec.simulated)(key, index.astype(np.uint32), changed)
         return jax.tree.map(np.asarray, made)
 
 

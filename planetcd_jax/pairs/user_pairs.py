@@ -68,10 +68,7 @@ def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FileP
         raise DataError(f"{root}: no such folder; name the folder with your pairs by --data_dir.")
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     files = [p for p in files if not p.name.startswith(".")]
-    schemes = [(words, _sorted_by_date(root, files, words)) for words in DATE_WORDS]
-    words, dates = max(schemes, key=lambda s: len(s[1][0].keys() & s[1][1].keys()))
-    if not (dates[0] or dates[1]):
-        words, dates = max(schemes, key=lambda s: len(s[1][0]) + len(s[1][1]))
+    words, dates = _best_dates(root, files)
     if not (dates[0] or dates[1]):
         raise DataError(
             f"{root}: {len(files)} image files, and none with before/after, t1/t2 or pre/post in its name or folder; "
@@ -91,6 +88,23 @@ def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FileP
     used = len(dates[0]) + len(dates[1])
     facts = {"layout": "folder", "root": str(root), "date_words": "/".join(words), "other_images": len(files) - used}
     return pairs, facts
+
+
+def dates_of_files(
+    root: pathlib.Path, files: list[pathlib.Path]
+) -> tuple[dict[str, pathlib.Path], dict[str, pathlib.Path]] | None:
+    """Before- and after-images by id, as the names of files or folders below `root` tell them; None if none does."""
+    _, dates = _best_dates(root, files)
+    return dates if dates[0] or dates[1] else None
+
+
+def _best_dates(root: pathlib.Path, files: list[pathlib.Path]):
+    """The words that make the most pairs, and the files by id for each of the two dates."""
+    schemes = [(words, _sorted_by_date(root, files, words)) for words in DATE_WORDS]
+    words, dates = max(schemes, key=lambda s: len(s[1][0].keys() & s[1][1].keys()))
+    if not (dates[0] or dates[1]):
+        words, dates = max(schemes, key=lambda s: len(s[1][0]) + len(s[1][1]))
+    return words, dates
 
 
 def _sorted_by_date(root: pathlib.Path, files: list[pathlib.Path], words: tuple[str, str]):

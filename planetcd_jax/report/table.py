@@ -14,7 +14,8 @@ class ComparisonRow(NamedTuple):
     Attributes:
         system: The name in the paper's table, such as "Proposed (k-Means clustering)".
         method: The value of `--method` that runs it.
-        paper: Accuracy as the paper prints it, "94.1 %" or "9 of 10"; None where it prints nothing.
+        paper: Accuracy as the paper prints it, "94.1 %" or "9 of 10"; None where it prints nothing, or ours is of other
+            pairs than the paper's.
         correct, labelled: Our correct pairs, and all pairs with a label; None, 0 without labels.
         accuracy: Ours, in [0, 1], or None.
         interval: 95 % interval of ours, two numbers in [0, 1], or None.
@@ -113,18 +114,19 @@ def footnotes(rows: Sequence[ComparisonRow]) -> str:
 def comparison_cells(rows: Sequence[ComparisonRow]) -> tuple[list[str], list[list[str]]]:
     """Header and text cells of a comparison table, for `aligned_table` and `markdown_table`; notes as numbers.
 
-    The column titles say which data each figure is from: the paper's are from its real data sets, ours from what
-    the column `our data` names, so a simulated figure never stands beside the paper's as if it were the same.
+    The paper's figures have a column only where a row has one: where it was measured on the same pairs. The column
+    `our data` says whether ours are of real or simulated pairs.
     """
     simulated = any(row.source == "simulated" for row in rows)
+    compared = any(row.paper for row in rows)
     ours = f"ours %, {SIMULATED}" if simulated else "ours %"
-    header = ["system", "paper, its data", ours, "95 % interval", "correct", "ROC AUC", "ms/pair", "our data"]
-    header += ["--method", "note"]
+    header = ["system", *(["paper, the same pairs"] if compared else [])]
+    header += [ours, "95 % interval", "correct", "ROC AUC", "ms/pair", "our data", "--method", "note"]
     notes = _notes(rows)
     cells = [
         [
             row.system,
-            row.paper or "-",
+            *([row.paper or "-"] if compared else []),
             percent(row.accuracy),
             percent_interval(row.interval),
             "-" if row.correct is None else f"{row.correct} of {row.labelled}",
@@ -171,6 +173,9 @@ def summary_table(metrics: Mapping[str, Any]) -> str:
     ]
     if metrics.get("n_skipped"):
         lines.insert(2, ("left out", str(metrics["n_skipped"])))
+    which = metrics.get("provenance", {}).get("pairs")
+    if which:
+        lines.insert(1, ("which pairs", which["title"]))
     if metrics["n_labelled"]:
         lines += [
             ("labelled pairs", str(metrics["n_labelled"])),
