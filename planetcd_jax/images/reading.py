@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from planetcd_jax.errors import BadPairError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.images.values import colour_table, differs
 
 # GDAL fills what is missing of a truncated PNG with zeros when it decodes the image at once, and only warns about
@@ -52,7 +53,8 @@ def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | N
     Raises:
         BadPairError: if the file is missing, empty, truncated or of no known format.
     """
-    import rasterio
+    with brought_by("images"):
+        import rasterio
 
     with rasterio.Env(**_STRICT), _open(path) as src:
         try:
@@ -102,7 +104,8 @@ def _masked(bands: np.ndarray, valid: np.ndarray, grey: bool, path) -> Image:
 
 
 def _open(path: str | os.PathLike):
-    import rasterio
+    with brought_by("images"):
+        import rasterio
 
     file = pathlib.Path(path)
     if not file.is_file():
