@@ -202,3 +202,24 @@ def test_places_between_nodes_are_exact():
         np.testing.assert_allclose(getattr(places, name), getattr(exact, name), atol=2e-3)
     for name in ("col_by_col", "col_by_row", "row_by_col", "row_by_row"):
         np.testing.assert_allclose(getattr(places, name), getattr(exact, name), atol=5e-3)
+
+
+def test_a_whole_disc_has_no_places_off_the_body(tmp_path):
+    """The corners of an orthographic picture show no ground, and are not compared."""
+    step = 2 * RADIUS / 160
+    crs = CRS.from_string(f"+proj=ortho +lat_0=20 +lon_0=170 +R={RADIUS} +units=m")
+    disc = Grid(200, 200, Affine(step, 0, -100 * step, 0, -step, 100 * step), crs)
+    mosaic = Grid(180, 360, Affine(1, 0, 0, 0, -1, 90), CRS.from_string(LONLAT))
+    lat = np.repeat(89.5 - np.arange(180.0)[:, None], 360, axis=1).astype(np.float32)
+    pair = pair_of(tmp_path, (np.ones((200, 200), np.float32), disc), (lat, mosaic))
+    after, valid = pair.read_after(0, 0, pair.grid.height, pair.grid.width)
+    rows, cols = np.mgrid[: pair.grid.height, : pair.grid.width] + 0.5
+    x, y = pair.grid.coordinates(cols, rows)
+    inside = np.hypot(x, y) < 0.98 * RADIUS
+    assert valid[inside].all() and not valid[np.hypot(x, y) > 1.01 * RADIUS].any()
+    middle = np.hypot(x, y) < 0.5 * RADIUS
+    tilt, up = np.radians(20), np.sqrt(np.maximum(0.0, 1 - (x**2 + y**2) / RADIUS**2))
+    wanted = np.degrees(np.arcsin(np.clip(y / RADIUS * np.cos(tilt) + up * np.sin(tilt), -1, 1)))
+    assert abs(after[..., 0] - wanted)[middle].max() < 0.1
+    back = AlignedPair(pair.after, pair.before)
+    assert 0.4 < back.read_after(0, 0, back.grid.height, back.grid.width)[1].mean() < 0.6

@@ -73,8 +73,8 @@ class Crossing:
         """By how much x grows over 360 degrees of longitude on the target's map; None where that is no one number."""
         lon, lat = np.array([0.0, 10.0, -5.0]), np.array([0.0, 20.0, -30.0])
         first, second = self.from_degrees(lon, lat), self.from_degrees(lon + 360.0, lat)
-        along, across = np.subtract(second, first)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # a map that does not show these places
+            along, across = np.subtract(second, first)
             one = np.ptp(along) <= 1e-9 * abs(along[0]) and np.abs(across).max() <= 1e-9 * abs(along[0])
         return float(along[0]) if one and along[0] > 0 else None
 

@@ -116,7 +116,9 @@ class PixelMap:
         if middle is None:
             return self.target.pixels(x, y)
         lon, lat = self.crossing.degrees(x, y)
-        found = self._by(turns, x, y, (middle + short_way(lon - middle), lat))
+        with np.errstate(invalid="ignore"):
+            near = middle + short_way(lon - middle)
+        found = self._by(turns, x, y, (near, lat))
         if None not in self.ways:
             return found
         as_they_are = self.target.pixels(x, y)

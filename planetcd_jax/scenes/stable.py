@@ -66,7 +66,8 @@ def _within(ground: shapely.Geometry, x: np.ndarray, y: np.ndarray, crossing: Cr
     if crossing is None or not crossing.circular:
         return found
     lon, lat = crossing.degrees(x, y)
-    lon = lon[:, :1] + short_way(lon - lon[:, :1])
+    with np.errstate(invalid="ignore"):  # off the body, as the corners of a picture of its whole disc
+        lon = lon[:, :1] + short_way(lon - lon[:, :1])
     for turn in ALL_TURNS:
         found |= _contained(ground, *crossing.from_degrees(lon + 360.0 * turn, lat))
     return found

@@ -86,12 +86,13 @@ class Warped:
     def _block(self, places: Places, known: np.ndarray) -> tuple[int, int, int, int]:
         """Row, column, height and width of what the places need, in pixels of the reduced image."""
         with np.errstate(invalid="ignore", over="ignore"):
-            wide, high = resampling.extent(places)
+            wide, high = (np.nan_to_num(side[known]) for side in resampling.extent(places))
+        cols, rows = places.cols[known], places.rows[known]
         down, along = self._factors
         reach = resampling.REACH[self._kernel] + 1
         limit = self.source.grid.width, self.source.grid.height
-        left, right = ((np.clip(places.cols + sign * wide, -limit[0], 2 * limit[0]) / along)[known] for sign in (-1, 1))
-        top, bottom = ((np.clip(places.rows + sign * high, 0, limit[1]) / down)[known] for sign in (-1, 1))
+        left, right = (np.clip(cols + sign * wide, -limit[0], 2 * limit[0]) / along for sign in (-1, 1))
+        top, bottom = (np.clip(rows + sign * high, 0, limit[1]) / down for sign in (-1, 1))
         row, col = int(top.min()) - reach, int(np.floor(left.min())) - reach
         return row, col, int(bottom.max()) + reach + 1 - row, int(right.max()) + reach + 1 - col
 
