@@ -1,4 +1,4 @@
-"""Settings for the whole suite: strict types, warnings as errors, four host devices, and where the real images are."""
+"""Settings for the whole suite: strict types, warnings as errors, how XLA compiles, and where the real images are."""
 
 import os
 import pathlib
@@ -7,8 +7,13 @@ import sys
 # For `import scripts`; last, so that it is the installed package that is tested.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 
-# Before JAX is imported: four host devices, so that sharding is tested on any machine.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Before JAX is imported: four host devices, so that sharding is tested on any machine. Most of the suite's time is
+# XLA's compiler, so it optimises little; programs that users run are compiled as usual by the gate's first command.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true",
+)
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("KERAS_BACKEND", "jax")
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -114,12 +115,31 @@ def test_a_repository_of_another_layout_is_not_taken_for_the_set(tmp_path):
         assert got["error"] == "HubUnreachable" and told in got["text"] and "<split>-*.parquet with" in got["text"]
 
 
-def test_a_hub_that_never_answers_is_given_up_within_five_seconds(tmp_path):
+def test_a_hub_that_never_answers_is_given_up(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         got = _run(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert got["source"] == "simulated" and got["n"] == 96
     assert "did not answer in time" in got["facts"]["notes"][0]
-    assert max(got["seconds"]) < 5.0  # the bound is what is tested; import of the hub's client is in it
+    assert max(got["seconds"]) < 30  # far from the client's own retries, and slack for a busy machine
+
+
+def test_the_hub_has_five_seconds_with_the_import_of_its_client(monkeypatch):
+    """Checked with a clock of our own, since a busy machine keeps no time."""
+    from planetcd_jax.pairs import hub
+
+    given = []
+
+    def resolve(repository, revision, patience):
+        given.append(patience)
+        return None, "the hub did not answer"
+
+    monkeypatch.setattr(hub, "_resolve", resolve)
+    for took in (0.5, 3.0, 60.0):
+        monkeypatch.setattr(hub, "time", types.SimpleNamespace(monotonic=iter([100.0, 100.0 + took]).__next__))
+        with pytest.raises(hub.HubUnreachable, match="did not answer"):
+            hub.fetch("nobody/has-this", "main")
+    assert given == [hub.DEADLINE_S - 0.5, 1.0, 1.0]  # a second at least, however long the import took
+    assert hub.DEADLINE_S + 1.0 < 5
 
 
 def test_no_hub_at_all_falls_back_and_says_so_or_is_an_error(tmp_path):

@@ -135,11 +135,12 @@ FAR = st.floats(-1e6, 1e6)
 @st.composite
 def grids(draw):
     """A grid with any origin, pixels of 0.1 to 1000 units, turned by any angle, rows up or down."""
+    affine = pytest.importorskip("affine", reason="needs the extra 'scene'")
     source = pytest.importorskip("planetcd_jax.scenes.source", reason="needs the extra 'scene'")
     wide, high = (draw(st.floats(0.1, 1000)) for _ in range(2))
     angle, up = draw(st.floats(0, 2 * math.pi)), draw(st.sampled_from([-1, 1]))
     (a, d), (b, e) = ((math.cos(turn), math.sin(turn)) for turn in (angle, angle + math.pi / 2))
-    transform = source.Affine(a * wide, b * up * high, draw(FAR), d * wide, e * up * high, draw(FAR))
+    transform = affine.Affine(a * wide, b * up * high, draw(FAR), d * wide, e * up * high, draw(FAR))
     return source.Grid(draw(st.integers(1, 5000)), draw(st.integers(1, 5000)), transform, None)
 
 
