@@ -11,20 +11,21 @@ from typing import Any
 import jax
 import numpy as np
 
+from planetcd_jax import explain, records
 from planetcd_jax.baselines.registry import require_modules
 from planetcd_jax.cli.commandline import fitted_weights, given_quantile
-from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
-from planetcd_jax.detection import decide
+from planetcd_jax.config import ChangeConfig
+from planetcd_jax.detection import decide, pixel_change_map
 from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row, method_names
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
+from planetcd_jax.networks.winograd import engine_of, serve, why_xla
 from planetcd_jax.pairs import PairSet, open_dataset
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import chosen_engine, split_cpu, start_hosts, why_xla
-from planetcd_jax.scores import explain
-from planetcd_jax.scores.dcva import DCVA_LAYERS, change_mask, pixel_change_map
-from planetcd_jax.thresholds import benjamini_hochberg
+from planetcd_jax.runtime import split_cpu, start_hosts
+from planetcd_jax.scores.dcva import change_mask
+from planetcd_jax.thresholds import Decision, benjamini_hochberg
 from planetcd_jax.version import __version__
 
 TITLES = {
@@ -41,7 +42,7 @@ def _say(name: str, text: str) -> None:
 
 
 def _config_text(config: ChangeConfig) -> str:
-    return "  ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
+    return f"score {config.score.kind}, backbone {config.backbone.kind}:  {records.summary(config)}"
 
 
 def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
@@ -53,7 +54,7 @@ def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
         split=settings.split,
         revision=settings.revision,
         patch_size=settings.patch_size,
-        margin=config.max_shift,
+        margin=config.score.null.margin_px,
         stretch=settings.stretch,
         seed=settings.seed,
         grey=settings.grey,
@@ -145,7 +146,7 @@ def _help(config: ChangeConfig, settings: types.SimpleNamespace) -> None:
 
 def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> None:
     devices = jax.local_devices()
-    engine = chosen_engine(settings.engine, config)  # refuses before anything is said
+    engine = engine_of(serve(settings.engine, config.backbone))  # refuses before anything is said
     print(f"planetcd {__version__}")
     _say("method", f"{settings.method}  (preset {settings.preset}, seed {settings.seed})")
     _say("data", f"{pair_set.name}: {len(pair_set)} pairs, {table.source_word(pair_set.source)}")
@@ -153,7 +154,7 @@ def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, setting
         _say("note", note)
     _say("config", _config_text(config))
     _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
-    reason = why_xla(config) if settings.engine == "auto" else None
+    reason = why_xla(config.backbone) if settings.engine == "auto" else None
     engine += f": {reason}" if reason else ""
     _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {engine}")
 
@@ -174,7 +175,7 @@ def _metrics(outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any]) -> d
     figures = record.figures(
         outcome.scores, seconds=outcome.seconds, compile_seconds=outcome.compile_seconds, skipped=outcome.skipped
     )
-    run = {**figures, **outcome.details, "config": dataclasses.asdict(outcome.config), "note": outcome.note}
+    run = {**figures, **outcome.details, "config": records.plain(outcome.config), "note": outcome.note}
     return record.record(pair_set.name, pair_set.source, outcome.method.name, run, **about)
 
 
@@ -185,7 +186,7 @@ def _title(name: str, method: str, metrics: Mapping[str, Any]) -> str:
 
 def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> dict[str, dict[str, Any]]:
     """Why the highest-ranked pairs were scored as they were, by id; only where a network made the score."""
-    if outcome.method.score != "deep":
+    if outcome.method.kind == "supervised" or not outcome.config.score.uses_network:
         return {}
 
     @jax.jit
@@ -233,19 +234,17 @@ def _pictures(
 ) -> list[PairPicture]:
     """The highest-ranked pairs as they are drawn; with maps of change and saliency where the method is a deep one."""
     config, pictures = outcome.config, []
-    depth = VGG16_LAYERS.index(config.layer)
-    layers = tuple(layer for layer in DCVA_LAYERS if VGG16_LAYERS.index(layer) <= depth) or (config.layer,)
 
     @jax.jit
     def maps(params, before, after):
-        heat = pixel_change_map(params, before, after, config, layers=layers)
+        heat = pixel_change_map(params, before, after, config)
         salient = explain.saliency(params, before, after, config) if with_saliency else None
         return heat, change_mask(heat), salient
 
     for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
         pair = pair_set.read(int(outcome.index[i]))
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
-        if outcome.method.score == "deep":
+        if outcome.method.kind == "unsupervised":
             found = zip(("heat", "mask", "saliency"), maps(weights.params, pair.before, pair.after), strict=True)
             picture = picture._replace(**{name: None if x is None else np.asarray(x) for name, x in found})
         pictures.append(picture)
@@ -317,15 +316,17 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
     """
     scores, about = results.load_scores(path)
     quantile = given_quantile(settings)
-    quantile = about["config"]["quantile"] if quantile is None else quantile
-    # The rest of it does not matter for a decision.
-    config = ChangeConfig(quantile=quantile, null_fdr=about["config"].get("null_fdr"))
+    was = about["config"].get("decision", about["config"])  # runs of earlier versions have one level
+    fields = {field.name for field in dataclasses.fields(Decision)}
+    decision = Decision(**{name: value for name, value in was.items() if name in fields})
+    decision = decision if quantile is None else dataclasses.replace(decision, quantile=quantile)
+    config, quantile = ChangeConfig(decision=decision), decision.quantile  # the rest does not matter
     found = decide(scores.rho, scores.rho_null, config)
     changed = found.changed if settings.fdr is None else benjamini_hochberg(found.p_value, settings.fdr)
     scores = scores._replace(tau=float(found.tau), changed=np.asarray(changed), p_value=np.asarray(found.p_value))
     skipped = [(entry["id"], entry["reason"]) for entry in about["skipped"]]
     metrics = {**about, **record.figures(scores, seconds=None, compile_seconds=None, skipped=skipped)}
-    metrics |= {"config": {**about["config"], "quantile": quantile}, "decided_again_from": str(path)}
+    metrics |= {"config": {**about["config"], "decision": records.plain(decision)}, "decided_again_from": str(path)}
     metrics.pop("false_discovery_rate", None)  # that of the earlier run
     metrics |= {} if settings.fdr is None else {"false_discovery_rate": settings.fdr}
     settings.dataset = about["dataset"]

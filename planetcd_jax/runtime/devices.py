@@ -5,11 +5,9 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 
+from planetcd_jax.detection import CPU_MICRO_BATCH
 from planetcd_jax.errors import ConfigError
 
-# On CPUs, activations of more pairs than this leave the cache: batches of 4 to 8 were the fastest of 1 ... 64 on two
-# AVX-512 cores (100 px and 150 px, float32).
-CPU_MICRO_BATCH = 4
 CPU_BATCH = 16
 
 # Share of a device's memory that the activations of one batch may take, and the bytes they take for each pixel of a

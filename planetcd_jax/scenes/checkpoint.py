@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,25 @@ class Checkpoint:
         with as_output_errors(self.folder):
             with whole_file(self.folder / f"{name}.npy") as file:
                 np.save(file, array, allow_pickle=False)
+
+    def load_group(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of `save_group`, or None."""
+        first = self.load(name)
+        if first is None:
+            return None
+        others = sorted(self.folder.glob(f"{name}.*.npy"))
+        return {"rho": first, **{path.name.split(".")[1]: np.load(path, allow_pickle=False) for path in others}}
+
+    def save_group(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Saves arrays by name, "rho" last: where that is, all are.
+
+        Raises:
+            OutputError: if they cannot be written.
+        """
+        for part, array in arrays.items():
+            if part != "rho":
+                self.save(f"{name}.{part}", array)
+        self.save(name, arrays["rho"])
 
     def publish(self, target: pathlib.Path) -> None:
         """Moves the finished results to their place in one step and removes the rest.
