@@ -14,9 +14,6 @@ import planetcd_jax as pcd
 
 PACKAGE = pathlib.Path(pcd.__file__).resolve().parent
 
-NOT_YET = ("networks/", "scores/")
-"""Rooms whose examples do not run yet."""
-
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MARK = ">" * 3
 
@@ -24,8 +21,7 @@ MARK = ">" * 3
 def modules_with_examples():
     """Full names of the modules whose text holds an example."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).as_posix()
-        if MARK in path.read_text(encoding="utf-8") and not name.startswith(NOT_YET):
+        if MARK in path.read_text(encoding="utf-8"):
             yield ".".join(("planetcd_jax", *path.relative_to(PACKAGE).with_suffix("").parts))
 
 
