@@ -46,7 +46,7 @@ def change_score(params: Params, before: Array, after: Array, config: ChangeConf
     Source: Saha & Zhu, sections III-A to III-C, equation 1.
 
     Example:
-        >>> rho = jax.jit(change_score, static_argnums=3)(params, before, after, PAPER)
+        >>> rho = jax.jit(change_score, static_argnums=3)(params, before[0], after[0], PAPER)
     """
     config.score.check_pair(config.backbone, before, after)
     return config.score.rho(prepared(config.backbone, params), before, after)
@@ -91,7 +91,7 @@ def pixel_change_map(params: Params, before: Array, after: Array, config: Change
     Source: Saha & Zhu, section III-E.
 
     Example:
-        >>> heat = pixel_change_map(params, before, after, PAPER)
+        >>> heat = pixel_change_map(params, before[0], after[0], PAPER)
         >>> mask = change_mask(heat)  # [H, W] bool
     """
     network = prepared(config.backbone, params)

@@ -116,7 +116,9 @@ def score_map(
     Source: Saha & Zhu, equation 1, for each window; sharing the feature maps is this package's.
 
     Example:
-        >>> rho = jax.jit(score_map, static_argnums=3)(params, before, after, PAPER)  # [R, S]
+        >>> mapped = jax.jit(score_map, static_argnames=("config", "window", "stride"))
+        >>> mapped(params, before[0], after[0], config=PAPER, window=48, stride=8).shape  # [R, S]
+        (3, 3)
     """
     return score_layers(
         params, before, after, config,

@@ -1,7 +1,7 @@
 """The examples in docstrings are run, and print what they say.
 
-An example finds the names of its own module, and those of `given()`: shipped parameters, a key, small pairs, and the
-usual modules. What an expression gives stands below it, as in any doctest.
+An example finds the names of its own module, and those of `given()`: shipped parameters, a key, two pairs of 64 px, the
+public names and the usual modules. What an expression gives stands below it, as in any doctest.
 """
 
 import doctest
@@ -14,9 +14,6 @@ import planetcd_jax as pcd
 
 PACKAGE = pathlib.Path(pcd.__file__).resolve().parent
 
-NOT_YET = ("networks/", "scores/")
-"""Rooms whose examples do not run yet."""
-
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MARK = ">" * 3
 
@@ -24,8 +21,7 @@ MARK = ">" * 3
 def modules_with_examples():
     """Full names of the modules whose text holds an example."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).as_posix()
-        if MARK in path.read_text(encoding="utf-8") and not name.startswith(NOT_YET):
+        if MARK in path.read_text(encoding="utf-8"):
             yield ".".join(("planetcd_jax", *path.relative_to(PACKAGE).with_suffix("").parts))
 
 
@@ -36,7 +32,9 @@ def given():
 
     rng = np.random.default_rng(0)
     pairs = {date: rng.random((2, 64, 64), np.float32) for date in ("before", "after")}
-    return {"jax": jax, "jnp": jnp, "np": np, "pcd": pcd, "params": pcd.load_vgg16(), "key": jax.random.key(0), **pairs}
+    public = {name: getattr(pcd, name) for name in pcd.__all__}
+    made = {"params": pcd.load_vgg16(), "key": jax.random.key(0), **pairs}
+    return {"jax": jax, "jnp": jnp, "np": np, "pcd": pcd, **public, **made}
 
 
 def test_examples_in_docstrings_run_and_print_what_they_say():

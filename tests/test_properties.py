@@ -1,6 +1,5 @@
 """What holds for every input: thresholds, p-values, discoveries, windows, grids, chunks, figures of merit, JSON."""
 
-import dataclasses
 import json
 import math
 
@@ -34,8 +33,8 @@ def padded(values, filling):
 
 
 def at_quantile(percent):
-    """Settings whose quantile drops the top `percent`."""
-    return dataclasses.replace(pcd.PAPER, quantile=(100 - percent) / 100)
+    """A decision whose quantile drops the top `percent`."""
+    return thresholds.Decision(quantile=(100 - percent) / 100)
 
 
 @hypothesis.given(SCORES, st.integers(0, 99), st.sampled_from([np.nan, np.inf, -np.inf, 0.0]))
@@ -97,27 +96,27 @@ def cut_maps(draw):
     return maps, draw(arrays.arrays(bool, (h, w))), side, stride, shape
 
 
-def described(cells, settings):
+def described(cells, largest, standardize):
     """One window's descriptor by its definition; `cells` [n, 2] are the usable ones."""
     if not len(cells):
         return np.zeros(2)
-    pooled = cells.max(0) if settings.pooling == "max" else cells.mean(0)
-    if settings.feature_standardize:
+    pooled = cells.max(0) if largest else cells.mean(0)
+    if standardize:
         pooled = (pooled - cells.mean(0)) / np.sqrt(cells.var(0) + pcd.constants.STANDARDIZE_EPSILON)
     return pooled
 
 
-@pytest.mark.parametrize(("pooling", "standardize"), [("max", False), ("mean", False), ("max", True)])
+@pytest.mark.parametrize(("largest", "standardize"), [(True, False), (False, False), (True, True)])
 @hypothesis.settings(max_examples=10)
 @hypothesis.given(cut=cut_maps())
-def test_windows_put_together_from_blocks_are_those_taken_one_by_one(cut, pooling, standardize):
+def test_windows_put_together_from_blocks_are_those_taken_one_by_one(cut, largest, standardize):
     maps, usable, side, stride, shape = cut
-    settings = dataclasses.replace(pcd.PAPER, pooling=pooling, feature_standardize=standardize)
-    found, share = windows.summaries(jnp.asarray(maps), jnp.asarray(usable), side, stride, shape, settings)
+    arrays_of = jnp.asarray(maps), jnp.asarray(usable)
+    found, share = windows.summaries(*arrays_of, side, stride, shape, largest=largest, standardize=standardize)
     for r, s in np.ndindex(shape):
         window = np.s_[r * stride : r * stride + side, s * stride : s * stride + side]
         cells = maps[window][usable[window]].astype(np.float64)
-        np.testing.assert_allclose(found[r, s], described(cells, settings), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found[r, s], described(cells, largest, standardize), rtol=1e-3, atol=1e-3)
         assert share[r, s] == pytest.approx(usable[window].mean())
 
 
@@ -136,12 +135,12 @@ FAR = st.floats(-1e6, 1e6)
 def grids(draw):
     """A grid with any origin, pixels of 0.1 to 1000 units, turned by any angle, rows up or down."""
     affine = pytest.importorskip("affine", reason="needs the extra 'scene'")
-    source = pytest.importorskip("planetcd_jax.scenes.source", reason="needs the extra 'scene'")
+    scenes = pytest.importorskip("planetcd_jax.scenes.grids", reason="needs the extra 'scene'")
     wide, high = (draw(st.floats(0.1, 1000)) for _ in range(2))
     angle, up = draw(st.floats(0, 2 * math.pi)), draw(st.sampled_from([-1, 1]))
     (a, d), (b, e) = ((math.cos(turn), math.sin(turn)) for turn in (angle, angle + math.pi / 2))
     transform = affine.Affine(a * wide, b * up * high, draw(FAR), d * wide, e * up * high, draw(FAR))
-    return source.Grid(draw(st.integers(1, 5000)), draw(st.integers(1, 5000)), transform, None)
+    return scenes.Grid(draw(st.integers(1, 5000)), draw(st.integers(1, 5000)), transform, None)
 
 
 POINTS = arrays.arrays(np.float64, (2, 5), elements=st.floats(-5000, 5000))

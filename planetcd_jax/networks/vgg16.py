@@ -79,8 +79,10 @@ class VGG16(nn.Module):
             activation loses (receptive field - stride) / 2 pixels.
 
     Example:
-        >>> acts = VGG16("conv3_2").apply({"params": params}, x)  # x: [N, H, W, 3], normalised
+        >>> x = jnp.zeros((2, 64, 64, 3))  # [N, H, W, 3], normalised
+        >>> acts = VGG16("conv3_2").apply({"params": params}, x)
         >>> acts["conv3_2"].shape  # [N, H // 4, W // 4, 256]
+        (2, 16, 16, 256)
     """
 
     last_layer: str = "conv3_2"
