@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from absl import flags
 
 from planetcd_jax import constants
-from planetcd_jax.cli.own_values import named_value
 from planetcd_jax.errors import ConfigError, PlanetCDError, WeightsError
+from planetcd_jax.files.own_values import named_value
 from planetcd_jax.version import __version__
 
 if TYPE_CHECKING:

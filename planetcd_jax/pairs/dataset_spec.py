@@ -1,11 +1,11 @@
 """What the package knows of a data set, as one record each. A new data set is a new record."""
 
 import dataclasses
-import importlib
 import types
 from collections.abc import Mapping
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.files.own_values import named_value
 from planetcd_jax.simulate.ranges import CTX, HIRISE_RSL, LROC, SceneRanges
 
 SPLITS = ("train", "val", "test")
@@ -114,26 +114,14 @@ def find_spec(dataset: "str | DatasetSpec") -> DatasetSpec:
         dataset: A registered name; "module:NAME", a record in a Python module that can be imported; or the record.
 
     Raises:
-        DataError: if there is no such name, module or record.
+        DataError: if there is no such name. ConfigError: if there is no such module or record.
     """
     if isinstance(dataset, DatasetSpec):
         return dataset
     if ":" in dataset:
-        return _imported(*dataset.split(":", 1))
+        return named_value(dataset, DatasetSpec, "--dataset")
     if dataset not in DATASETS:
         raise DataError(
             f"dataset is {dataset!r}; choose one of {', '.join(DATASETS)}, or name a record of your own as module:NAME."
         )
     return DATASETS[dataset]
-
-
-def _imported(module: str, attribute: str) -> DatasetSpec:
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as err:
-        raise DataError(
-            f"dataset {module}:{attribute}: {err}; wanted a module that can be imported from here."
-        ) from err
-    if not isinstance(found, DatasetSpec):
-        raise DataError(f"dataset {module}:{attribute}: is a {type(found).__name__}; wanted a DatasetSpec.")
-    return found
