@@ -48,7 +48,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             None,
             "Read colour files as the mean of their bands. Default: the paper's sets yes, pairs no.",
         ),
-        Flag("nodata", "float", None, "A value that means no data, beside what files say themselves. Default: none."),
+        Flag(
+            "nodata",
+            "str",
+            "auto",
+            "A value that means no data, as stored, beside what files say; auto: what files say; none: nothing.",
+        ),
+        commandline.MASK_BANDS,
         Flag(
             "size_mismatch",
             SIZE_MISMATCHES,

@@ -35,8 +35,9 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("demo_size", "int", 3000, "Side of the simulated images, pixels."),
         Flag("before_bands", "str", None, "Bands to use, counted from 1, such as 1 or 3,2,1. Default: all but alpha."),
         Flag("after_bands", "str", None, "The same for the second image. Default: as many, from the first."),
-        Flag("before_nodata", "str", "auto", "Value to mask; auto: what the file says; none: nothing."),
+        Flag("before_nodata", "str", "auto", "Value to mask, as stored; auto: what the file says; none: nothing."),
         Flag("after_nodata", "str", "auto", "The same for the second image."),
+        commandline.MASK_BANDS,
         Flag("resampling", ("nearest", "bilinear", "cubic", "lanczos"), "cubic", "How the second image is warped."),
         Flag(
             "after_shift",
@@ -175,7 +176,7 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     from planetcd_jax.runtime import chosen_engine
     from planetcd_jax.scenes import scene_run, scoring
     from planetcd_jax.scenes.alignment import AlignedPair
-    from planetcd_jax.scenes.source import Source
+    from planetcd_jax.scenes.source import Source, check_bands
     from planetcd_jax.scenes.stretch import sample
     from planetcd_jax.scores import scoremap
 
@@ -187,7 +188,9 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     for date, name in zip(("before", "after"), names, strict=True):
         bands = getattr(settings, f"{date}_bands")
         chosen = None if bands is None else whole_numbers(f"{date}_bands", bands)
-        sources.append(Source(name, bands=chosen, nodata=getattr(settings, f"{date}_nodata")))
+        nodata = getattr(settings, f"{date}_nodata")
+        sources.append(Source(name, bands=chosen, nodata=nodata, mask_bands=settings.mask_bands))
+    check_bands(*sources)
     plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
     pair = AlignedPair(*sources, resampling=settings.resampling)
     scoring.check_plan(plan, pair, config)

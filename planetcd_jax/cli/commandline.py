@@ -61,6 +61,14 @@ RATES = (
 )
 """Every program's flags for how it decides, beside --quantile."""
 
+MASK_BANDS = Flag(
+    "mask_bands",
+    ("any", "all"),
+    "any",
+    "Of several bands: a pixel is missing where any of them holds the no-data value, or only where all of them do.",
+)
+"""Every program's flag for `missing.missing_rule`."""
+
 Groups = Mapping[str, tuple[Flag, ...]]
 """Flags by the heading that they stand below in --help."""
 

@@ -169,7 +169,8 @@ def checked(raw: RawPair, where: str) -> Pair:
         missing = int(np.size(raw.valid) - np.count_nonzero(raw.valid))
         raise BadPairError(
             f"{where}: {missing} of {np.size(raw.valid)} pixels have no data on one date or both; crop or cut "
-            "the images to the covered area (--patch_size helps), or skip the pair with --on_bad_pair=skip."
+            "the images to the covered area (--patch_size helps), or skip the pair with --on_bad_pair=skip; where "
+            "these pixels are good, say so with --nodata=none."
         )
     for name, image in (("before", before), ("after", after)):
         _check_values(name, image, where)

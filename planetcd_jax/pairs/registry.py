@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.images.missing import MASK_BANDS, NODATA_CHOICES, parse_nodata
 from planetcd_jax.images.stretch import STRETCHES, describe
 from planetcd_jax.pairs import hub, layouts, packed, user_pairs
 from planetcd_jax.pairs.cutting import cut_patches
@@ -29,7 +30,8 @@ def open_dataset(
     stretch: str = "auto",
     seed: int = 0,
     grey: bool | None = None,
-    nodata: float | None = None,
+    nodata: float | str | None = "auto",
+    mask_bands: str = "any",
     size_mismatch: str = "error",
     missing: str = "error",
 ) -> PairSet:
@@ -51,7 +53,8 @@ def open_dataset(
         seed: Of the simulated sets.
         grey: Read coloured files as the mean of their bands. None is True for the paper's sets, whose cameras have one
             band, and False for your own pairs, where the file's shape decides.
-        nodata: A value that means no data, beside what files say themselves.
+        nodata: A value that means no data, beside what files say themselves; "auto" (None is the same), or "none".
+        mask_bands: "any" or "all": in how many bands a pixel must be no data to be missing.
         size_mismatch: "error", or "crop" to the centre that two images of different size share.
         missing: "error", or "keep": pairs with a missing file stay in the set and raise BadPairError when read.
 
@@ -67,12 +70,18 @@ def open_dataset(
         size_mismatch=(size_mismatch, SIZE_MISMATCHES),
         missing=(missing, user_pairs.MISSING),
         stretch=(stretch, STRETCHES),
+        mask_bands=(mask_bands, MASK_BANDS),
     )
     describe(stretch)
+    try:
+        nodata = parse_nodata(nodata)
+    except ValueError:
+        raise DataError(f"--nodata={nodata}: give {NODATA_CHOICES}.") from None
     options = {
         "stretch": stretch,
         "grey": name in _GREY if grey is None else grey,
         "nodata": nodata,
+        "mask_bands": mask_bands,
         "size_mismatch": size_mismatch,
     }
     if source == "simulated":
