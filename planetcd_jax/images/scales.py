@@ -1,0 +1,94 @@
+"""Whether two dates hold the same ground on unlike scales: other depth, other unit, or square-root coded.
+
+A date that is coded by a square root, as many cameras send their images, follows the other by a parabola, not by a
+line. On values t that a linear stretch has brought to [0, 1], the curve
+
+    t + b t (1 - t),    -1 <= b <= 0
+
+undoes the root of any such coding, whatever its pedestal: b = -1 is t^2, b = 0 the line. It keeps 0, 1 and the order.
+"""
+
+import numpy as np
+
+BLOCK = 16
+"""Side of the squares, pixels, whose means are compared: wide enough for a few pixels of misregistration."""
+
+_LEAST_BLOCKS = 24
+
+_WORST = 0.15
+"""Share of the blocks that may have changed: those farthest from the fitted curve are left out."""
+
+_EXPLAINED, _GAIN = 0.9, 0.35
+"""A curve is taken where it explains this share of the variance, and leaves at most this share of what a line does."""
+
+UNLIKE = 1.9
+"""Ranges that differ by this factor are unlike scales: 11 bits against 12 differ by 2, 10 against 12 by 4."""
+
+
+def bent(values: np.ndarray, bend: float | np.ndarray) -> np.ndarray:
+    """The curve of the module's head on values in [0, 1], any shape; `bend` broadcasts against the last axis."""
+    return values + bend * values * (1.0 - values)
+
+
+def are_unlike(before: tuple[float, float], after: tuple[float, float]) -> bool:
+    """Whether two ranges (low, high) of values cannot be of one scale: other width, or apart."""
+    widths = before[1] - before[0], after[1] - after[0]
+    apart = max(before[0], after[0]) > min(before[1], after[1])
+    return apart or (min(widths) > 0 and max(widths) > UNLIKE * min(widths))
+
+
+def block_means(values: np.ndarray, valid: np.ndarray, side: int = BLOCK) -> np.ndarray:
+    """Means of the whole squares of an image in which every pixel is valid; NaN where one is not.
+
+    Args:
+        values: [H, W] or [H, W, C].
+        valid: [H, W] bool.
+        side: Of a square, pixels.
+
+    Returns:
+        [N] or [N, C] float64, N squares row by row.
+    """
+    rows, cols = (size // side for size in valid.shape)
+    cut = np.where(valid.reshape(*valid.shape, *(1,) * (values.ndim - 2)), values, np.nan)[: rows * side, : cols * side]
+    blocks = cut.reshape(rows, side, cols, side, *cut.shape[2:])
+    return blocks.mean(axis=(1, 3), dtype=np.float64).reshape(rows * cols, *cut.shape[2:])
+
+
+def bends(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """The bend of each date that brings both to one scale; at most one of them is not 0.
+
+    Args:
+        before, after: [N] means of the same squares of both dates, each stretched to [0, 1] linearly; NaN where
+            a square has no data.
+    """
+    known = np.isfinite(before) & np.isfinite(after)
+    before, after = before[known], after[known]
+    if before.size < _LEAST_BLOCKS or min(np.ptp(before), np.ptp(after)) == 0:
+        return 0.0, 0.0
+    fits = _fit(before, after), _fit(after, before)
+    first = 0 if fits[0][1] >= fits[1][1] else 1
+    bend, explained, line = fits[first]
+    if bend >= 0 or explained < _EXPLAINED or 1 - explained > _GAIN * (1 - line):
+        return 0.0, 0.0
+    return (bend, 0.0) if first == 0 else (0.0, bend)
+
+
+def _fit(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+    """Bend of `coded`, the share of the variance of `other` that the curve explains, and that a line explains."""
+    curve = np.stack([np.ones_like(coded), coded, coded * (1 - coded)], axis=1)
+    keep = np.ones(coded.size, bool)
+    for _ in range(3):
+        weights = np.linalg.lstsq(curve[keep], other[keep], rcond=None)[0]
+        rest = abs(other - curve @ weights)
+        keep = rest <= np.quantile(rest, 1 - _WORST)
+    bend = -1.0 if weights[1] <= 0 else float(np.clip(weights[2] / weights[1], -1.0, 0.0))
+    if weights[1] <= 0:
+        return 0.0, 0.0, 0.0
+    return bend, _explained(bent(coded[keep], bend), other[keep]), _explained(coded[keep], other[keep])
+
+
+def _explained(x: np.ndarray, y: np.ndarray) -> float:
+    """Squared correlation."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
