@@ -40,7 +40,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "stretch",
             STRETCHES,
             "auto",
-            "How values become [0, 1], both dates alike: 8-bit by 255, others by percentiles.",
+            "How values become [0, 1]. auto: both dates alike, 8-bit by 255, others by percentiles; each date by "
+            "itself where the two differ in type or scale.",
         ),
         Flag(
             "grey",

@@ -15,10 +15,10 @@ BLOCK = 16
 
 _LEAST_BLOCKS = 24
 
-_WORST = 0.15
-"""Share of the blocks that may have changed: those farthest from the fitted curve are left out."""
+_WORST, _ROUNDS = 0.3, 8
+"""Share of the blocks that may have changed: those farthest from the curve are left out, in so many rounds."""
 
-_EXPLAINED, _GAIN = 0.9, 0.35
+_EXPLAINED, _GAIN = 0.99, 0.35
 """A curve is taken where it explains this share of the variance, and leaves at most this share of what a line does."""
 
 UNLIKE = 1.9
@@ -54,37 +54,46 @@ def block_means(values: np.ndarray, valid: np.ndarray, side: int = BLOCK) -> np.
     return blocks.mean(axis=(1, 3), dtype=np.float64).reshape(rows * cols, *cut.shape[2:])
 
 
+def curve_means(values: np.ndarray, valid: np.ndarray, side: int = BLOCK) -> np.ndarray:
+    """[N, 2]: means of t and of t (1 - t) in the squares of an image [H, W] in [0, 1]; what `bends` takes."""
+    values = values.astype(np.float64)
+    return np.stack([block_means(x, valid, side) for x in (values, values * (1.0 - values))], axis=1)
+
+
 def bends(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     """The bend of each date that brings both to one scale; at most one of them is not 0.
 
+    The mean of the curve over a square is linear in the two means of `curve_means`, so what varies inside a square
+    makes no error.
+
     Args:
-        before, after: [N] means of the same squares of both dates, each stretched to [0, 1] linearly; NaN where
-            a square has no data.
+        before, after: [N, 2] `curve_means` of the same squares of both dates, each stretched to [0, 1] linearly.
     """
-    known = np.isfinite(before) & np.isfinite(after)
+    known = np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
     before, after = before[known], after[known]
-    if before.size < _LEAST_BLOCKS or min(np.ptp(before), np.ptp(after)) == 0:
+    if len(before) < _LEAST_BLOCKS or min(np.ptp(before[:, 0]), np.ptp(after[:, 0])) == 0:
         return 0.0, 0.0
-    fits = _fit(before, after), _fit(after, before)
-    first = 0 if fits[0][1] >= fits[1][1] else 1
-    bend, explained, line = fits[first]
-    if bend >= 0 or explained < _EXPLAINED or 1 - explained > _GAIN * (1 - line):
+    fits = _fit(before, after[:, 0]), _fit(after, before[:, 0])
+    coded = 0 if fits[0][1] >= fits[1][1] else 1
+    bend, explained, line = fits[coded]
+    if bend == 0 or explained < _EXPLAINED or 1 - explained > _GAIN * (1 - line):
         return 0.0, 0.0
-    return (bend, 0.0) if first == 0 else (0.0, bend)
+    return (bend, 0.0) if coded == 0 else (0.0, bend)
 
 
 def _fit(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
-    """Bend of `coded`, the share of the variance of `other` that the curve explains, and that a line explains."""
-    curve = np.stack([np.ones_like(coded), coded, coded * (1 - coded)], axis=1)
-    keep = np.ones(coded.size, bool)
-    for _ in range(3):
-        weights = np.linalg.lstsq(curve[keep], other[keep], rcond=None)[0]
-        rest = abs(other - curve @ weights)
+    """Bend of `coded` [N, 2], and the shares of the variance of `other` [N] that the curve and a line explain."""
+    terms = np.concatenate([np.ones((len(coded), 1)), coded], axis=1)
+    keep = np.ones(len(coded), bool)
+    for _ in range(_ROUNDS):
+        weights = np.linalg.lstsq(terms[keep], other[keep], rcond=None)[0]
+        rest = abs(other - terms @ weights)
         keep = rest <= np.quantile(rest, 1 - _WORST)
-    bend = -1.0 if weights[1] <= 0 else float(np.clip(weights[2] / weights[1], -1.0, 0.0))
     if weights[1] <= 0:
         return 0.0, 0.0, 0.0
-    return bend, _explained(bent(coded[keep], bend), other[keep]), _explained(coded[keep], other[keep])
+    bend = float(np.clip(weights[2] / weights[1], -1.0, 0.0))
+    curve = coded[:, 0] + bend * coded[:, 1]
+    return bend, _explained(curve[keep], other[keep]), _explained(coded[keep, 0], other[keep])
 
 
 def _explained(x: np.ndarray, y: np.ndarray) -> float:

@@ -30,10 +30,12 @@ def describe(stretch: str) -> str:
     """
     percent = f"percentiles {LOW_PERCENT} and {HIGH_PERCENT}"
     joint = f"{percent} of both dates together, all bands alike, to 0 and 1, clipped"
-    each = f"{percent} of each date by itself, all bands alike, to 0 and 1, clipped; a square-root coded date is decoded"
+    each = (
+        f"{percent} of each date by itself, all bands alike, to 0 and 1, clipped; a square-root coded date is decoded"
+    )
     words = {
-        "auto": f"8-bit: value / 255; other types: {joint}; a pair whose dates differ in type, in scale (ranges apart, or "
-        f"of widths that differ by a factor of {scales.UNLIKE:g}) or by a square-root code: {each}",
+        "auto": f"8-bit: value / 255; other types: {joint}; a pair whose dates differ in type, in scale (ranges apart, "
+        f"or of widths that differ by a factor of {scales.UNLIKE:g}) or by a square-root code: {each}",
         "dtype": "integers: value over the largest of the type, from its smallest",
         "percentile": joint,
         "each": each,
@@ -114,7 +116,7 @@ def _each(before: Image, after: Image, data: list[np.ndarray]) -> tuple[DateStre
     for image, rule in zip((before, after), rules, strict=True):
         values = _scaled(image, rule)
         grey = values if values.ndim == 2 else values.mean(axis=-1)
-        means.append(scales.block_means(grey, both, side))
+        means.append(scales.curve_means(grey, both, side))
     bends = scales.bends(*means)
     return rules[0]._replace(bend=bends[0]), rules[1]._replace(bend=bends[1])
 
