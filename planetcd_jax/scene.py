@@ -115,7 +115,8 @@ def _target(settings: types.SimpleNamespace) -> pathlib.Path:
         return default_folder("scene", datetime.datetime.now())
     if not settings.output_dir.strip():
         raise ConfigError("--output_dir is empty; name a folder, or leave the flag out.")
-    return pathlib.Path(settings.output_dir)
+    target = pathlib.Path(settings.output_dir)
+    return target.resolve() if target.is_symlink() and target.is_dir() else target
 
 
 def _images(settings: types.SimpleNamespace, target: pathlib.Path) -> tuple[str, str]:

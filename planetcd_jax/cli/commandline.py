@@ -136,8 +136,12 @@ def start_compilation_cache(settings: types.SimpleNamespace) -> None:
     Raises:
         ConfigError: if the folder cannot be made.
     """
-    from planetcd_jax.runtime import cache_compilations  # late: --help needs no JAX
+    from planetcd_jax.files.caches import ensure_cache_home  # late: --help needs no JAX
+    from planetcd_jax.runtime import cache_compilations
 
+    reason = ensure_cache_home()
+    if reason is not None:
+        print(f"warning: {reason}; what is compiled is not kept for the next run.", file=sys.stderr)
     cache_compilations(settings.compilation_cache_dir)
 
 

@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 
 from planetcd_jax.errors import OutputError
+from planetcd_jax.files.room import check_place, replace_contents, works_inside
 
 RUNS = pathlib.Path("runs")
 LATEST = "latest"
 METRICS = "metrics.json"
 # In every metrics.json, and how a folder of results is known as one.
 PROGRAM = "planetcd_jax"
+
+# What a run of a few hundred pairs writes, bytes; asked for before it begins.
+_ROOM = 5_000_000
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -57,10 +61,8 @@ def _check_target(target: pathlib.Path, overwrite: bool) -> None:
 
 def _move(temporary: pathlib.Path, target: pathlib.Path) -> None:
     """Moves a finished folder to its place; earlier results there go only when the new ones are in place."""
-    if temporary.parent == target:  # an empty folder that was there: it stays itself, as a mounted one must
-        for entry in sorted(temporary.iterdir(), key=lambda entry: entry.name == METRICS):
-            entry.rename(target / entry.name)
-        temporary.rmdir()
+    if temporary.parent == target:
+        replace_contents(temporary, target, METRICS)
         return
     old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
     if target.exists():
@@ -73,8 +75,9 @@ def _move(temporary: pathlib.Path, target: pathlib.Path) -> None:
 def run_folder(folder: pathlib.Path, *, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """A folder to fill that takes its final name when the block ends well, and is gone if it does not.
 
-    It is made at once, beside `folder` (inside it where that is there and empty), so a place that cannot be written is
-    an error before anything is computed, and a reader of `folder` never takes half a result for a whole one.
+    It is made at once, beside `folder` (inside it where that is there and empty, or a mount point), so a place that
+    cannot be written is an error before anything is computed, and a reader of `folder` never takes half a result for a
+    whole one.
 
     Args:
         folder: Where the results are to be. A folder with anything in it is refused, except that `overwrite` lets
@@ -93,7 +96,9 @@ def run_folder(folder: pathlib.Path, *, overwrite: bool = False) -> Iterator[pat
         _check_target(target, overwrite)
         target = target.resolve()
         name = f".{target.name}.partial-{uuid.uuid4().hex[:8]}"
-        temporary = target / name if target.is_dir() and not any(target.iterdir()) else target.with_name(name)
+        check_place(target, _ROOM)
+        inside = target.is_dir() and (works_inside(target) or not any(target.iterdir()))
+        temporary = target / name if inside else target.with_name(name)
         made = [parent for parent in temporary.parents if not parent.exists()]
         temporary.mkdir(parents=True)
     except OSError as error:

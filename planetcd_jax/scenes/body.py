@@ -60,13 +60,19 @@ def radius(crs: CRS) -> float:
     return float("nan") if ellipsoid is None else ellipsoid.semi_major_metre
 
 
-def check_same_body(before: CRS, after: CRS, before_name: str, after_name: str) -> None:
-    """Raises DataError if the two systems belong to different bodies, by name or by radius."""
+def are_apart(before: CRS, after: CRS) -> bool:
+    """Whether two systems belong to different bodies, by name or by radius."""
     names = body_name(before), body_name(after)
     radii = radius(before), radius(after)
     named_apart = None not in names and names[0] != names[1]
-    sized_apart = abs(radii[0] - radii[1]) > _SAME_RADIUS * max(radii)
-    if named_apart or sized_apart:
+    return named_apart or abs(radii[0] - radii[1]) > _SAME_RADIUS * max(radii)
+
+
+def check_same_body(before: CRS, after: CRS, before_name: str, after_name: str) -> None:
+    """Raises DataError if the two systems belong to different bodies."""
+    if are_apart(before, after):
+        names = body_name(before), body_name(after)
+        radii = radius(before), radius(after)
         said = [f"{name or 'a body'} (radius {r / 1000:.1f} km)" for name, r in zip(names, radii, strict=True)]
         raise DataError(
             f"{before_name} lies on {said[0]} and {after_name} on {said[1]}; give two images of one body, or correct "

@@ -12,14 +12,21 @@ import numpy as np
 from rasterio.errors import RasterioError
 
 from planetcd_jax.errors import DataError, OutputError, PlanetCDError
+from planetcd_jax.files.room import replace_contents, works_inside
 
 _IDENTITY = "identity.json"
 _FINAL = "final"
+_INSIDE = ".partial"
 
 
 def work_folder(target: pathlib.Path) -> pathlib.Path:
-    """Where a run keeps its unfinished work: beside its results, hidden."""
-    return target.with_name(f".{target.name}.partial")
+    """Where a run keeps its unfinished work, hidden: beside its results, or inside (see `works_inside`)."""
+    return target / _INSIDE if works_inside(target) else target.with_name(f".{target.name}.partial")
+
+
+def is_empty(target: pathlib.Path) -> bool:
+    """Whether a folder holds nothing but unfinished work."""
+    return all(entry.name == _INSIDE for entry in target.iterdir())
 
 
 class Checkpoint:
@@ -75,13 +82,19 @@ class Checkpoint:
                 os.fsync(file.fileno())
             os.replace(temporary, self.folder / f"{name}.npy")
 
-    def publish(self, target: pathlib.Path) -> None:
+    def publish(self, target: pathlib.Path, last: str) -> None:
         """Moves the finished results to their place in one step and removes the rest.
+
+        Where `target` stays itself (see `room.works_inside`), file by file, that of the name `last` at the end.
 
         Raises:
             OutputError: if they cannot be moved there.
         """
         with as_output_errors(target):
+            if self.folder.parent == target:
+                replace_contents(self.final, target, last)
+                shutil.rmtree(self.folder, ignore_errors=True)
+                return
             old = target.with_name(f".{target.name}.old")
             if target.exists() and any(target.iterdir()):
                 shutil.rmtree(old, ignore_errors=True)

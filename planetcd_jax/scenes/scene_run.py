@@ -16,6 +16,7 @@ from tqdm import tqdm
 from planetcd_jax import thresholds
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, DataError, OutputError
+from planetcd_jax.files.room import check_place
 from planetcd_jax.report import page, page_images, record
 from planetcd_jax.report.output import jsonable, write_json
 from planetcd_jax.runtime import network_engine
@@ -114,7 +115,7 @@ def finished(target: pathlib.Path, wanted: Mapping[str, Any], *, resume: bool, o
     Raises:
         OutputError: if it holds something else that may not be replaced.
     """
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+    if not target.exists() or (target.is_dir() and checkpoints.is_empty(target)):
         return False
     path = target / RUN_FILE
     if not path.is_file():
@@ -126,6 +127,27 @@ def finished(target: pathlib.Path, wanted: Mapping[str, Any], *, resume: bool, o
     if not overwrite:
         raise OutputError(f"--output_dir={target} holds earlier results; name another folder or add --overwrite.")
     return False
+
+
+def room(request: Request, pair: AlignedPair) -> int:
+    """Bytes that a run may write at most, apart from rounding."""
+    rows, cols = scoring.map_shape(request.plan, pair)
+    side, _ = places.chip_size(request.plan, request.config)
+    maps = min(request.pixel_maps, rows * cols) * side**2 * 4
+    page = min(request.page_candidates, _PAGE_MOST) * 3 * page_images.CHIP_BYTES + _OVERVIEW**2
+    return 5 * rows * cols * 4 + maps + page
+
+
+def check_possible(request: Request, pair: AlignedPair, target: pathlib.Path) -> None:
+    """What would stop the run at its end stops it here.
+
+    Raises:
+        DataError: if the file of stable ground cannot be used.
+        OutputError: if the results cannot be written or have no room.
+    """
+    check_place(target, room(request, pair))
+    if request.stable_ground is not None:
+        stable.check(request.stable_ground, pair, request.plan)
 
 
 def score(
@@ -351,6 +373,7 @@ def run_survey(
         DataError, ConfigError, OutputError: in one line, for what a user can mend.
     """
     who = identity(request, pair, samples, weights)
+    check_possible(request, pair, target)
     if finished(target, who, resume=resume, overwrite=overwrite):
         return None
     started = time.monotonic()
@@ -358,5 +381,5 @@ def run_survey(
     scored = score(request, pair, samples, params, kept, quiet=quiet)
     with checkpoints.as_output_errors(target):
         report = write_results(request, pair, samples, params, scored, kept, weights, quiet=quiet)
-        kept.publish(target)
+        kept.publish(target, RUN_FILE)
     return {**report, "seconds": time.monotonic() - started}

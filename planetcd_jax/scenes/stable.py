@@ -7,11 +7,12 @@ import numpy as np
 import pyproj
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.crs import CRS
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import body
 from planetcd_jax.scenes.alignment import AlignedPair
-from planetcd_jax.scenes.scoring import Plan
+from planetcd_jax.scenes.scoring import Plan, map_shape
 
 LEAST_WINDOWS = 20
 """Fewer windows than this make no threshold for a rate of 5 %."""
@@ -55,6 +56,19 @@ def inside(path: str, pair: AlignedPair, plan: Plan, shape: tuple[int, int]) -> 
     return found
 
 
+def check(path: str, pair: AlignedPair, plan: Plan) -> None:
+    """Raises DataError, before anything is scored, if the file cannot be used or marks too little; see `scores`."""
+    _check_count(path, int(inside(path, pair, plan, map_shape(plan, pair)).sum()), plan)
+
+
+def _check_count(path: str, count: int, plan: Plan) -> None:
+    if count < LEAST_WINDOWS:
+        raise DataError(
+            f"{path} holds {count} whole windows of {plan.window} px, and a threshold needs {LEAST_WINDOWS}; mark "
+            "more ground, or lower --window or --stride."
+        )
+
+
 def _corner(pair: AlignedPair) -> tuple[int, int]:
     return pair.overlap.row, pair.overlap.col
 
@@ -64,10 +78,21 @@ def _to_scene(marked: geopandas.GeoDataFrame, path: str, pair: AlignedPair) -> g
     crs = pair.before.grid.crs
     if crs is None or marked.crs is None:
         return marked
+    _check_body(marked.crs, crs, path)
     try:
         return marked.to_crs(body.system_of(crs))
     except pyproj.exceptions.ProjError as error:
         raise DataError(f"{path} cannot be brought to the scene's reference system ({error}).") from None
+
+
+def _check_body(marked: pyproj.CRS, scene, path: str) -> None:
+    own = CRS.from_wkt(marked.to_wkt())
+    if body.are_apart(own, scene):
+        names = [body.body_name(crs) or "another body" for crs in (own, scene)]
+        raise DataError(
+            f"{path} lies on {names[0]} and the scene on {names[1]} (GeoJSON knows no body but Earth); save the "
+            "polygons as a GeoPackage in the scene's reference system."
+        )
 
 
 def scores(path: str, rho: np.ndarray, pair: AlignedPair, plan: Plan) -> np.ndarray:
@@ -81,9 +106,5 @@ def scores(path: str, rho: np.ndarray, pair: AlignedPair, plan: Plan) -> np.ndar
         DataError: if fewer than `LEAST_WINDOWS` windows lie inside.
     """
     found = rho[inside(path, pair, plan, rho.shape) & np.isfinite(rho)]
-    if found.size < LEAST_WINDOWS:
-        raise DataError(
-            f"{path} holds {found.size} whole windows of {plan.window} px, and a threshold needs {LEAST_WINDOWS}; mark "
-            "more ground, or lower --window or --stride."
-        )
+    _check_count(path, found.size, plan)
     return found.astype(np.float32)
