@@ -175,7 +175,7 @@ def _start(settings: types.SimpleNamespace) -> None:
 
 def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> None:
     from planetcd_jax.runtime import chosen_engine
-    from planetcd_jax.scenes import scene_run, scoring
+    from planetcd_jax.scenes import body, scene_run, scoring
     from planetcd_jax.scenes.alignment import AlignedPair
     from planetcd_jax.scenes.source import Source, check_bands
     from planetcd_jax.scenes.stretch import sample
@@ -192,6 +192,7 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
         nodata = getattr(settings, f"{date}_nodata")
         sources.append(Source(name, bands=chosen, nodata=nodata, mask_bands=settings.mask_bands))
     check_bands(*sources)
+    body.check_systems(*(source.grid.crs for source in sources), *names)
     plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
     pair = AlignedPair(*sources, resampling=settings.resampling)
     scoring.check_plan(plan, pair, config)

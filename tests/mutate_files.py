@@ -61,6 +61,12 @@ class Whole(NamedTuple):
 
 def write_all(folder: pathlib.Path) -> list[Whole]:
     """One small image in each format that can be written, a PDS3 file, a VRT and an HDF5 file of pairs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a PNG has no grid
+        return _write_all(folder)
+
+
+def _write_all(folder: pathlib.Path) -> list[Whole]:
     import h5py
     import numpy as np
     import rasterio
@@ -162,7 +168,14 @@ def _scene(file: pathlib.Path, good: pathlib.Path, out: pathlib.Path, turned: bo
     names = (good, file) if turned else (file, good)
     flags = [f"--{date}={name}" for date, name in zip(("before", "after"), names, strict=True)]
     flags += ["--preset=paper", "--layer=conv1_1", "--window=32", "--stride=32", "--null_draws=1", "--pixel_maps=0"]
-    return "planetcd-scene", [*flags, "--page_candidates=1", "--quiet", "--after_shift=0,0", f"--output_dir={out}"]
+    return "planetcd-scene", [
+        *flags,
+        "--page_candidates=1",
+        "--quiet",
+        "--after_shift=0,0",
+        "--engine=xla",
+        f"--output_dir={out}",
+    ]
 
 
 def _pairs(file: pathlib.Path, good: pathlib.Path, out: pathlib.Path, turned: bool) -> tuple[str, list[str]]:
@@ -172,7 +185,14 @@ def _pairs(file: pathlib.Path, good: pathlib.Path, out: pathlib.Path, turned: bo
         names = (good, file) if turned else (file, good)
         table.write_text(f"id,before,after\nx,{names[0]},{names[1]}\ny,{good},{good}\n", encoding="utf-8")
     flags = ["--dataset=pairs", f"--pairs_csv={table}", "--layer=conv1_1", "--figures=0", "--explain=0"]
-    return "planetcd", [*flags, "--size_mismatch=crop", "--grey", "--num_devices=1", f"--output_dir={out}"]
+    return "planetcd", [
+        *flags,
+        "--size_mismatch=crop",
+        "--grey",
+        "--engine=xla",
+        "--num_devices=1",
+        f"--output_dir={out}",
+    ]
 
 
 def outcome(program: str, flags: list[str], file: pathlib.Path, out: pathlib.Path) -> str:
@@ -242,34 +262,43 @@ class Worker:
             self._process = None
 
 
-def check(count: int, seed: int, folder: pathlib.Path, *, real: bool = True, keep: bool = False) -> list[str]:
-    """Damages `count` files and runs both programs on each; what went wrong, a line for each."""
-    wholes = write_all(folder / "whole") + (real_files() if real else [])
-    good = folder / "whole" / "GTiff-plain.tif" / "plain.tif"
-    worker, problems, kinds = Worker(), [], collections.Counter()
-    for number in range(count):
+class Ground:
+    """Whole images, the files that are made of them, and the process that the programs run in.
+
+    Attributes:
+        kinds: How many runs were refused and taken.
+    """
+
+    def __init__(self, folder: pathlib.Path, *, real: bool = True, keep: bool = False):
+        """Writes the images; `real` adds real files, `keep` leaves files in `folder` that made a problem."""
+        self.wholes = write_all(folder / "whole") + (real_files() if real else [])
+        self.kinds = collections.Counter()
+        self._good = folder / "whole" / "GTiff-plain.tif" / "plain.tif"
+        self._folder, self._keep, self._worker = folder, keep, Worker()
+
+    def check(self, number: int, seed: int) -> list[str]:
+        """Damages one file and runs both programs on it; what went wrong, a line for each."""
         rng = random.Random(f"{seed}-{number}")
-        place = folder / f"{number:04d}"
-        file, what = damaged(wholes[number % len(wholes)], place, rng)
+        place = self._folder / f"{number:04d}"
+        file, what = damaged(self.wholes[number % len(self.wholes)], place, rng)
         turned, found = rng.random() < 0.5, []
         for make in (_scene, _pairs):
             if make is _scene and file.suffix == ".h5":
                 continue
             out = place / "results" / "run"
             out.parent.mkdir()
-            program, flags = make(file, good, out, turned)
-            problem = worker.run(program, flags, file, out)
+            program, flags = make(file, self._good, out, turned)
+            problem = self._worker.run(program, flags, file, out)
             found += [f"{number} {program}, {what}: {problem}"] if problem else []
-            kinds["refused" if not out.exists() else "taken"] += 1
+            self.kinds["taken" if out.exists() else "refused"] += 1
             shutil.rmtree(out.parent)
-        problems += found
-        for line in found:
-            print(line, flush=True)
-        if not (found and keep):
+        if not (found and self._keep):
             shutil.rmtree(place)
-    worker.close()
-    print(json.dumps({"inputs": count, "formats": len(wholes), **kinds, "problems": len(problems)}), flush=True)
-    return problems
+        return found
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._worker.close()
 
 
 def main() -> int:
@@ -279,9 +308,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", default=None, help="folder in which files that made a problem are kept")
     given = parser.parse_args()
+    problems = 0
     with tempfile.TemporaryDirectory() as own:
-        folder = pathlib.Path(given.keep or own)
-        return 1 if check(given.count, given.seed, folder, keep=given.keep is not None) else 0
+        ground = Ground(pathlib.Path(given.keep or own), keep=given.keep is not None)
+        for number in range(given.count):
+            for line in ground.check(number, given.seed):
+                problems += 1
+                print(line, flush=True)
+        ground.close()
+    figures = {"inputs": given.count, "formats": len(ground.wholes), **ground.kinds, "problems": problems}
+    print(json.dumps(figures))
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import logging
 import sys
 import textwrap
 import types
@@ -250,6 +251,8 @@ def execute(
     if "--version" in arguments:
         print(f"{program} {__version__}")
         return 0
+    # What GDAL has to say comes with the error that it causes; as a log it would be lines that name nothing.
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
         start(arguments)
     except flags.Error as error:

@@ -43,7 +43,7 @@ def _config_text(config: ChangeConfig) -> str:
 
 
 def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
-    return open_dataset(
+    pairs = open_dataset(
         settings.dataset,
         data_dir=settings.data_dir,
         pairs_csv=settings.pairs_csv,
@@ -60,6 +60,8 @@ def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
         size_mismatch=settings.size_mismatch,
         missing="keep" if settings.on_bad_pair == "skip" else "error",
     )
+    pairs.least_side = config.max_shift + 1 if config.shift_fill == "reflect" else 1
+    return pairs
 
 
 def _open_training(settings: types.SimpleNamespace) -> tuple[PairSet, PairSet]:

@@ -61,7 +61,7 @@ def label_values(dataset, dtype: str) -> LabelValues:
         if space in ("json:PDS", "json:ISIS2"):
             pairs += _of_image(_document(dataset, space))
         elif space == "xml:PDS4":
-            pairs += _of_pds4(_text(dataset, space))
+            pairs += _of_pds4(document(dataset, space))
     if not pairs and not isis:
         text = _label_beside(dataset)
         isis = re.search(r"^\s*Object\s*=\s*IsisCube", text, re.MULTILINE | re.IGNORECASE) is not None
@@ -69,30 +69,47 @@ def label_values(dataset, dtype: str) -> LabelValues:
     return _read(pairs, dtype, isis)
 
 
-def _text(dataset, space: str) -> str:
+def tags(dataset, space: str | None = None) -> dict[str, str]:
+    """Tags of a dataset, of a domain where one is named; none where they are no UTF-8, which rasterio cannot give."""
+    try:
+        return dataset.tags(ns=space)
+    except UnicodeDecodeError:
+        return {}
+
+
+def document(dataset, space: str) -> str:
+    """Text of a label in a domain such as xml:PDS4; "" where it is no UTF-8."""
     # rasterio takes a document for a list of NAME=VALUE or NAME:VALUE and splits it at the first.
-    return ":".join(part for pair in dataset.tags(ns=space).items() for part in pair)
+    return ":".join(part for pair in tags(dataset, space).items() for part in pair)
 
 
 def _document(dataset, space: str) -> dict[str, Any]:
     try:
-        found = json.loads(_text(dataset, space))
+        found = json.loads(document(dataset, space))
     except ValueError:  # an `=` before the first `:`, or a damaged label
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _label_beside(dataset) -> str:
-    """Text of NAME.LBL, NAME.lbl or NAME.xml beside NAME.*; "" where there is none."""
+    """Text of the label in the file itself, or of NAME.LBL, NAME.lbl or NAME.xml beside NAME.*; "" for none."""
     path = pathlib.Path(dataset.name)
-    for suffix in (".LBL", ".lbl", ".xml", ".XML"):
+    for suffix in (path.suffix, ".LBL", ".lbl", ".xml", ".XML"):
         try:
             label = path.with_suffix(suffix)
+            if label == path and dataset.driver in ("PDS", "PDS4"):  # a label that is no UTF-8, such as Latin-1
+                return _head(label)
             if label != path and label.is_file() and label.stat().st_size <= _LABEL_BYTES:
                 return label.read_text(encoding="utf-8", errors="replace")
         except (OSError, ValueError):  # ValueError: a name that is no path
             continue
     return ""
+
+
+def _head(path: pathlib.Path) -> str:
+    """The first megabyte of a file as text, up to the line END of a PDS3 label."""
+    with path.open("rb") as file:
+        return re.split(r"^END\s*$", file.read(_LABEL_BYTES).decode("latin-1"), maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def parse_pds3(text: str) -> dict[str, Any]:

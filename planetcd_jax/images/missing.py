@@ -16,6 +16,7 @@ import dataclasses
 
 import numpy as np
 
+from planetcd_jax.errors import DataError
 from planetcd_jax.images.label_values import LabelValues, label_values
 from planetcd_jax.images.values import differs
 
@@ -94,15 +95,18 @@ class Missing:
         return good
 
 
-def parse_nodata(nodata: float | str | None) -> float | str:
-    """ "auto", "none" or a number.
+def parse_nodata(nodata: float | str | None, whose: str) -> float | str:
+    """ "auto" (also for None), "none" or a number; `whose` is for the message.
 
     Raises:
-        ValueError: if it is something else.
+        DataError: if it is something else.
     """
     if nodata is None or nodata in ("auto", "none"):
         return nodata or "auto"
-    return float(nodata)
+    try:
+        return float(nodata)
+    except ValueError:
+        raise DataError(f"no-data {whose} is {nodata!r}; give {NODATA_CHOICES}.") from None
 
 
 def missing_rule(
@@ -118,10 +122,10 @@ def missing_rule(
         mask_bands: "any" or "all".
 
     Raises:
-        ValueError: if `nodata` is something else.
+        DataError: if `nodata` is something else.
         RasterioError: if a look at the values fails.
     """
-    asked = parse_nodata(nodata)
+    asked = parse_nodata(nodata, f"of {dataset.name}")
     if asked == "none":
         alpha = any(interp.name == "alpha" for interp in dataset.colorinterp)
         return Missing(alpha, mask_bands=mask_bands, said="nothing but NaN" + (" and alpha" if alpha else ""))

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from planetcd_jax.errors import BadPairError, DataError
-from planetcd_jax.images.missing import NODATA_CHOICES, missing_rule
+from planetcd_jax.errors import BadPairError
+from planetcd_jax.images.missing import missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 
 # GDAL fills what is missing of a truncated PNG with zeros when it decodes the image at once, and only warns about
@@ -64,19 +64,18 @@ def read_image(
     """
     import rasterio
 
+    asked = parse_nodata(nodata, "value")
     with rasterio.Env(**_STRICT), _open(path) as src:
         colours = tuple(i for i, c in enumerate(src.colorinterp, start=1) if c.name != "alpha") or src.indexes
         _check_type(src, colours, path)
         try:
-            rule = missing_rule(src, colours, nodata, mask_bands)
+            rule = missing_rule(src, colours, asked, mask_bands)
             stored = src.read(list(colours))  # [B, H, W]
             valid = rule.valid(stored, src.read_masks(list(colours)) > 0 if rule.own_mask else None)
             scales, offsets = ([values[i - 1] for i in colours] for values in (src.scales, src.offsets))
             table = colour_table(src, colours[0]) if _is_palette(src, colours) else None
         except (rasterio.errors.RasterioError, MemoryError) as err:
             raise _unreadable(path, err) from err
-        except ValueError:
-            raise DataError(f"no-data value is {nodata!r}; give {NODATA_CHOICES}.") from None
     if table is not None:
         bands, valid = table[0][stored[0]].transpose(2, 0, 1), valid & table[1][stored[0]]
     else:

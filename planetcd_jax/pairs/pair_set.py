@@ -57,6 +57,9 @@ class PairSet:
         shape: `shape(i)` is (H, W) of the i-th image without reading it, or raises BadPairError.
         close: Called once when the set is closed.
 
+    Attributes:
+        least_side: Pixels that a pair must have in rows and in columns; smaller ones are bad. 1, unless it is set.
+
     Raises:
         DataError: if ids repeat, or there are no pairs, or the number of labels differs.
     """
@@ -85,6 +88,7 @@ class PairSet:
         self._files = files
         self._shape = shape
         self._close = close
+        self.least_side = 1
         _check_ids(name, self.ids)
 
     def __len__(self) -> int:
@@ -133,7 +137,13 @@ class PairSet:
         Raises:
             BadPairError: naming pair and files, and what to do about it.
         """
-        return checked(self._load(self._index(i)), self.where(i))
+        pair = checked(self._load(self._index(i)), self.where(i))
+        if min(pair.before.shape[:2]) < self.least_side:
+            raise BadPairError(
+                f"{self.where(i)}: {shape_text(pair.before.shape[:2])} pixels are too few; wanted {self.least_side} or "
+                "more a side: give the whole images, or lower --max_shift."
+            )
+        return pair
 
     def _index(self, i: int) -> int:
         if not 0 <= i < len(self):

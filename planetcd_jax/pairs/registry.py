@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.images.missing import MASK_BANDS, NODATA_CHOICES, parse_nodata
+from planetcd_jax.images.missing import MASK_BANDS, parse_nodata
 from planetcd_jax.images.stretch import STRETCHES, describe
 from planetcd_jax.pairs import hub, layouts, packed, user_pairs
 from planetcd_jax.pairs.cutting import cut_patches
@@ -73,10 +73,7 @@ def open_dataset(
         mask_bands=(mask_bands, MASK_BANDS),
     )
     describe(stretch)
-    try:
-        nodata = parse_nodata(nodata)
-    except ValueError:
-        raise DataError(f"--nodata={nodata}: give {NODATA_CHOICES}.") from None
+    nodata = parse_nodata(nodata, "value of --nodata")
     options = {
         "stretch": stretch,
         "grey": name in _GREY if grey is None else grey,

@@ -82,6 +82,10 @@ class Checkpoint:
                 os.fsync(file.fileno())
             os.replace(temporary, self.folder / f"{name}.npy")
 
+    def remove(self) -> None:
+        """Removes all of it; a later run begins anew."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def publish(self, target: pathlib.Path, last: str) -> None:
         """Moves the finished results to their place in one step and removes the rest.
 

@@ -4,6 +4,8 @@ import re
 
 import rasterio
 
+from planetcd_jax.images.label_values import document, tags
+
 ANGLES = {
     "sun_azimuth": ("sub_solar_azimuth", "subsolar_azimuth", "solar_azimuth", "sun_azimuth", "local_solar_azimuth"),
     "incidence": ("incidence_angle", "solar_incidence_angle", "incidence"),
@@ -30,14 +32,13 @@ def angles(dataset: rasterio.DatasetReader) -> dict[str, float]:
     """Angles that the label of an open file states, degrees, by the names of `ANGLES`; the first of each counts."""
     found: dict[str, float] = {}
     stated: list[tuple[str, str]] = []
-    for name, value in dataset.tags().items():
+    for name, value in tags(dataset).items():
         number = re.match(r"\s*" + _NUMBER, value)
         if number:
             stated.append((name.rpartition(".")[2], number.group(1)))
     for space in dataset.tag_namespaces():
         if space.startswith(("json:", "xml:")):
-            # rasterio takes a document for a list of NAME=VALUE or NAME:VALUE and splits it at the first.
-            text = ":".join(part for pair in dataset.tags(ns=space).items() for part in pair)
+            text = document(dataset, space)
             stated += (_JSON if space.startswith("json:") else _XML).findall(text)
     for name, value in stated:
         meaning = _MEANING.get(_plain(name))

@@ -1,11 +1,12 @@
 """One scene from two images to a folder of results: what `scene.py` runs."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -352,6 +353,17 @@ def _angles_text(image: Mapping[str, Any]) -> str:
     return ", ".join(said) or "not in the label"
 
 
+@contextlib.contextmanager
+def _dropping(kept: Checkpoint, pair: AlignedPair) -> Iterator[None]:
+    """Removes unfinished work when the images themselves end the run; a server that fails may answer the next time."""
+    try:
+        yield
+    except (DataError, ConfigError):
+        if not any("://" in image.name or image.name.startswith("/vsi") for image in (pair.before, pair.after)):
+            kept.remove()
+        raise
+
+
 def run_survey(
     request: Request,
     pair: AlignedPair,
@@ -378,8 +390,9 @@ def run_survey(
         return None
     started = time.monotonic()
     kept = Checkpoint(checkpoints.work_folder(target), who, resume=resume)
-    scored = score(request, pair, samples, params, kept, quiet=quiet)
-    with checkpoints.as_output_errors(target):
-        report = write_results(request, pair, samples, params, scored, kept, weights, quiet=quiet)
-        kept.publish(target, RUN_FILE)
+    with _dropping(kept, pair):
+        scored = score(request, pair, samples, params, kept, quiet=quiet)
+        with checkpoints.as_output_errors(target):
+            report = write_results(request, pair, samples, params, scored, kept, weights, quiet=quiet)
+            kept.publish(target, RUN_FILE)
     return {**report, "seconds": time.monotonic() - started}

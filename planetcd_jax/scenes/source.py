@@ -16,7 +16,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.images.missing import NODATA_CHOICES, Missing, missing_rule
+from planetcd_jax.images.label_values import tags
+from planetcd_jax.images.missing import Missing, missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 from planetcd_jax.scenes import labels
 
@@ -129,12 +130,11 @@ class Source:
         return colour_table(self._dataset, self.bands[0]) if interps == [ColorInterp.palette] else None
 
     def _missing_rule(self, nodata: str, mask_bands: str) -> Missing:
+        asked = parse_nodata(nodata, f"of {self.name}")
         try:
-            return missing_rule(self._dataset, self.bands, nodata, mask_bands)
+            return missing_rule(self._dataset, self.bands, asked, mask_bands)
         except RasterioError as error:
             raise self._damaged("", error) from None
-        except ValueError:
-            raise DataError(f"no-data of {self.name} is {nodata!r}; give {NODATA_CHOICES}.") from None
 
     def _damaged(self, where: str, error: RasterioError) -> DataError:
         cause = str(error.__cause__ or error).splitlines()[0]
@@ -223,7 +223,7 @@ class Source:
             "transform": list(self.grid.transform)[:6],
             "masked": self.nodata_rule,
             "angles": labels.angles(self._dataset),
-            "tags": {key: value for key, value in self._dataset.tags().items() if len(value) < 200},
+            "tags": {key: value for key, value in tags(self._dataset).items() if len(value) < 200},
         }
 
     def close(self) -> None:
