@@ -141,7 +141,7 @@ def _type_bounds(types: set[np.dtype]) -> DateStretch:
 def _masked(image: Image, fill: float) -> np.ndarray:
     """Values as float64, with `fill` where there is no data."""
     mask = image.valid if image.values.ndim == 2 else image.valid[..., None]
-    return np.where(mask, image.values, fill).astype(np.float64)
+    return np.where(mask, image.values.astype(np.float64), fill)
 
 
 def _scaled(image: Image, rule: DateStretch) -> np.ndarray:
