@@ -1,5 +1,6 @@
 """Special values of ISIS, PDS3 and PDS4 are missing pixels in scenes and in pairs; ordinary data are not."""
 
+import h5py
 import numpy as np
 import pytest
 from image_files import noise, write_image
@@ -9,6 +10,7 @@ from planetcd_jax.errors import BadPairError, DataError
 from planetcd_jax.images.label_values import value_of
 from planetcd_jax.images.reading import read_image
 from planetcd_jax.pairs.files import FilePair, file_set
+from planetcd_jax.pairs.packed import packed_set
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.source import Source, check_bands
 from planetcd_jax.scenes.stretch import sample
@@ -178,6 +180,31 @@ def test_special_values_do_not_enter_the_stretch(tmp_path):
     np.testing.assert_array_equal(raw.valid, ~missing)
     low, high = np.percentile(np.concatenate(clean)[np.concatenate([~missing] * 2)], [0.5, 99.5])
     np.testing.assert_allclose(raw.before[~missing], ((clean[0] - low) / (high - low)).clip(0, 1)[~missing], atol=0.01)
+
+
+def test_arrays_of_hdf5_follow_the_same_rule(tmp_path):
+    clean = np.stack([ground("int16", 6), ground("int16", 7)])
+    dates, missing = marked(clean[0], INT16)
+    with h5py.File(tmp_path / "a.h5", "w") as out:
+        out["before"], out["after"] = dates[None], clean[1][None]
+    with packed_set(tmp_path / "a.h5") as pairs:
+        np.testing.assert_array_equal(pairs.raw(0).valid, ~missing)
+    with packed_set(tmp_path / "a.h5", nodata="none") as pairs:
+        assert pairs.raw(0).valid.all()
+    with packed_set(tmp_path / "a.h5", nodata=clean[1][2, 3]) as pairs:
+        assert not pairs.raw(0).valid[2, 3]
+
+
+def test_an_image_that_is_larger_than_memory_is_told(tmp_path):
+    name = tmp_path / "a.vrt"
+    write_image(tmp_path / "b.tif", ground("uint8", 0, 1, 200))
+    name.write_text(
+        '<VRTDataset rasterXSize="2000000" rasterYSize="2000000"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        '<SourceFilename relativeToVRT="1">b.tif</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+        "</VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(BadPairError, match=r"a\.vrt: 2000000 x 2000000 pixels take 4000\.0 GB, .* planetcd-scene"):
+        read_image(name)
 
 
 def test_bands_are_masked_alike(tmp_path):

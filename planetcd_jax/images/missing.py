@@ -146,6 +146,25 @@ def missing_rule(
     return Missing(not _misread(dataset, bands, label), value, label.marks, low, high, mask_bands, said)
 
 
+def array_rule(stored: np.ndarray, nodata: float | str | None = "auto", mask_bands: str = "any") -> Missing:
+    """The rule for values that come from no image file, such as an array of HDF5: 1, the value asked for, and 4.
+
+    Args:
+        stored: [B, H, W].
+        nodata, mask_bands: As for `missing_rule`.
+
+    Raises:
+        DataError: if `nodata` is something else.
+    """
+    asked = parse_nodata(nodata, "value")
+    if asked == "none":
+        return Missing(False, mask_bands=mask_bands)
+    value = None if asked == "auto" else float(asked)
+    name = stored.dtype.name
+    low, high, _ = _shown_range(name, {value}, stored.ravel()) if name in _SPECIAL else (None, None, "")
+    return Missing(False, value, (), low, high, mask_bands)
+
+
 def _flags(dataset, bands: tuple[int, ...]) -> set[str]:
     return {flag.name for band in bands for flag in dataset.mask_flag_enums[band - 1]}
 

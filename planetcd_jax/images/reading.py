@@ -68,6 +68,7 @@ def read_image(
     with rasterio.Env(**_STRICT), _open(path) as src:
         colours = tuple(i for i, c in enumerate(src.colorinterp, start=1) if c.name != "alpha") or src.indexes
         _check_type(src, colours, path)
+        _check_memory(src, colours, path)
         try:
             rule = missing_rule(src, colours, asked, mask_bands)
             stored = src.read(list(colours))  # [B, H, W]
@@ -89,6 +90,23 @@ def _check_type(src, bands: tuple[int, ...], path) -> None:
             raise BadPairError(
                 f"{path}: band {band} holds complex numbers ({src.dtypes[band - 1]}); convert it to amplitudes first."
             )
+
+
+def _check_memory(src, bands: tuple[int, ...], path) -> None:
+    """Raises BadPairError if the image is larger than half of the machine's memory, or its header is damaged."""
+    needed = src.height * src.width * sum(np.dtype(src.dtypes[band - 1]).itemsize for band in bands)
+    if needed > _most_bytes():
+        raise BadPairError(
+            f"{path}: {src.height} x {src.width} pixels take {needed / 1e9:.1f} GB, more than half of the memory; "
+            "compare whole scenes with planetcd-scene, or fetch the file again if it is not so large."
+        )
+
+
+def _most_bytes() -> float:
+    try:
+        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, AttributeError):  # no such question on this system
+        return np.inf
 
 
 def _is_palette(src, bands: tuple[int, ...]) -> bool:

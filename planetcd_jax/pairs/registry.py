@@ -140,7 +140,7 @@ def _own(name, data_dir, pairs_csv, source, split, missing, seed, options: dict[
     path = pathlib.Path(pairs_csv or data_dir)
     _no_split(name, split, str(path))
     if path.suffix.lower() in _HDF5:
-        return packed.packed_set(path, name=name, stretch=options["stretch"])
+        return packed.packed_set(path, name=name, **{key: options[key] for key in ("stretch", "nodata", "mask_bands")})
     if pairs_csv is not None:
         pairs, facts = user_pairs.csv_pairs(path, missing)
     else:
