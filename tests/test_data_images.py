@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import rasterio
 from image_files import noise, write_image
 
 from planetcd_jax.errors import BadPairError
@@ -109,6 +110,16 @@ def test_a_flipped_byte_in_compressed_data_is_told(tmp_path, suffix):
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(BadPairError, match="cannot be read as an image"):
+        read_image(path)
+
+
+def test_a_header_that_is_no_text_is_told(tmp_path):
+    system = rasterio.CRS.from_string("+proj=eqc +R=3396190 +units=m").to_wkt().replace('"unknown"', '"Name of Mars"')
+    path = write_image(tmp_path / "a.tif", noise(8), crs=system, transform=(1, 0, 0, 0, -1, 0))
+    content = path.read_bytes()
+    assert b"Name of Mars" in content
+    path.write_bytes(content.replace(b"Name of Mars", b"Name\xb0\xffo Mars"))
+    with pytest.raises(BadPairError, match=r"a\.tif: cannot be read as an image"):
         read_image(path)
 
 

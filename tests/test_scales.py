@@ -53,7 +53,11 @@ def largest_difference(before, after):
 def test_unlike_dates_of_a_pair_come_to_one_scale(ground, first, second):
     dates = image(CODES[first](ground[0])), image(CODES[second](ground[1]))
     before, after = stretched(*dates, "auto")
-    assert before.max() == 1 and after.max() == 1 and min(before.min(), after.min()) == 0
+    eight = [date for date in dates if date.dtype == np.uint8]
+    if not eight:
+        assert before.max() == 1 and after.max() == 1 and min(before.min(), after.min()) == 0
+    elif "root" not in first + second:
+        np.testing.assert_allclose(before, eight[0].values / 255, atol=1e-6)
     assert largest_difference(before, after) < 0.03
     for a, b in zip(stretched(*dates[::-1], "auto"), (after, before), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -107,7 +111,9 @@ def test_each_date_by_itself_where_it_is_asked_for(ground):
 
 def test_the_curve_keeps_order_0_and_1():
     t = np.linspace(0, 1, 101)
+    wide = np.linspace(-3, 3, 601)
     for bend in (-1.0, -0.4, 0.0):
+        assert (np.diff(scales.bent(wide, bend)) >= -1e-12).all()
         curve = scales.bent(t, bend)
         assert curve[0] == 0 and curve[-1] == 1 and (np.diff(curve) >= 0).all()
     np.testing.assert_allclose(scales.bent(t, -1.0), t**2, atol=1e-12)  # by hand

@@ -150,7 +150,7 @@ def _open(path: str | os.PathLike):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             return rasterio.open(file)
-    except rasterio.errors.RasterioError as err:
+    except (rasterio.errors.RasterioError, UnicodeDecodeError) as err:  # Unicode: a name in a damaged header
         raise _unreadable(file, err) from err
 
 

@@ -26,7 +26,9 @@ UNLIKE = 1.9
 
 
 def bent(values: np.ndarray, bend: float | np.ndarray) -> np.ndarray:
-    """The curve of the module's head on values in [0, 1], any shape; `bend` broadcasts against the last axis."""
+    """The curve of the module's head, any shape; `bend` broadcasts against the last axis. It never falls."""
+    lowest = np.where(bend < 0, 0.5 * (1.0 + bend) / np.where(bend < 0, bend, 1.0), -np.inf)  # where it turns
+    values = np.maximum(values, lowest.astype(values.dtype))
     return values + bend * values * (1.0 - values)
 
 

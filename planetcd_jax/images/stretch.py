@@ -15,11 +15,17 @@ LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
 
 
 class DateStretch(NamedTuple):
-    """What is done to one date: `low` becomes 0 and `high` becomes 1, then the curve `scales.bent` with `bend`."""
+    """What is done to one date.
+
+    `low` becomes 0 and `high` becomes 1, the curve `scales.bent` with `bend` follows, and then 0 becomes `to_low` and 1
+    becomes `to_high`; what leaves [0, 1] is clipped.
+    """
 
     low: float
     high: float
     bend: float = 0.0
+    to_low: float = 0.0
+    to_high: float = 1.0
 
 
 def describe(stretch: str) -> str:
@@ -35,7 +41,8 @@ def describe(stretch: str) -> str:
     )
     words = {
         "auto": f"8-bit: value / 255; other types: {joint}; a pair whose dates differ in type, in scale (ranges apart, "
-        f"or of widths that differ by a factor of {scales.UNLIKE:g}) or by a square-root code: {each}",
+        f"or of widths that differ by a factor of {scales.UNLIKE:g}) or by a square-root code: {each}; then on the "
+        "scale of the 8-bit date, value / 255, where one is",
         "dtype": "integers: value over the largest of the type, from its smallest",
         "percentile": joint,
         "each": each,
@@ -84,8 +91,10 @@ def choose(before: Image, after: Image, stretch: str) -> tuple[DateStretch, Date
             raise BadPairError(f"the two dates are on unlike scales ({unlike}); choose --stretch=auto or each.")
         return (_percentiles(np.concatenate(data)),) * 2
     each = _each(before, after, data)
-    if stretch == "each" or unlike or any(rule.bend for rule in each):
+    if stretch == "each":
         return each
+    if unlike or any(rule.bend for rule in each):
+        return _onto_8_bits(each, before, after)
     if {before.dtype, after.dtype} == {np.dtype(np.uint8)}:
         return (DateStretch(0.0, 255.0),) * 2
     return (_percentiles(np.concatenate(data)),) * 2
@@ -121,6 +130,18 @@ def _each(before: Image, after: Image, data: list[np.ndarray]) -> tuple[DateStre
     return rules[0]._replace(bend=bends[0]), rules[1]._replace(bend=bends[1])
 
 
+def _onto_8_bits(each: tuple[DateStretch, DateStretch], before: Image, after: Image) -> tuple[DateStretch, DateStretch]:
+    """Both dates on the scale of the 8-bit one, where one is: value / 255, as in the other 8-bit pairs of a set.
+
+    Scores grow with contrast, so a pair must not have more of it for the depth of its files.
+    """
+    dates = sorted(zip(each, (before, after), strict=True), key=lambda date: date[0].bend != 0)
+    for rule, image in dates:  # a coded date last
+        if image.dtype == np.uint8 and rule.high > rule.low:
+            return tuple(other._replace(to_low=rule.low / 255, to_high=rule.high / 255) for other in each)
+    return each
+
+
 def _percentiles(values: np.ndarray) -> DateStretch:
     low, high = np.percentile(values.astype(np.float64), [LOW_PERCENT, HIGH_PERCENT])
     if low == high:  # nearly all values are the same: the percentiles say nothing, the extremes may
@@ -150,4 +171,6 @@ def _scaled(image: Image, rule: DateStretch) -> np.ndarray:
         values = (values - rule.low) / (rule.high - rule.low)
     else:
         values = np.zeros_like(values)
-    return scales.bent(np.clip(values, 0.0, 1.0), rule.bend).astype(np.float32)
+    values = rule.to_low + scales.bent(values, rule.bend) * (rule.to_high - rule.to_low)
+    mask = image.valid if values.ndim == 2 else image.valid[..., None]
+    return np.where(mask, np.clip(values, 0.0, 1.0), 0.0).astype(np.float32)

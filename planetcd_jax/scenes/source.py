@@ -251,7 +251,7 @@ def _open(name: str) -> rasterio.DatasetReader:
     try:
         with no_grid_warning():
             dataset = rasterio.open(name)
-    except RasterioError as error:
+    except (RasterioError, UnicodeDecodeError) as error:  # Unicode: a name in a damaged header
         reason = str(error).splitlines()[0]
         if name.startswith(("http://", "https://")):
             raise DataError(
