@@ -152,7 +152,7 @@ def test_too_little_room_for_pixel_maps_is_told_before_the_long_work(
     tmp_path, scene_flags, no_long_work, capsys, monkeypatch
 ):
     monkeypatch.setattr(room.shutil, "disk_usage", lambda path: Usage(10**9, 0, 9_000_000))
-    # 9 windows: 9 maps of 200 px a side would take 1.4 MB, the page of 60 candidates up to 8 MB
+    # 676 windows: as many maps of 200 px a side would take 108 MB
     more = ["--pixel_maps=1000", "--stride=4", f"--output_dir={tmp_path / 'out'}"]
     assert scene.execute([*scene_flags, *more]) == 1
     assert "--pixel_maps" in one_line(capsys)

@@ -8,6 +8,8 @@ A pixel is missing where
    where the values themselves show it in 16-bit integers of any format (see `_shown_range`);
 5. its entry of a colour table is fully transparent.
 
+Values of 8 bits are special only where a label or a mask says so: in a picture, 0 is black and 255 is white.
+
 Where several bands are read, a pixel is missing where any of them says so; `mask_bands="all"` lets 2 count only where
 all bands say so, for pictures in which one band may well be 0.
 """
