@@ -19,7 +19,16 @@ from planetcd_jax.version import __version__
 if TYPE_CHECKING:  # the same names, for editors and type checkers; tests/test_import.py compares the two
     from planetcd_jax import constants
     from planetcd_jax.config import AUTHORS_CODE, PAPER, PRESETS, ROBUST, ChangeConfig
-    from planetcd_jax.detection import batch_scores, decide, detect, pair_scores
+    from planetcd_jax.detection import (
+        batch_scores,
+        change_score,
+        change_scores,
+        decide,
+        detect,
+        extract,
+        pair_scores,
+        pixel_change_map,
+    )
     from planetcd_jax.errors import (
         BadPairError,
         ConfigError,
@@ -29,22 +38,22 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers; tests/test_i
         PlanetCDError,
         WeightsError,
     )
-    from planetcd_jax.networks.extraction import extract
-    from planetcd_jax.networks.vgg16 import VGG16
+    from planetcd_jax.networks.backbone import Backbone
+    from planetcd_jax.networks.custom import Custom
+    from planetcd_jax.networks.vgg16 import VGG16, Vgg16, Vgg16Bn
     from planetcd_jax.networks.weights_io import Weights, load_vgg16, load_weights
-    from planetcd_jax.scores.augment import patch_key, pseudo_unchanged, pseudo_unchanged_pair
-    from planetcd_jax.scores.dcva import change_mask, otsu_threshold, pixel_change_map
-    from planetcd_jax.scores.pooled import change_score, change_scores, compare, describe
-    from planetcd_jax.scores.scoremap import null_score_map, score_map
-    from planetcd_jax.thresholds import p_values, threshold
+    from planetcd_jax.networks.winograd import with_engine
+    from planetcd_jax.scoremap import null_score_map, score_layers, score_map
+    from planetcd_jax.scores.base import Score
+    from planetcd_jax.scores.dcva import Dcva, change_mask, otsu_threshold
+    from planetcd_jax.scores.null import NoiseAndShift, OwnNull, patch_key, pseudo_unchanged
+    from planetcd_jax.scores.pooled import Pooled
+    from planetcd_jax.scores.rcva import Rcva
+    from planetcd_jax.scores.registered.score import Registered
+    from planetcd_jax.thresholds import Decision, p_values, threshold
     from planetcd_jax.types import Detection
 
 _NAMES = {
-    "scores.augment": (
-        "patch_key",
-        "pseudo_unchanged",
-        "pseudo_unchanged_pair",
-    ),
     "config": (
         "AUTHORS_CODE",
         "PAPER",
@@ -54,9 +63,13 @@ _NAMES = {
     ),
     "detection": (
         "batch_scores",
+        "change_score",
+        "change_scores",
         "decide",
         "detect",
+        "extract",
         "pair_scores",
+        "pixel_change_map",
     ),
     "errors": (
         "BadPairError",
@@ -67,38 +80,50 @@ _NAMES = {
         "PlanetCDError",
         "WeightsError",
     ),
-    "networks.extraction": ("extract",),
-    "scores.dcva": (
-        "change_mask",
-        "otsu_threshold",
-        "pixel_change_map",
+    "networks.backbone": ("Backbone",),
+    "networks.custom": ("Custom",),
+    "networks.vgg16": (
+        "VGG16",
+        "Vgg16",
+        "Vgg16Bn",
     ),
-    "scores.pooled": (
-        "change_score",
-        "change_scores",
-        "compare",
-        "describe",
-    ),
-    "scores.scoremap": (
-        "null_score_map",
-        "score_map",
-    ),
-    "thresholds": (
-        "p_values",
-        "threshold",
-    ),
-    "types": ("Detection",),
-    "networks.vgg16": ("VGG16",),
     "networks.weights_io": (
         "Weights",
         "load_vgg16",
         "load_weights",
     ),
+    "networks.winograd": ("with_engine",),
+    "scoremap": (
+        "null_score_map",
+        "score_layers",
+        "score_map",
+    ),
+    "scores.base": ("Score",),
+    "scores.dcva": (
+        "Dcva",
+        "change_mask",
+        "otsu_threshold",
+    ),
+    "scores.null": (
+        "NoiseAndShift",
+        "OwnNull",
+        "patch_key",
+        "pseudo_unchanged",
+    ),
+    "scores.pooled": ("Pooled",),
+    "scores.rcva": ("Rcva",),
+    "scores.registered.score": ("Registered",),
+    "thresholds": (
+        "Decision",
+        "p_values",
+        "threshold",
+    ),
+    "types": ("Detection",),
 }
 """Public names by their module."""
 
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = ("constants", "networks", "scores", "version")
+_MODULES = ("constants", "explain", "networks", "records", "scoremap", "scores", "version")
 
 __all__ = [
     "AUTHORS_CODE",
@@ -106,14 +131,26 @@ __all__ = [
     "PRESETS",
     "ROBUST",
     "VGG16",
+    "Backbone",
     "BadPairError",
     "ChangeConfig",
     "ConfigError",
+    "Custom",
     "DataError",
+    "Dcva",
+    "Decision",
     "Detection",
+    "NoiseAndShift",
     "OutputError",
+    "OwnNull",
     "PatchError",
     "PlanetCDError",
+    "Pooled",
+    "Rcva",
+    "Registered",
+    "Score",
+    "Vgg16",
+    "Vgg16Bn",
     "Weights",
     "WeightsError",
     "__version__",
@@ -121,10 +158,8 @@ __all__ = [
     "change_mask",
     "change_score",
     "change_scores",
-    "compare",
     "constants",
     "decide",
-    "describe",
     "detect",
     "extract",
     "load_vgg16",
@@ -136,9 +171,10 @@ __all__ = [
     "patch_key",
     "pixel_change_map",
     "pseudo_unchanged",
-    "pseudo_unchanged_pair",
+    "score_layers",
     "score_map",
     "threshold",
+    "with_engine",
 ]
 
 

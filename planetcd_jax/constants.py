@@ -54,3 +54,16 @@ NULL_FDR = 0.1
 
 # Pseudo-unchanged tiles, of up to 16 windows each, from which a scene's threshold is found unless asked otherwise.
 NULL_DRAWS = 64
+
+# Convolutions of VGG-16 (Simonyan & Zisserman 2014, table 1, column D), in order.
+VGG16_LAYERS = tuple(f"conv{block}_{i}" for block, n in enumerate((2, 2, 3, 3, 3), start=1) for i in range(1, n + 1))
+
+# Layers of VGG-16 that stand for those of DCVA: 64, 128 and 256 features on grids of 1, 1/2 and 1/4.
+DCVA_LAYERS = ("conv1_2", "conv2_2", "conv3_2")
+
+# Words that settings are chosen from.
+ACTIVATIONS = ("pre", "post")
+PRECISIONS = ("float32", "tf32", "bfloat16")
+PRESET_NAMES = ("paper", "authors_code", "robust")
+BACKBONE_NAMES = ("vgg16", "vgg16_bn")
+SCORE_NAMES = ("pooled", "registered", "rcva")

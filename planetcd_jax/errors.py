@@ -30,5 +30,9 @@ class BadPairError(DataError):
     """One pair cannot be scored; the rest of its data set may still be good."""
 
 
+class MissingExtraError(PlanetCDError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
 class OutputError(PlanetCDError, OSError):
     """Results cannot be written where they were asked for."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from planetcd_jax import config as configs
+from planetcd_jax import constants
 from planetcd_jax.baselines import METHODS
 from planetcd_jax.cli import commandline
 from planetcd_jax.cli.commandline import Flag
@@ -66,9 +66,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     ),
     "The method": (
         Flag("method", (*METHODS, "all"), "proposed", "System of the paper's tables; all runs and compares them."),
-        Flag("preset", tuple(configs.PRESETS), "paper", "Settings that the flags below change one by one."),
-        Flag("backbone", configs.BACKBONES[:2], None, "Network."),
-        Flag("layer", configs.VGG16_LAYERS, None, "Convolution at which the network is cut."),
+        Flag("preset", constants.PRESET_NAMES, "paper", "Settings that the flags below change one by one."),
+        *commandline.METHOD,
         Flag("weights", "str", None, "Weights: .h5, .safetensors or hf:OWNER/NAME. Default: the shipped VGG-16."),
         Flag(
             "noise_sigma",
@@ -104,7 +103,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         ),
         Flag("num_processes", "int", None, "How many processes share the pairs. Default: one."),
         Flag("process_id", "int", None, "Which of them this is, from 0; process 0 writes. Default: the only one."),
-        Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
+        Flag("precision", constants.PRECISIONS, None, "Arithmetic of the network."),
         commandline.ENGINE,
         commandline.COMPILATION_CACHE,
     ),

@@ -7,16 +7,19 @@ import pathlib
 import sys
 import types
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import app, logging
 
-from planetcd_jax import config as configs
 from planetcd_jax import constants
 from planetcd_jax.cli import commandline
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.extras import require
 from planetcd_jax.version import __version__
+
+if TYPE_CHECKING:
+    from planetcd_jax.config import ChangeConfig
 
 PROGRAM = "planetcd-scene"
 
@@ -38,7 +41,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("before_nodata", "str", "auto", "Value to mask, as stored; auto: what the file says; none: nothing."),
         Flag("after_nodata", "str", "auto", "The same for the second image."),
         commandline.MASK_BANDS,
-        Flag("resampling", ("nearest", "bilinear", "cubic", "lanczos"), "cubic", "How the second image is warped."),
+        Flag(
+            "resampling",
+            ("nearest", "bilinear", "cubic", "lanczos"),
+            "cubic",
+            "How the second image is interpolated; all but nearest average where its pixels are smaller.",
+        ),
         Flag(
             "after_shift",
             "str",
@@ -60,15 +68,15 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("null_draws", "int", constants.NULL_DRAWS, "Pseudo-unchanged tiles (of up to 16 windows) for tau."),
     ),
     "The method": (
-        Flag("preset", tuple(configs.PRESETS), "robust", "Settings that the flags below change one by one."),
-        Flag("layer", configs.VGG16_LAYERS, None, "Convolution at which the network is cut."),
+        Flag("preset", constants.PRESET_NAMES, "robust", "Settings that the flags below change one by one."),
+        *commandline.METHOD,
         Flag("weights", "str", None, "Weights file. Default: the shipped VGG-16."),
         Flag("noise_sigma", "float", None, "Standard deviation of the noise of pseudo-unchanged tiles, images 0 to 1."),
         Flag("max_shift", "int", None, "Largest shift of a pseudo-unchanged tile, pixels."),
         Flag("quantile", "float", None, "Share of pseudo-unchanged scores at or below tau."),
         *commandline.RATES,
         Flag("stable_ground", "str", None, "Polygons of unchanged ground to take null scores from. Default: none."),
-        Flag("precision", configs.PRECISIONS, None, "Arithmetic of the network."),
+        Flag("precision", constants.PRECISIONS, None, "Arithmetic of the network."),
         commandline.ENGINE,
         Flag("set", "multi", [], "Any other setting as field=value, such as feature_standardize=True; repeatable."),
         Flag("seed", "int", 0, "Decides every random draw."),
@@ -158,30 +166,25 @@ def _start(settings: types.SimpleNamespace) -> None:
     config = commandline.change_config(settings)
     _check_counts(settings)
     commandline.start_compilation_cache(settings)
-    try:
-        import geopandas  # noqa: F401
-        import jinja2  # noqa: F401
-        import skimage  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is not installed; pip install 'planetcd_jax[scene]'.") from None
+    require("scene", "rasterio", "geopandas", "jinja2", "skimage")
     import rasterio
 
     # A small block cache, since every block is used once or twice; patience with servers that stutter.
     with rasterio.Env(
         GDAL_CACHEMAX=_CACHE_BYTES, GDAL_HTTP_MAX_RETRY=3, GDAL_HTTP_CONNECTTIMEOUT=20, GDAL_HTTP_TIMEOUT=120
     ):
-        _survey(settings, config)
+        _run(settings, config)
 
 
-def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> None:
-    from planetcd_jax.runtime import chosen_engine
+def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
+    from planetcd_jax import scoremap
+    from planetcd_jax.networks.winograd import engine_of, serve
     from planetcd_jax.scenes import body, scene_run, scoring
     from planetcd_jax.scenes.alignment import AlignedPair
     from planetcd_jax.scenes.source import Source, check_bands
     from planetcd_jax.scenes.stretch import sample
-    from planetcd_jax.scores import scoremap
 
-    scoremap.check_shareable(config)
+    scoremap.check_windows(settings.window, settings.stride, config)
     config, weights = commandline.fitted_weights(config, settings)
     target = _target(settings)
     names = _images(settings, target)
@@ -194,23 +197,23 @@ def _survey(settings: types.SimpleNamespace, config: configs.ChangeConfig) -> No
     check_bands(*sources)
     body.check_systems(*(source.grid.crs for source in sources), *names)
     plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
-    pair = AlignedPair(*sources, resampling=settings.resampling)
+    pair = AlignedPair(*sources, resampling=settings.resampling, beyond_seam=max(0, plan.window - plan.stride))
     scoring.check_plan(plan, pair, config)
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)
     pair.after_shift = _after_shift(settings.after_shift, pair, samples)
-    engine = chosen_engine(settings.engine, config)
+    engine = engine_of(serve(settings.engine, config.backbone))
     hidden = ("resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir")
     said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
+    scene = scoring.Scene(pair, samples, weights.params, config, plan, engine)
     request = scene_run.Request(
-        config, plan, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
+        weights.sha256, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
         {name: value for name, value in said.items() if name not in hidden}, settings.demo, settings.fdr,
-        settings.stable_ground, engine,
+        settings.stable_ground,
     )  # fmt: skip
-    report = scene_run.run_survey(
-        request, pair, samples, weights.params, weights.sha256, target,
-        resume=settings.resume, overwrite=settings.overwrite, quiet=settings.quiet,
-    )  # fmt: skip
+    report = scene_run.run_scene(
+        request, scene, target, resume=settings.resume, overwrite=settings.overwrite, quiet=settings.quiet
+    )
     if report is None:
         print(f"{target} holds the results of this very run already")
         return

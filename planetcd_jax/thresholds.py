@@ -1,13 +1,45 @@
 """From the scores of pseudo-unchanged pairs to a threshold and p-values."""
 
+import dataclasses
 import fractions
+from typing import ClassVar
 
 import chex
 import jax.numpy as jnp
 
-from planetcd_jax.config import ChangeConfig
+from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError, PatchError
+from planetcd_jax.records import MAIN
 from planetcd_jax.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """How tau is found from null scores.
+
+    Attributes:
+        quantile: Share of pseudo-unchanged scores that lie at or below tau, in (0, 1].
+        null_fdr: None, or a false discovery rate in (0, 1): the null scores of pairs that are findings at it
+            (Benjamini-Hochberg) do not count for tau and p-values (`thresholds.counted_nulls`), because a null made
+            of a changed pair's own differences carries some of the change. Not used for scenes, most of whose ground
+            is unchanged and whose windows overlap.
+        null_rounds: Times that the null is cleared of findings: a cleaner null finds more, and three rounds find
+            nearly all.
+    """
+
+    quantile: float = dataclasses.field(default=constants.PAPER_QUANTILE, metadata=MAIN)
+    null_fdr: float | None = None
+    null_rounds: int = 3
+
+    kind: ClassVar[str] = "quantile"
+
+    def __post_init__(self):
+        if not 0 < self.quantile <= 1:
+            raise ConfigError(f"quantile is {self.quantile!r}; give a share in (0, 1], such as 0.95.")
+        if self.null_fdr is not None and not 0 < self.null_fdr < 1:
+            raise ConfigError(f"null_fdr is {self.null_fdr!r}; give None or a share in (0, 1), such as 0.1.")
+        if not isinstance(self.null_rounds, int) or self.null_rounds < 1:
+            raise ConfigError(f"null_rounds is {self.null_rounds!r}; give a whole number, 1 or more.")
 
 
 def _check_scores(name: str, scores: Array) -> None:
@@ -15,14 +47,14 @@ def _check_scores(name: str, scores: Array) -> None:
         raise PatchError(f"{name} has shape {scores.shape}; give a vector of at least one score.")
 
 
-def threshold(rho_null: Array, config: ChangeConfig, *, valid: Array | None = None) -> Array:
-    """tau: the largest pseudo-unchanged score after the top 1 - `config.quantile` of them are dropped.
+def threshold(rho_null: Array, decision: Decision, *, valid: Array | None = None) -> Array:
+    """tau: the largest pseudo-unchanged score after the top 1 - `decision.quantile` of them are dropped.
 
     Of N scores, floor((1 - quantile) N) are dropped: none of 19 at 0.95, one of 20. No interpolation.
 
     Args:
         rho_null: [N] float, scores of pseudo-unchanged pairs, N >= 1.
-        config: Its `quantile` is used.
+        decision: Its `quantile` is used.
         valid: [N] bool; False marks padding, which changes nothing. None means that all are valid.
 
     Returns:
@@ -38,7 +70,7 @@ def threshold(rho_null: Array, config: ChangeConfig, *, valid: Array | None = No
     valid = jnp.ones(rho_null.shape, bool) if valid is None else valid
     chex.assert_equal_shape([rho_null, valid])
     # As a fraction, because 0.05 * 20 must be 1 and neither a little more nor a little less.
-    tail = fractions.Fraction(1.0 - config.quantile).limit_denominator(10_000)
+    tail = fractions.Fraction(1.0 - decision.quantile).limit_denominator(10_000)
     n = valid.sum(dtype=jnp.int32)
     whole, rest = n // tail.denominator, n % tail.denominator  # apart, so that int32 holds the product
     dropped = whole * tail.numerator + rest * tail.numerator // tail.denominator
@@ -111,19 +143,15 @@ def benjamini_hochberg(p_value: Array, rate: float) -> Array:
     return known & (p_value <= bound)
 
 
-NULL_ROUNDS = 3
-"""Times that the null is cleared of findings: a cleaner null finds more, and three rounds find nearly all."""
-
-
-def counted_nulls(rho: Array, rho_null: Array, config: ChangeConfig, *, valid: Array | None = None) -> Array:
-    """Which null scores count: those of pairs that are not themselves findings at `config.null_fdr`.
+def counted_nulls(rho: Array, rho_null: Array, decision: Decision, *, valid: Array | None = None) -> Array:
+    """Which null scores count: those of pairs that are not themselves findings at `decision.null_fdr`.
 
     A null made of a pair's own differences is too high where the pair did change. Where nothing changed, there are no
     findings (in a share 1 - null_fdr of such sets, if p-values are valid) and all null scores count.
 
     Args:
         rho, rho_null: [N] float, scores of N pairs and of their pseudo-unchanged ones.
-        config: Its `null_fdr` is used; None: all valid ones count.
+        decision: Its `null_fdr` is used; None: all valid ones count.
         valid: [N] bool, False marks padding. None: all are valid.
 
     Returns:
@@ -136,10 +164,10 @@ def counted_nulls(rho: Array, rho_null: Array, config: ChangeConfig, *, valid: A
     valid = jnp.ones(rho_null.shape, bool) if valid is None else valid
     chex.assert_equal_shape([rho, rho_null, valid], exception_type=PatchError)
     counted = valid
-    if config.null_fdr is None:
+    if decision.null_fdr is None:
         return counted
-    for _ in range(NULL_ROUNDS):
+    for _ in range(decision.null_rounds):
         p_value = p_values(jnp.where(valid, rho, jnp.nan), rho_null, valid=counted)
-        left = valid & ~benjamini_hochberg(p_value, config.null_fdr)
+        left = valid & ~benjamini_hochberg(p_value, decision.null_fdr)
         counted = jnp.where(left.any(), left, valid)  # where all are findings, nothing says what unchanged looks like
     return counted

@@ -9,7 +9,6 @@ a fourth argument, the usual spreads of the features, which a first pass over th
 Axes: N pairs, H rows, W columns, h and w the same in cells of the network's layer, D features.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 from functools import partial
@@ -20,20 +19,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from planetcd_jax import PAPER, ChangeConfig, extract, load_vgg16, pseudo_unchanged
-from planetcd_jax.networks.vgg16 import stride
-from planetcd_jax.scores.registered.registration import local_contrast, whole_shift
+from planetcd_jax.ops.registration import Registering
 from planetcd_jax.types import Array, Params
 from scripts import evaluate, variants
 from scripts.evaluation import measures
 
 TABLE = "alternatives.md"
 
-FEATURES_STANDARDISED = dataclasses.replace(PAPER, feature_standardize=True)
-STANDARDISED = dataclasses.replace(PAPER, feature_standardize=True, patch_standardize=True)
-RECTIFIED = dataclasses.replace(PAPER, activation="post")
+FEATURES_STANDARDISED = PAPER.replace(feature_standardize=True)
+STANDARDISED = PAPER.replace(feature_standardize=True, patch_standardize=True)
+RECTIFIED = PAPER.replace(activation="post")
 
 CONTRAST_CENTRE, CONTRAST_GAIN = 0.5, 0.15
 """Local contrast is about 0 with a spread of about 1: this brings it to where the network expects brightness."""
+
+REGISTERING = Registering()
 
 REACH_PX = 40
 """Largest whole shift that is sought, in each axis; at most half of a small patch."""
@@ -84,7 +84,7 @@ def described(params: Params, x: Array, config: ChangeConfig = PAPER, pool: Call
 def contrasts(before: Array, after: Array) -> tuple[Array, Array]:
     """Local contrast of both patches, in the range of brightness."""
     everywhere = jnp.ones(before.shape, bool)
-    return tuple(CONTRAST_CENTRE + CONTRAST_GAIN * local_contrast(x, everywhere) for x in (before, after))
+    return tuple(CONTRAST_CENTRE + CONTRAST_GAIN * REGISTERING.local_contrast(x, everywhere) for x in (before, after))
 
 
 def without_shadows(before: Array, after: Array) -> tuple[Array, Array]:
@@ -134,7 +134,7 @@ def three_layers(params: Params, before: Array, after: Array) -> Array:
     """Mean over three layers of the L1 distance of each, over the L1 norm of its pooled features of `before`."""
     rows = []
     for layer in ("conv1_2", "conv2_2", "conv3_2"):  # jit merges the parts of the network that they share
-        config = dataclasses.replace(PAPER, layer=layer)
+        config = PAPER.replace(layer=layer)
         first, second = (described(params, x, config) for x in (before, after))
         rows.append(jnp.abs(second - first).sum() / jnp.abs(first).sum())
     return jnp.stack(rows).mean()
@@ -143,7 +143,7 @@ def three_layers(params: Params, before: Array, after: Array) -> Array:
 def _common(length: int, shift: Array) -> tuple[Array, Array]:
     """Along one axis: pixels of `before` that are common, nearest ones for the rest, [length]; and which cells are."""
     first, last = jnp.maximum(0, -shift), jnp.minimum(length, length - shift) - 1
-    at, side = jnp.arange(length), stride(PAPER.layer)
+    at, side = jnp.arange(length), PAPER.backbone.stride
     start = at[: length // side] * side  # [h]
     return jnp.clip(at, first, last), (start >= first) & (start + side - 1 <= last)
 
@@ -156,8 +156,8 @@ def aligned(params: Params, before: Array, after: Array, *, config: ChangeConfig
     """
     everywhere = jnp.ones(before.shape, bool)
     reach = min(REACH_PX, min(before.shape) // 2)
-    a, b = (local_contrast(x, everywhere) for x in (before, after))
-    shift = whole_shift(a, b, everywhere, everywhere, reach)
+    a, b = (REGISTERING.local_contrast(x, everywhere) for x in (before, after))
+    shift = REGISTERING.whole_shift(a, b, everywhere, everywhere, reach)
     rows, inside_rows = _common(before.shape[0], shift[0])
     columns, inside_columns = _common(before.shape[1], shift[1])
     common = (inside_rows[:, None] & inside_columns)[..., None]  # [h, w, 1]
@@ -174,7 +174,7 @@ def inner(features: Array, rows: int = 0, columns: int = 0) -> Array:
 
     [h, w, D] to [h - 8 - |rows|, w - 8 - |columns|, D]; a positive number takes away first cells, a negative one last.
     """
-    border = MARGIN_PX // stride(PAPER.layer)
+    border = MARGIN_PX // PAPER.backbone.stride
 
     def kept(length, by):
         return slice(border + max(0, by), length - border + min(0, by))
@@ -197,7 +197,7 @@ def least_shifted(params: Params, before: Array, after: Array, *, config: Change
     Where the padding does not reach, a shift by whole cells moves the features: the network runs once for each date.
     """
     first, second = (extract(params, x, config)[0] for x in (before, after))  # [h, w, D]
-    step = STEP_PX // stride(config.layer)
+    step = STEP_PX // config.backbone.stride
     shifts = [(r, c) for r in (-step, 0, step) for c in (-step, 0, step)]
     differences = [largest(inner(second, r, c)) - largest(inner(first, -r, -c)) for r, c in shifts]
     return jnp.abs(jnp.stack(differences)).sum(axis=-1).min()
@@ -245,7 +245,7 @@ def spread_of(params: Params, before: np.ndarray, seed: int) -> Spread:
     key = jax.random.key(seed)
 
     def both(x, i):
-        moved = pseudo_unchanged(key, x, PAPER, index=i, batched=False)
+        moved = pseudo_unchanged(key, x, PAPER.score.null, index=i, batched=False)
         return jnp.stack([described(params, x), described(params, moved)])
 
     plain, moved = np.moveaxis(in_batches(both, before, np.arange(len(before), dtype=np.uint32)), 1, 0)  # [N, D] each

@@ -7,7 +7,6 @@
 Each prints one JSON object. `speed` runs both ways in turn and gives the median over the rounds, without compilation.
 """
 
-import dataclasses
 import json
 import pathlib
 import resource
@@ -23,6 +22,7 @@ import numpy as np
 import rasterio
 from absl import app, flags
 
+from planetcd_jax import change_scores, scoremap
 from planetcd_jax.config import PAPER, PRESETS, ChangeConfig
 from planetcd_jax.networks import weights_io
 from planetcd_jax.scenes import scoring
@@ -30,7 +30,7 @@ from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.source import Source
 from planetcd_jax.scenes.stretch import sample
-from planetcd_jax.scores import pooled, scoremap
+from planetcd_jax.scores.features import TILE
 
 _SIZE = flags.DEFINE_integer("size", 1084, "Side of the scene, pixels.")
 _SIZES = flags.DEFINE_list("sizes", ["2000", "4000", "8000"], "Sides of the scenes whose memory is measured, pixels.")
@@ -46,7 +46,7 @@ _STANDARDIZE = flags.DEFINE_bool("standardize", False, "Features standardised in
 
 
 def _config() -> ChangeConfig:
-    return dataclasses.replace(PRESETS[_PRESET.value], layer=_LAYER.value)
+    return PRESETS[_PRESET.value].replace(layer=_LAYER.value)
 
 
 def _write(path: pathlib.Path, side: int, seed: int) -> str:
@@ -83,16 +83,16 @@ def speed() -> dict:
     """
     config, window, stride, side = _config(), _WINDOW.value, _STRIDE.value, _SIZE.value
     if _STANDARDIZE.value:
-        config = dataclasses.replace(config, feature_standardize=True)
+        config = config.replace(feature_standardize=True)
     params = weights_io.load_vgg16()
     before, after = (jnp.asarray(np.random.default_rng(k).random((side, side), np.float32)) for k in (0, 1))
-    tile = scoremap.TILE if jax.default_backend() == "cpu" else None
+    tile = TILE if jax.default_backend() == "cpu" else None
     shared = jax.jit(partial(scoremap.score_map, config=config, window=window, stride=stride, tile=tile))
     rows, cols = scoremap.map_shape(side, side, window, stride)
     corners = np.stack(np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij"), -1).reshape(-1, 2) * stride
     count = min(_SAMPLE.value, len(corners))
     some = corners[np.linspace(0, len(corners) - 1, count).astype(int)]
-    pairs = jax.jit(partial(pooled.change_scores, config=config))
+    pairs = jax.jit(partial(change_scores, config=config))
     cuts = [np.stack([np.asarray(x)[r : r + window, c : c + window] for r, c in some]) for x in (before, after)]
 
     def one_by_one(batch: int):
@@ -124,7 +124,9 @@ def chunks() -> dict:
             plan = scoring.Plan(_WINDOW.value, _STRIDE.value, chunk=chunk)
             kept = Checkpoint(home / str(chunk), {}, resume=False)
             start = time.perf_counter()
-            maps[chunk] = scoring.score_scene(pair, samples, params, PAPER, plan, kept, lambda n: None)
+            maps[chunk] = scoring.score_scene(scoring.Scene(pair, samples, params, PAPER, plan), kept, lambda n: None)[
+                "rho"
+            ]
             seconds[chunk] = time.perf_counter() - start
     scored = np.isfinite(maps[256])
     worst = {c: float(np.max(np.abs(maps[c] - maps[256])[scored] / maps[256][scored])) for c in (512, 1024)}
@@ -140,10 +142,8 @@ def _one_memory(folder: str, side: str) -> None:
         pair = AlignedPair(Source(str(home / "a.tif")), Source(str(home / "b.tif")))
         plan = scoring.Plan(_WINDOW.value, _STRIDE.value, chunk=_CHUNK.value)
         start = time.perf_counter()
-        rho = scoring.score_scene(
-            pair, sample(pair), weights_io.load_vgg16(), _config(), plan,
-            Checkpoint(home / "work", {}, resume=False), lambda n: None,
-        )  # fmt: skip
+        scene = scoring.Scene(pair, sample(pair), weights_io.load_vgg16(), _config(), plan)
+        rho = scoring.score_scene(scene, Checkpoint(home / "work", {}, resume=False), lambda n: None)["rho"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     took = time.perf_counter() - start
     print(

@@ -5,7 +5,6 @@
 Seeded and resumable: trials and scores are kept in the output folder, and a second start goes on where the first ended.
 """
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -23,7 +22,7 @@ import planetcd_jax
 from planetcd_jax import batch_scores, load_vgg16
 from planetcd_jax.config import PRESETS, ChangeConfig
 from planetcd_jax.errors import PlanetCDError
-from planetcd_jax.runtime import network_engine, why_xla
+from planetcd_jax.networks.winograd import why_xla, with_engine
 from scripts.evaluation import backgrounds, measures, page, sets
 from scripts.evaluation.backgrounds import split_of
 from scripts.evaluation.page import ONE_CLASS, SEASONS, UNCHANGED
@@ -39,7 +38,7 @@ DRAWS = 5
 def configuration(name: str) -> ChangeConfig:
     """A preset; that of the authors without its clip and on the shipped plain network, whose weights are here."""
     preset = PRESETS[name]
-    return dataclasses.replace(preset, backbone="vgg16", feature_clip=None) if name == "authors_code" else preset
+    return preset.replace(backbone="vgg16", feature_clip=None) if name == "authors_code" else preset
 
 
 def _kept_trials(path: pathlib.Path, make) -> Trials:
@@ -114,9 +113,10 @@ def score(path: pathlib.Path, name: str, trials: Trials, seed: int) -> tuple[np.
     done = np.zeros((0, 1 + DRAWS), np.float32)
     if path.exists():
         done = np.load(path)
-    config, (params, apply) = configuration(name), network_engine("auto", load_vgg16(), configuration(name))
+    config = with_engine(configuration(name), "auto")
+    params = config.backbone.prepare(load_vgg16())
     keys = [jax.random.key(seed + 10_000 * k) for k in range(DRAWS)]
-    scorer = jax.jit(lambda key, b, a, i: batch_scores(key, params, b, a, i, config, apply=apply, micro_batch=4))
+    scorer = jax.jit(lambda key, b, a, i: batch_scores(key, params, b, a, i, config, micro_batch=4))
     total = len(trials.label)
     with tqdm(total=total, initial=len(done), desc=path.stem, unit="pair", dynamic_ncols=True) as bar:
         while len(done) < total:
@@ -147,7 +147,7 @@ def _with_intervals(trials: Trials, rho: np.ndarray, null: np.ndarray, config: C
 
     def figures(index):
         return measures.figures(
-            trials.label[index], rho[index], measures.taus(rho[index], null[index], config), trials.size[index]
+            trials.label[index], rho[index], measures.taus(rho[index], null[index], config.decision), trials.size[index]
         )
 
     made = figures(np.arange(len(rho)))
@@ -169,7 +169,7 @@ def _with_intervals(trials: Trials, rho: np.ndarray, null: np.ndarray, config: C
 
 def _by_difficulty(trials: Trials, rho: np.ndarray, null: np.ndarray, config: ChangeConfig) -> dict[str, dict]:
     """Figures of each level of each difficulty, at the thresholds of the whole set."""
-    made, tau = {}, measures.taus(rho, null, config)
+    made, tau = {}, measures.taus(rho, null, config.decision)
     for what in dict.fromkeys(zip(trials.difficulty.tolist(), trials.level.tolist(), strict=True)):
         keep = (trials.difficulty == what[0]) & (trials.level == what[1])
         label, scores = trials.label[keep], rho[keep]
@@ -184,12 +184,12 @@ def _called(trials: Trials, rho: np.ndarray, null: np.ndarray, config: ChangeCon
     """Shares called changed at the nominal rates, with intervals, of pairs that all changed or all did not."""
 
     def measured(i):
-        return [measures.rate_above(rho[i], tau) for tau in measures.taus(rho[i], null[i], config).values()]
+        return [measures.rate_above(rho[i], tau) for tau in measures.taus(rho[i], null[i], config.decision).values()]
 
     names = [f"{rate:g}" for rate in measures.RATES]
     rates = dict(zip(names, measured(np.arange(len(rho))), strict=True))
     spans = dict(zip(names, measures.intervals(measured, trials.source), strict=True))
-    tau = measures.taus(rho, null, config)
+    tau = measures.taus(rho, null, config.decision)
     drawn = {name: [float((rho > t).mean()) for t in tau[rate]] for name, rate in zip(names, tau, strict=True)}
     return {"pairs": len(rho), "called": rates, "interval": spans, "by_draw": drawn}
 
@@ -293,14 +293,13 @@ def cost(side: int = SIDE, pairs: int = 32, rounds: int = 7) -> list[str]:
     before, after = rng.random((2, pairs, side, side), np.float32)
     index, key, lines = np.arange(pairs, dtype=np.uint32), jax.random.key(0), []
     for name in ("xla", "winograd"):
-        if name == "winograd" and why_xla(PRESETS["paper"]) is not None:
+        if name == "winograd" and why_xla(PRESETS["paper"].backbone) is not None:
             continue
         runs = {}
         for preset in ("paper", "robust"):
-            engine = network_engine(name, load_vgg16(), PRESETS[preset])
-            options = dict(config=PRESETS[preset], apply=engine.apply, micro_batch=4)
-            scorer = jax.jit(partial(batch_scores, **options))
-            runs[preset] = partial(scorer, key, engine.params, before, after, index)
+            config = with_engine(PRESETS[preset], name)
+            scorer = jax.jit(partial(batch_scores, config=config, micro_batch=4))
+            runs[preset] = partial(scorer, key, config.backbone.prepare(load_vgg16()), before, after, index)
             jax.block_until_ready(runs[preset]())
         seconds: dict[str, list[float]] = {preset: [] for preset in runs}
         for _ in range(rounds):

@@ -19,8 +19,6 @@ open ("n"); height and width are fixed. To run it, with JAX and NumPy alone:
 Its platforms are cpu, cuda and tpu; it was run on what the test suite ran on, and lowered for the others.
 """
 
-import dataclasses
-import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -31,12 +29,15 @@ from absl import app, flags
 from jax import export
 
 import planetcd_jax as pcd
+from planetcd_jax import records
+from planetcd_jax.files.digests import sha256_of
+from planetcd_jax.types import Params
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export_scores(
-    params: pcd.types.Params,
+    params: Params,
     config: pcd.ChangeConfig,
     shape: tuple[int, ...],
     *,
@@ -55,7 +56,7 @@ def export_scores(
     """
 
     def scores(seed, index, before, after):
-        return pcd.batch_scores(jax.random.key(seed), params, before, after, index, config)
+        return pcd.batch_scores(jax.random.key(seed), params, before, after, index, config, micro_batch=None)
 
     (n,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
@@ -74,7 +75,7 @@ def write(made: export.Exported, path: pathlib.Path, about: dict) -> list[pathli
         "jax": jax.__version__,
         "planetcd_jax": pcd.__version__,
         **about,
-        "sha256": {path.name + suffix: hashlib.sha256(data).hexdigest() for suffix, data in forms.items()},
+        "sha256": {path.name + suffix: sha256_of(data) for suffix, data in forms.items()},
     }
     written = []
     for suffix, data in {**forms, ".json": (json.dumps(said, indent=1) + "\n").encode()}.items():
@@ -88,11 +89,11 @@ def main(argv: list[str]) -> None:
     del argv
     given = flags.FLAGS
     weights = pcd.load_weights(given.weights)
-    config = dataclasses.replace(pcd.PAPER, layer=given.layer, precision=given.precision)
-    config = dataclasses.replace(config, input_mean=weights.input_mean, input_std=weights.input_std)
+    config = pcd.PAPER.replace(layer=given.layer, precision=given.precision)
+    config = config.replace(input_mean=weights.input_mean, input_std=weights.input_std)
     shape = (given.height, given.width) if given.bands == 1 else (given.height, given.width, given.bands)
     made = export_scores(weights.params, config, shape, platforms=given.platforms)
-    about = {"config": dataclasses.asdict(config), "weights": {"origin": weights.origin, "sha256": weights.sha256}}
+    about = {"config": records.plain(config), "weights": {"origin": weights.origin, "sha256": weights.sha256}}
     path = pathlib.Path(given.output or f"score_{given.height}x{given.width}")
     path.parent.mkdir(parents=True, exist_ok=True)
     for file in write(made, path, about):
@@ -103,8 +104,8 @@ if __name__ == "__main__":
     flags.DEFINE_integer("height", 100, "Rows of a patch.")
     flags.DEFINE_integer("width", 100, "Columns of a patch.")
     flags.DEFINE_integer("bands", 1, "Bands of a patch; 3 are RGB.")
-    flags.DEFINE_enum("layer", "conv3_2", pcd.config.VGG16_LAYERS[:7], "Convolution at which the network is cut.")
-    flags.DEFINE_enum("precision", "float32", pcd.config.PRECISIONS, "Arithmetic of the network.")
+    flags.DEFINE_enum("layer", "conv3_2", pcd.constants.VGG16_LAYERS[:7], "Convolution at which the network is cut.")
+    flags.DEFINE_enum("precision", "float32", pcd.constants.PRECISIONS, "Arithmetic of the network.")
     flags.DEFINE_string("weights", None, "Weights file of plain VGG-16. Default: the shipped one.")
     flags.DEFINE_list("platforms", list(PLATFORMS), "What it shall run on.")
     flags.DEFINE_string("output", None, "Path without suffix. Default: score_<height>x<width>.")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from absl import app, flags
 
-from planetcd_jax.config import VGG16_LAYERS
+from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.networks import weights_io
 
 SEED = 20210927

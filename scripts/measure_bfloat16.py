@@ -5,7 +5,6 @@
 Prints one JSON object. Each precision finds its own tau from its own null scores, as a user's run does.
 """
 
-import dataclasses
 import json
 
 import jax
@@ -35,12 +34,12 @@ class First:
 
 def compare(name: str, split: str, pairs: int, seed: int, settings: dict) -> dict:
     """Differences between the two precisions on one simulated set."""
-    config = dataclasses.replace(pcd.PAPER, **settings)
+    config = pcd.PAPER.replace(**settings)
     params, found = pcd.load_vgg16(), {}
-    with open_dataset(name, source="simulated", split=split, seed=seed, margin=config.max_shift) as pair_set:
+    with open_dataset(name, source="simulated", split=split, seed=seed, margin=config.score.null.margin_px) as pair_set:
         labels = np.asarray(pair_set.labels[:pairs])
         for precision in ("float32", "bfloat16"):
-            chosen = dataclasses.replace(config, precision=precision)
+            chosen = config.replace(precision=precision)
             found[precision] = run_detection(jax.random.key(seed), params, First(pair_set, pairs), chosen)
     exact, low = found["float32"], found["bfloat16"]
     auc = {precision: float(roc_auc_score(labels, result.rho)) for precision, result in found.items()}

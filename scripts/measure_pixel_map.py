@@ -5,7 +5,6 @@
 The mask holds 1 where the ground changed. Both dates are divided by --full_scale.
 """
 
-import dataclasses
 import warnings
 from functools import partial
 
@@ -30,7 +29,7 @@ def read_band(path: str) -> np.ndarray:
 def maps(before: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
     """Change maps [H, W] by name: DCVA's default and what departs from it in one respect, and simpler methods."""
     params = pcd.load_vgg16()
-    standard = dataclasses.replace(pcd.PAPER, patch_standardize=True)
+    standard = pcd.PAPER.replace(patch_standardize=True)
     kinds = {
         "DCVA, three layers (default)": (pcd.PAPER, {}),
         "the same, patches standardised": (standard, {}),

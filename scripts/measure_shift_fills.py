@@ -6,7 +6,6 @@ From the middle of each image a patch is cut, with `max_shift` true pixels aroun
 set beside those with true context, same draws: a fill is good if its scores follow those with context.
 """
 
-import dataclasses
 import pathlib
 from functools import partial
 
@@ -17,7 +16,7 @@ import scipy.stats
 from absl import app, flags
 
 import planetcd_jax as pcd
-from planetcd_jax import config as config_lib
+from planetcd_jax.scores.null import SHIFT_FILLS
 
 
 def read_centres(folder: pathlib.Path, side: int, limit: int) -> np.ndarray:
@@ -34,30 +33,31 @@ def read_centres(folder: pathlib.Path, side: int, limit: int) -> np.ndarray:
 
 def run(folder: pathlib.Path, side: int, limit: int, config: pcd.ChangeConfig) -> str:
     """A Markdown table: for each fill, tau, median, and rank correlation with the scores of true context."""
-    m = config.max_shift
+    m = config.score.null.max_shift
     large = read_centres(folder, side + 2 * m, limit)
     before = large[:, m:-m, m:-m]
     params, key = pcd.load_vgg16(), jax.random.key(0)
     null = {}
-    for fill in ("context", *config_lib.SHIFT_FILLS):
-        cfg = dataclasses.replace(config, shift_fill="reflect" if fill == "context" else fill)
+    for fill in ("context", *SHIFT_FILLS):
+        cfg = config.replace(shift_fill="reflect" if fill == "context" else fill)
         context = large if fill == "context" else None
         detect = jax.jit(partial(pcd.detect, config=cfg, micro_batch=4))
         null[fill] = np.asarray(detect(key, params, before, before, context=context).rho_null)
     lines = ["| fill | tau | median | rank correlation with context |", "|---|---:|---:|---:|"]
     for fill, scores in null.items():
-        tau = float(pcd.threshold(scores, config))
+        tau = float(pcd.threshold(scores, config.decision))
         correlation = scipy.stats.spearmanr(scores, null["context"]).statistic
         lines.append(f"| {fill} | {tau:.4g} | {np.median(scores):.4g} | {correlation:.3f} |")
-    return "\n".join([f"{len(before)} patches of {side}x{side} px, {config.layer}, noise {config.noise_sigma}", *lines])
+    noise = config.score.null.noise_sigma
+    return "\n".join([f"{len(before)} patches of {side}x{side} px, {config.backbone.layer}, noise {noise}", *lines])
 
 
 def main(argv: list[str]) -> None:
     """Prints the table for each preset-like configuration."""
     del argv
-    standardized = dataclasses.replace(pcd.PAPER, patch_standardize=True, feature_standardize=True, reduction="mean")
+    standardized = pcd.PAPER.replace(patch_standardize=True, feature_standardize=True, reduction="mean")
     for config in (pcd.PAPER, standardized):
-        config = dataclasses.replace(config, noise_sigma=flags.FLAGS.noise_sigma)
+        config = config.replace(noise_sigma=flags.FLAGS.noise_sigma)
         print(run(pathlib.Path(flags.FLAGS.images), flags.FLAGS.side, flags.FLAGS.limit, config), "\n")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from planetcd_jax import constants
-from planetcd_jax.config import VGG16_LAYERS
+from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.errors import PlanetCDError, WeightsError
 from planetcd_jax.networks import porting, weights_io
 

@@ -12,8 +12,14 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import hypothesis
 import jax
 import pytest
+
+# Time tells nothing on a busy machine. Where CI is set, every run tries the same examples.
+hypothesis.settings.register_profile("suite", deadline=None, max_examples=40, database=None)
+hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("suite"), derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "suite")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import planetcd_jax as pcd
+from planetcd_jax.networks.backbone import prepared
 from scripts import alternatives, evaluate
 from scripts.alternatives import VARIANTS
 from scripts.evaluation.trials import Trial, stack
@@ -83,8 +84,9 @@ def test_spreads_are_those_of_the_patches_one_by_one(params, texture, monkeypatc
     monkeypatch.setattr(evaluate, "BATCH", 2)  # of three, so the last batch is not full
     patches = texture(3, SIDE, SIDE)
     found = alternatives.spread_of(params, patches, 5)
-    moved = pcd.pseudo_unchanged(jax.random.key(5), jnp.asarray(patches), pcd.PAPER)
-    describe = jax.jit(lambda x: pcd.describe(params, x, pcd.PAPER)[0])
+    moved = pcd.pseudo_unchanged(jax.random.key(5), jnp.asarray(patches), pcd.PAPER.score.null)
+    network = prepared(pcd.PAPER.backbone, params)
+    describe = jax.jit(lambda x: pcd.PAPER.score.descriptor(network, x)[0])
     plain, other = (np.stack([describe(x) for x in y]) for y in (patches, moved))
     np.testing.assert_allclose(found.null, np.std(other - plain, axis=0), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(found.between, np.std(plain, axis=0), rtol=1e-3, atol=1e-5)

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 import planetcd_jax as pcd
-from planetcd_jax.scores.augment import draw_shift
+from planetcd_jax.scores.null import NoiseAndShift, draw_shift
 
-h = jax.jit(pcd.pseudo_unchanged, static_argnames=("config", "batched"))
+h = jax.jit(pcd.pseudo_unchanged, static_argnames=("null", "batched"))
 detect = jax.jit(pcd.detect, static_argnames="config")
-QUIET = dataclasses.replace(pcd.PAPER, noise_sigma=0.0, max_shift=5)
+QUIET = NoiseAndShift(noise_sigma=0.0, max_shift=5)
+PAPER = pcd.PAPER.score.null
 
 
-def shift_of(key, index, config):
+def shift_of(key, index, null):
     """The shift that a patch gets, from the documented use of keys."""
-    return np.asarray(draw_shift(jax.random.split(pcd.patch_key(key, jnp.uint32(index)))[0], config.max_shift))
+    return np.asarray(draw_shift(jax.random.split(pcd.patch_key(key, jnp.uint32(index)))[0], null.max_shift))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_crop_gives_the_common_area_of_both():
     x = np.random.default_rng(0).random((30, 40)).astype(np.float32)
     cfg = dataclasses.replace(QUIET, shift_fill="crop")
     key = jax.random.key(8)
-    kept, moved = pcd.pseudo_unchanged_pair(key, x, cfg)
+    kept, moved = cfg.pair(key, x)
     np.testing.assert_array_equal(kept, x[5:-5, 5:-5])
     rows, columns = (int(v) for v in draw_shift(jax.random.split(key)[0], 5))
     np.testing.assert_array_equal(moved, x[5 + rows : 25 + rows, 5 + columns : 35 + columns])
@@ -77,9 +78,9 @@ def test_default_fill_gives_a_lower_null_than_rolling(params, texture):
     patches = (0.9 * slopes + 0.1 * texture(6, 40, 40)).astype(np.float32)
     mean = {}
     for fill in ("reflect", "wrap"):
-        cfg = dataclasses.replace(pcd.PAPER, layer="conv2_1", noise_sigma=0.0, shift_fill=fill)
+        cfg = pcd.PAPER.replace(layer="conv2_1", noise_sigma=0.0, shift_fill=fill)
         mean[fill] = float(detect(jax.random.key(0), params, patches, patches, config=cfg).rho_null.mean())
-    assert pcd.PAPER.shift_fill == "reflect"
+    assert PAPER.shift_fill == "reflect"
     assert mean["reflect"] < 0.7 * mean["wrap"]
 
 
@@ -92,7 +93,7 @@ def test_shift_is_uniform_up_to_its_bound():
 
 
 def test_noise_has_its_sigma():
-    cfg = dataclasses.replace(pcd.PAPER, max_shift=0, noise_sigma=0.03)
+    cfg = NoiseAndShift(max_shift=0, noise_sigma=0.03)
     flat = jnp.full((200, 200), 0.5)
     noise = np.asarray(h(jax.random.key(0), flat, cfg)) - 0.5
     assert abs(noise.std() / 0.03 - 1) < 0.02
@@ -101,7 +102,7 @@ def test_noise_has_its_sigma():
 
 def test_no_noise_and_no_shift_change_nothing(texture):
     x = texture(3, 20, 20)
-    cfg = dataclasses.replace(pcd.PAPER, max_shift=0, noise_sigma=0.0)
+    cfg = NoiseAndShift(max_shift=0, noise_sigma=0.0)
     np.testing.assert_array_equal(h(jax.random.key(0), x, cfg), x)
 
 
@@ -112,12 +113,12 @@ class DrawTest(chex.TestCase):
     def test_batch_is_patch_by_patch_whatever_is_beside_it(self):
         x = np.random.default_rng(0).random((6, 24, 24), np.float32)
         key = jax.random.key(11)
-        draw = self.variant(lambda x, index: pcd.pseudo_unchanged(key, x, pcd.PAPER, index=index))
+        draw = self.variant(lambda x, index: pcd.pseudo_unchanged(key, x, PAPER, index=index))
         together = draw(x, jnp.arange(6, dtype=jnp.uint32))
         backwards = draw(x[::-1], jnp.arange(6, dtype=jnp.uint32)[::-1])
         np.testing.assert_allclose(backwards[::-1], together, atol=1e-6)
         for i in range(6):
-            alone = h(key, x[i], pcd.PAPER, index=jnp.uint32(i))
+            alone = h(key, x[i], PAPER, index=jnp.uint32(i))
             np.testing.assert_allclose(alone, together[i], atol=1e-6)
         assert not np.allclose(together[0] - x[0], together[1] - x[1])
 
@@ -125,21 +126,21 @@ class DrawTest(chex.TestCase):
 def test_three_axes_are_told_apart_by_the_last():
     key = jax.random.key(0)
     colour, batch = np.ones((20, 20, 3), np.float32), np.ones((3, 20, 20), np.float32)
-    assert h(key, colour, pcd.PAPER).shape == (20, 20, 3)
-    own = [h(key, x, pcd.PAPER, index=jnp.uint32(i)) for i, x in enumerate(batch)]
-    np.testing.assert_allclose(h(key, batch, pcd.PAPER), np.stack(own), rtol=1e-6)
+    assert h(key, colour, PAPER).shape == (20, 20, 3)
+    own = [h(key, x, PAPER, index=jnp.uint32(i)) for i, x in enumerate(batch)]
+    np.testing.assert_allclose(h(key, batch, PAPER), np.stack(own), rtol=1e-6)
     bands = np.ones((20, 20, 18), np.float32)
-    as_patch = h(key, bands, pcd.PAPER, batched=False)
-    assert not np.allclose(as_patch, h(key, bands, pcd.PAPER, batched=True))
+    as_patch = h(key, bands, PAPER, batched=False)
+    assert not np.allclose(as_patch, h(key, bands, PAPER, batched=True))
 
 
 def test_errors_name_the_remedy():
     key = jax.random.key(0)
     with pytest.raises(pcd.PatchError, match=r"10x10 px is too small to reflect 10 px .* lower max_shift below 10"):
-        h(key, np.ones((10, 10), np.float32), pcd.PAPER)
+        h(key, np.ones((10, 10), np.float32), PAPER)
     with pytest.raises(pcd.PatchError, match=r"nothing left after 10 px are cropped"):
-        h(key, np.ones((20, 20), np.float32), dataclasses.replace(pcd.PAPER, shift_fill="crop"))
+        h(key, np.ones((20, 20), np.float32), NoiseAndShift(shift_fill="crop"))
     with pytest.raises(pcd.PatchError, match=r"context has shape \(30, 30\); with max_shift=10 it must be \(40, 40\)"):
-        h(key, np.ones((20, 20), np.float32), pcd.PAPER, context=np.ones((30, 30), np.float32))
+        h(key, np.ones((20, 20), np.float32), PAPER, context=np.ones((30, 30), np.float32))
     with pytest.raises(pcd.PatchError, match=r"before has shape \(20,\); give \[H, W\]"):
-        h(key, np.ones(20, np.float32), pcd.PAPER)
+        h(key, np.ones(20, np.float32), PAPER)

@@ -34,9 +34,11 @@ def test_figures_on_the_moon():
 
 def test_each_variant_changes_one_thing():
     assert method("proposed").configured(PAPER) == PAPER
-    assert method("proposed_mean").configured(PAPER).pooling == "mean"
-    assert method("proposed_conv3_1").configured(PAPER).layer == "conv3_1"  # the fifth convolution
-    assert method("proposed_conv3_3").configured(PAPER).layer == "conv3_3"  # the seventh
+    assert method("proposed_mean").configured(PAPER).score.pooling == "mean"
+    assert method("proposed_conv3_1").configured(PAPER).backbone.layer == "conv3_1"  # the fifth convolution
+    assert method("proposed_conv3_3").configured(PAPER).backbone.layer == "conv3_3"  # the seventh
+    assert method("rcva").configured(PAPER).score.kind == "rcva"
+    assert method("rcva").configured(PAPER.replace(noise_sigma=0.1)).score.null.noise_sigma == 0.1
     assert method("proposed_kmeans").decision == "kmeans"
     assert {row.name for row in METHODS.values() if row.kind == "supervised"} == {
         row.name for row in METHODS.values() if row.classifier

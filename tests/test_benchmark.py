@@ -121,7 +121,7 @@ def test_peers_see_every_patch_once_in_the_chosen_batches():
 
 def test_tau_and_windows_are_those_of_the_package():
     null = np.random.default_rng(0).random(41).astype(np.float32)
-    assert contestants.tau_of(null) == float(pcd.threshold(null, pcd.PAPER))
+    assert contestants.tau_of(null) == float(pcd.threshold(null, pcd.PAPER.decision))
     image = np.arange(148 * 148, dtype=np.float32).reshape(148, 148)
     cut = work.windows(image, 48)
     np.testing.assert_array_equal(cut[3], image[48:148, 48:148])

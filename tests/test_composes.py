@@ -1,6 +1,5 @@
 """The README's examples of use inside other JAX code; none needs an edit of the package."""
 
-import dataclasses
 from functools import partial
 
 import flax.linen as nn
@@ -12,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 import planetcd_jax as pcd
 
-QUICK = dataclasses.replace(pcd.PAPER, layer="conv2_1", max_shift=4)
+QUICK = pcd.PAPER.replace(layer="conv2_1", max_shift=4)
 
 
 @pytest.fixture
@@ -101,9 +100,10 @@ class Stem(nn.Module):
 def test_another_flax_module_in_place_of_vgg16(pairs):
     module = Stem()
     variables = module.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    config = pcd.ChangeConfig(backbone="custom", layer="head", max_shift=4)
-    found = pcd.detect(jax.random.key(0), variables, *pairs, config, apply=module.apply)
-    x, y = ((np.stack([z[0]] * 3, -1) - config.input_mean) / config.input_std for z in pairs)
+    backbone = pcd.Custom(layer="head", function=module.apply)
+    config = pcd.PAPER.replace(backbone=backbone, max_shift=4)
+    found = jax.jit(pcd.detect, static_argnames="config")(jax.random.key(0), variables, *pairs, config)
+    x, y = ((np.stack([z[0]] * 3, -1) - backbone.input_mean) / backbone.input_std for z in pairs)
     heads = [module.apply(variables, z[None].astype(np.float32))["head"][0].max((0, 1)) for z in (x, y)]
     np.testing.assert_allclose(found.rho[0], np.abs(heads[1] - heads[0]).sum(), rtol=1e-4)
 
@@ -113,6 +113,6 @@ def test_a_pseudo_unchanged_function_of_ones_own(params, pairs):
         return patch * jax.random.uniform(key, minval=0.8, maxval=1.0)
 
     key = jax.random.key(2)
-    found = jax.jit(partial(pcd.detect, config=QUICK, perturb=darker))(key, params, *pairs)
+    found = jax.jit(partial(pcd.detect, config=QUICK.replace(null=pcd.OwnNull(darker))))(key, params, *pairs)
     own = jnp.stack([darker(pcd.patch_key(key, jnp.uint32(i)), x) for i, x in enumerate(pairs[0])])
     np.testing.assert_allclose(found.rho_null, pcd.change_scores(params, pairs[0], own, QUICK), rtol=1e-4)

@@ -65,16 +65,15 @@ def test_one_grey_level_in_a_few_pixels_is_no_change(texture, params):
 def test_the_null_of_bands_has_the_noise_of_each(texture, bands):
     """Noise that is independent from band to band stays so: its mean over the bands is smaller by their square root."""
     from planetcd_jax.ops.filters import grey
-    from planetcd_jax.scores.registered.brightness import brightness, common_limits
-    from planetcd_jax.scores.registered.residual_null import residual_null
 
+    detail = pcd.ROBUST.score.brightness
     rng = np.random.default_rng(1)
     ground = np.repeat(0.2 + 0.6 * texture(1, 96, 96, seed=5)[0][..., None], bands, axis=-1)
     dates = [jnp.asarray(ground + rng.normal(0, 0.02, ground.shape), jnp.float32) for _ in range(2)]
     keep = jnp.ones((96, 96), bool)
-    limits = common_limits(*(grey(x) for x in dates), keep)
-    seen = [brightness(grey(x), keep, limit) for x, limit in zip(dates, limits, strict=True)]
-    added = np.asarray(residual_null(jax.random.key(0), *dates, *seen, keep, 8.0) - dates[0])
+    limits = detail.common_limits(*(grey(x) for x in dates), keep)
+    seen = [detail.brightness(grey(x), keep, limit) for x, limit in zip(dates, limits, strict=True)]
+    added = np.asarray(pcd.ROBUST.score.null.draw(jax.random.key(0), *dates, *seen, keep, detail) - dates[0])
     own, together = added.std(axis=(0, 1)), added.mean(axis=-1).std()
     np.testing.assert_allclose(own, 0.02 * np.sqrt(2), rtol=0.15)
     np.testing.assert_allclose(together, 0.02 * np.sqrt(2 / bands), rtol=0.15)

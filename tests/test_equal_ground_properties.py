@@ -1,7 +1,5 @@
 """Equal ground scores 0 whatever the size, the mask, the type and the preset: properties, over drawn images."""
 
-import dataclasses
-
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -12,6 +10,7 @@ import pytest
 import planetcd_jax as pcd
 from planetcd_jax.images.reading import Image
 from planetcd_jax.images.stretch import stretched
+from planetcd_jax.networks.vgg16 import Vgg16Bn
 
 FEW = hypothesis.settings(max_examples=6, deadline=None, derandomize=True, database=None)
 MANY = hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -84,7 +83,7 @@ def test_equal_files_are_equal_after_the_stretch(seed, shape, kind, dtype, stret
 
 def config_of(preset):
     """The preset on the two first convolutions, which is fast."""
-    return dataclasses.replace(pcd.PRESETS[preset], layer="conv1_2")
+    return pcd.PRESETS[preset].replace(layer="conv1_2")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def scores(params, bn_params):
 
     def of(preset):
         config = config_of(preset)
-        weights = bn_params if config.backbone == "vgg16_bn" else params
+        weights = bn_params if isinstance(config.backbone, Vgg16Bn) else params
         if preset not in compiled:
             compiled[preset] = jax.jit(lambda x, y: pcd.change_score(weights, x, y, config))
         return compiled[preset]

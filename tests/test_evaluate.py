@@ -8,7 +8,6 @@ from image_files import noise, write_image
 from sklearn.metrics import accuracy_score
 
 import planetcd_jax as pcd
-from planetcd_jax.scores.registered import registration, robust
 from scripts import ablate, evaluate
 from scripts.evaluation import backgrounds, insertions, measures
 from scripts.evaluation.trials import SIDE, Trial, stack
@@ -161,7 +160,7 @@ def test_trials_of_other_settings_are_not_used_again(tmp_path, texture, monkeypa
 def test_rates_are_averaged_over_the_draws_of_the_null():
     rho, label = np.arange(10.0), np.arange(10) >= 5
     null = np.stack([np.full(10, 3.5), np.full(10, 6.5)], axis=-1)
-    tau = measures.taus(rho, null, pcd.PAPER)
+    tau = measures.taus(rho, null, pcd.PAPER.decision)
     np.testing.assert_allclose(tau[0.05], [3.5, 6.5])
     found = measures.figures(label, rho, tau)
     # By hand: one false alarm of five at 3.5, none at 6.5; all found, then three of five.
@@ -170,12 +169,12 @@ def test_rates_are_averaged_over_the_draws_of_the_null():
     assert found["accuracy_at_tau"] == pytest.approx((0.9 + 0.8) / 2)
 
 
-def test_a_part_is_taken_out_while_it_lasts():
-    power, passes = robust.TEXTURE_POWER, registration.FLOW_PASSES
-    changes = {"TEXTURE_POWER": 0.0, "FLOW_PASSES": (), "max_misalignment": 0}
-    with ablate.replaced(changes) as fields:
-        assert (robust.TEXTURE_POWER, registration.FLOW_PASSES, fields) == (0.0, (), {"max_misalignment": 0})
-    assert (power, passes) == (robust.TEXTURE_POWER, registration.FLOW_PASSES)
+def test_each_part_is_taken_out_by_another_value_of_its_field():
+    assert ablate.VARIANTS["nothing"] == pcd.ROBUST
+    assert len(set(ablate.VARIANTS.values())) == len(ablate.VARIANTS)
+    without = ablate.VARIANTS["no registration"].score.registration
+    assert (without.passes, without.max_misalignment) == ((), 0)
+    assert ablate.VARIANTS["noise of pixels not allowed for"].score.brightness.pixel_noise_power == 0
 
 
 def test_apollo_patches_stay_clear_of_the_frames_edges(realdata):

@@ -1,15 +1,13 @@
 """Why a pair was scored as it was."""
 
-import dataclasses
-
 import jax
 import numpy as np
 
 import planetcd_jax as pcd
-from planetcd_jax.scores import explain
+from planetcd_jax import explain
 from planetcd_jax.scores.registered import brightness
 
-CONFIG = dataclasses.replace(pcd.ROBUST, max_misalignment=10)
+CONFIG = pcd.ROBUST.replace(max_misalignment=10)
 
 
 def test_noise_is_found_on_a_plane():
@@ -54,7 +52,7 @@ def test_saliency_points_at_the_change(texture, params):
 
 def test_rho_by_shift_is_the_score_of_each(texture, params):
     before, after = texture(2)
-    paper = dataclasses.replace(pcd.PAPER, layer="conv1_2")
+    paper = pcd.PAPER.replace(layer="conv1_2")
     found = jax.jit(lambda a, b: explain.rho_by_shift(params, a, b, paper, (-3, 0)))(before, after)
     moved = after[np.clip(np.arange(64) - 3, 0, 63)]
     wanted = [pcd.change_score(params, before, x, paper) for x in (moved, after)]

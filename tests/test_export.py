@@ -1,6 +1,5 @@
 """The exported program runs where the package cannot be imported, and gives the package's scores."""
 
-import dataclasses
 import importlib.util
 import json
 import os
@@ -15,7 +14,7 @@ import pytest
 import planetcd_jax as pcd
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "scripts" / "export.py"
-QUICK = dataclasses.replace(pcd.PAPER, layer="conv2_1", max_shift=4)
+QUICK = pcd.PAPER.replace(layer="conv2_1", max_shift=4)
 
 _RUN = """
 import sys

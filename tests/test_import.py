@@ -43,7 +43,7 @@ def test_every_name_is_there_and_listed():
         assert getattr(pcd, name) is not None
         assert name in dir(pcd)
     assert set(pcd.__all__) == set(pcd._HOME) | {"__version__", "constants"}
-    assert pcd.scores.scoremap.score_map is pcd.score_map
+    assert pcd.scoremap.score_map is pcd.score_map
     with pytest.raises(AttributeError, match="has no attribute 'change_scor'"):
         pcd.change_scor  # noqa: B018
 

@@ -7,11 +7,12 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "planetcd_jax"
 
 FLOORS = (
     {"constants", "errors", "types", "version"},
-    {"config"},
+    {"extras", "records"},
     {"files", "ops", "thresholds"},
     {"networks"},
     {"scores"},
-    {"detection"},
+    {"config"},
+    {"detection", "explain", "scoremap"},
     {"baselines", "runtime", "simulate"},
     {"images"},
     {"pairs", "report"},
@@ -23,12 +24,14 @@ FLOORS = (
 """Rooms and top modules, from the ground up. Each may import what lies below it, and modules of its own room."""
 
 PURE = {
-    "config", "constants", "detection", "networks", "ops", "scores", "simulate", "thresholds", "types",
+    "config", "constants", "detection", "explain", "networks", "ops", "records", "scoremap", "scores", "simulate",
+    "thresholds", "types",
 }  # fmt: skip
 """The method: no file, clock, environment or hidden randomness."""
 
 FILES_OF_THE_METHOD = {
-    "networks/porting.py", "networks/weights_io.py", "networks/winograd.py", "simulate/demo_scene.py",
+    "networks/custom.py", "networks/flax_files.py", "networks/porting.py", "networks/weights_io.py",
+    "networks/winograd.py", "simulate/demo_scene.py",
 }  # fmt: skip
 """Modules of pure rooms whose purpose is a file: weights, the compiled network, the demo's images."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from planetcd_jax import main
+from planetcd_jax import explain, main
 from planetcd_jax.baselines import METHODS
 from planetcd_jax.cli import commandline
 from planetcd_jax.config import ROBUST
@@ -19,7 +19,6 @@ from planetcd_jax.errors import ConfigError
 from planetcd_jax.experiments import dataset_run, methods
 from planetcd_jax.pairs import PairSet
 from planetcd_jax.pairs.pair_set import RawPair
-from planetcd_jax.scores import explain
 
 CHECKOUT = pathlib.Path(main.__file__).resolve().parents[1]
 QUICK = ("--layer=conv1_1", "--num_devices=1", "--figures=1", "--seed=3")
@@ -88,7 +87,7 @@ def test_results_agree_with_scores_and_metrics(lroc):
 def test_metrics_say_how_the_run_was_made(lroc):
     metrics = _metrics(lroc)
     assert (metrics["source"], metrics["seed"], metrics["method"]) == ("simulated", 3, "proposed")
-    assert metrics["config"]["layer"] == "conv1_1" and metrics["config"]["quantile"] == 0.95
+    assert metrics["config"]["backbone"]["layer"] == "conv1_1" and metrics["config"]["decision"]["quantile"] == 0.95
     assert metrics["weights"]["sha256"] and metrics["versions"]["jax"] and metrics["device"]["platform"]
     assert metrics["pairs_per_second"] > 0 and metrics["compile_seconds"] > 0
     assert metrics["provenance"] and metrics["flags"]["layer"] == "conv1_1"
@@ -110,7 +109,8 @@ def test_decide_again_uses_the_new_quantile_and_no_network(lroc, tmp_path, monke
         == int((rho > expected).sum())
         == sum(r["changed"] == "1" for r in _rows(out / "results.csv"))
     )
-    assert metrics["config"] == {**_metrics(lroc)["config"], "quantile": 0.5}
+    was = _metrics(lroc)["config"]
+    assert metrics["config"] == {**was, "decision": {**was["decision"], "quantile": 0.5}}
     assert (metrics["source"], metrics["roc_auc"]) == ("simulated", _metrics(lroc)["roc_auc"])
     assert "SIMULATED" in capsys.readouterr().out
     again = tmp_path / "twice"
@@ -198,7 +198,11 @@ def test_help_names_every_flag_with_its_default(capsys):
     assert all(f"  --{name}" in text for name in NAMED)
     assert max(map(len, text.splitlines())) <= 120
     flat = " ".join(text.split())
-    for words in ("images in [0, 1]. Default: 0.02.", "pixels. Default: 10.", "vgg16 (paper), vgg16_bn (authors_code)"):
+    for words in (
+        "images in [0, 1]. Default: 0.02 (not for robust).",
+        "pixels. Default: 10 (not for robust).",
+        "module:NAME of your own. Default: the preset's.",
+    ):
         assert words in flat
     for flag in (flag for members in main.FLAGS.values() for flag in members):
         assert "Default" in flag.help + commandline.default_text(flag) or flag.kind in ("bool", "multi"), flag.name
@@ -213,8 +217,25 @@ def test_flags_take_the_place_of_the_presets_fields():
         "--quantile=0.9",
     ]
     config = commandline.change_config(main.parse(given))
-    assert (config.backbone, config.feature_clip, config.pooling, config.quantile) == ("vgg16", None, "mean", 0.9)
-    assert (config.feature_standardize, config.input_mean, config.max_shift) == (True, (0.5, 0.5, 0.5), 10)
+    backbone, score = config.backbone, config.score
+    assert (backbone.kind, backbone.input_mean, config.decision.quantile) == ("vgg16", (0.5, 0.5, 0.5), 0.9)
+    assert (score.feature_clip, score.pooling, score.feature_standardize) == (None, "mean", True)
+    assert score.null.max_shift == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--noise_sigma=0.1"], "--noise_sigma means nothing for backbone vgg16 and score registered"),
+        (["--max_shift=3"], "--max_shift means nothing for backbone vgg16 and score registered"),
+        (["--set=pooling=mean"], "--set=pooling=mean means nothing for backbone vgg16 and score registered"),
+        (["--score=rcva", "--set=pooling=mean"], "means nothing for backbone vgg16 and score rcva"),
+    ],
+)
+def test_what_means_nothing_is_refused_with_what_does(given, words):
+    with pytest.raises(ConfigError) as error:
+        commandline.change_config(main.parse(["--preset=robust", *given]))
+    assert words in str(error.value) and "they have layer, " in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +250,16 @@ def test_flags_take_the_place_of_the_presets_fields():
         (["ctx"], 2, "'ctx' is not a flag"),
         ([], 1, "--dataset is missing; choose one of hirise_rsl, ctx, lroc, pairs"),
         (["--dataset=ctx", "--quantile=2"], 1, "quantile is 2.0; give a share in (0, 1]"),
-        (["--dataset=ctx", "--set=pool=max"], 1, "--set=pool=max: write field=value"),
+        (
+            ["--dataset=ctx", "--set=pool=max"],
+            1,
+            "--set=pool=max means nothing for backbone vgg16 and score pooled: pool is no field",
+        ),
+        (["--dataset=ctx", "--set=pool"], 1, "--set=pool: write field=value"),
+        (["--dataset=ctx", "--score=best"], 1, "--score=best: choose one of pooled, registered, rcva, or give module"),
+        (["--dataset=ctx", "--score=nowhere:S"], 1, "--score=nowhere:S: there is no module 'nowhere'"),
+        (["--dataset=ctx", "--score=math:pi"], 1, "--score=math:pi is float; name a Score"),
+        (["--dataset=ctx", "--backbone=vgg19"], 1, "--backbone=vgg19: choose one of vgg16, vgg16_bn, or give module"),
         (["--dataset=ctx", "--set=noise_sigma=much"], 1, "--set=noise_sigma=much: a value has the wrong type"),
         (["--dataset=lroc", "--preset=authors_code"], 1, "--weights=hf:timm/vgg16_bn.tv_in1k"),
         (["--dataset=lroc", "--batch_size=0"], 1, "batch_size is 0; give a number of pairs, 1 or more"),
@@ -264,7 +294,7 @@ def test_program_exits_with_one_line_and_no_traceback():
 def test_rates_of_false_alarms_and_false_discoveries(lroc, tmp_path, capsys):
     run = [f"--threshold_only={lroc / 'rho.npz'}"]
     assert main.execute([*run, "--false_alarm_rate=0.5", f"--output_dir={tmp_path / 'a'}"]) == 0
-    assert _metrics(tmp_path / "a")["config"]["quantile"] == 0.5
+    assert _metrics(tmp_path / "a")["config"]["decision"]["quantile"] == 0.5
     # 10 pairs have no p-value below 1 / 11; at 0.95 the largest p that passes is that of all of them.
     assert main.execute([*run, "--fdr=0.95", f"--output_dir={tmp_path / 'b'}"]) == 0
     found = [row["id"] for row in _rows(tmp_path / "b" / "results.csv") if row["changed"] == "1"]
@@ -276,8 +306,6 @@ def test_rates_of_false_alarms_and_false_discoveries(lroc, tmp_path, capsys):
 
 
 def test_a_registered_comparison_has_no_pooling_to_vary():
-    with pytest.raises(
-        ConfigError, match=r"method proposed_mean differs .* in its pooling, and a registered comparison"
-    ):
+    with pytest.raises(ConfigError, match=r"method proposed_mean differs .* in its pooling, and score registered"):
         METHODS["proposed_mean"].configured(ROBUST)
-    assert METHODS["proposed_conv3_1"].configured(ROBUST).layer == "conv3_1"
+    assert METHODS["proposed_conv3_1"].configured(ROBUST).backbone.layer == "conv3_1"

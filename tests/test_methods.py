@@ -26,7 +26,7 @@ def bench(params, training):
     return Bench(
         made_set(12, 1),
         Job(
-            pcd.ChangeConfig(layer="conv1_1", max_shift=2), params, num_devices=1, progress=False, training=training,
+            pcd.PAPER.replace(layer="conv1_1", max_shift=2), params, num_devices=1, progress=False, training=training,
             open_training=lambda: (made_set(40, 2, "lessons"), made_set(16, 3, "checks")),
         ),
     )  # fmt: skip

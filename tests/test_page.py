@@ -162,7 +162,9 @@ def test_list_and_map_lead_to_candidates(opened):
     find(opened, "#candidate-3").click()
     until(lambda: rank_drawn(opened) == "3")
     assert find(opened, "#viewer-title").text == "Candidate 3"
-    assert "200" in find(opened, "#measures").text and "none that brings" in find(opened, "#measures").text
+    assert (
+        "200" in find(opened, "#measures").text and "no shift brings the dates closer" in find(opened, "#measures").text
+    )
     find(opened, "#spot-2").click()
     until(lambda: rank_drawn(opened) == "2")
     assert find(opened, "#candidate-2").get_attribute("aria-selected") == "true"

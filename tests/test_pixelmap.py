@@ -1,6 +1,5 @@
 """The pixel map against a slow NumPy reference of all its steps, and Otsu's threshold against scikit-image."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -8,17 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from planetcd_jax import PAPER, extract
+from planetcd_jax import PAPER, Dcva, extract, pixel_change_map
+from planetcd_jax.constants import DCVA_LAYERS
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.scores.dcva import (
-    DCVA_LAYERS,
-    _percentile,
-    change_mask,
-    chosen_features,
-    kept_share,
-    otsu_threshold,
-    pixel_change_map,
-)
+from planetcd_jax.scores.dcva import _percentile, change_mask, otsu_threshold
 
 
 def chosen_reference(difference, count):
@@ -56,7 +48,7 @@ def bilinear(image, shape):
 def reference(params, before, after, layers, keep, scaling):
     squares = np.zeros(before.shape)
     for layer in layers:
-        config = dataclasses.replace(PAPER, layer=layer)
+        config = PAPER.replace(layer=layer)
         one, two = (np.asarray(jax.jit(extract, static_argnums=2)(params, x, config)[0]) for x in (before, after))
         share = keep or (0.05 if one.shape[-1] >= 256 else 0.10)
         for d in chosen_reference(two - one, int(share * one.shape[-1] + 1e-9)):
@@ -95,9 +87,9 @@ def test_choice_of_features_by_hand():
     difference[0, 0, 3] = 1  # upper left
     difference[3, 5, 1] = 1  # lower right
     difference[:, :, 4] = 9  # large, but the same everywhere
-    got = chosen_features(jnp.asarray(difference), 0.2)  # one feature for each quadrant
+    got = Dcva(keep=0.2).chosen_features(jnp.asarray(difference))  # one feature for each quadrant
     assert np.flatnonzero(got).tolist() == [0, 1, 3]  # where all are alike, the first
-    assert (kept_share(64), kept_share(128), kept_share(256)) == (0.10, 0.10, 0.05)
+    assert tuple(map(Dcva().kept_share, (64, 128, 256))) == (0.10, 0.10, 0.05)
 
 
 def test_the_map_is_0_without_change_and_largest_at_one(params, texture):

@@ -1,6 +1,5 @@
 """bfloat16: what it may change. Oracle: the same in float32."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -16,7 +15,7 @@ def test_bfloat16_decides_as_float32(params, texture):
     after = (1 - share) * before + share * other
     found = {}
     for precision in ("float32", "bfloat16"):
-        config = dataclasses.replace(pcd.PAPER, precision=precision)
+        config = pcd.PAPER.replace(precision=precision)
         run = jax.jit(partial(pcd.detect, config=config, micro_batch=4))
         found[precision] = run(jax.random.key(0), params, before, after)
     exact, low = found["float32"], found["bfloat16"]

@@ -1,7 +1,5 @@
 """Light from another side: what of a difference it explains, and what it must not."""
 
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,10 +8,10 @@ import pytest
 from scipy import ndimage
 
 import planetcd_jax as pcd
-from planetcd_jax.scores import explain
+from planetcd_jax import explain
 from planetcd_jax.scores.registered import relief
 
-CONFIG = dataclasses.replace(pcd.ROBUST, max_misalignment=10)
+CONFIG = pcd.ROBUST.replace(max_misalignment=10)
 SIDE = 100
 KEEP = np.pad(np.ones((SIDE - 16, SIDE - 16), bool), 8)
 

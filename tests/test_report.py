@@ -12,6 +12,7 @@ import scipy.stats
 import sklearn.metrics
 
 from planetcd_jax.errors import DataError, OutputError
+from planetcd_jax.files.json_files import jsonable, write_json
 from planetcd_jax.report import figures, metrics, output, results, table
 
 RNG = np.random.default_rng(7)
@@ -181,7 +182,7 @@ def _files(folder: pathlib.Path) -> list[str]:
 
 def _fill(folder: pathlib.Path, **kwargs) -> None:
     with output.run_folder(folder, **kwargs) as temporary:
-        output.write_json(temporary / "metrics.json", {"planetcd_jax": "1", "tau": 1.0})
+        write_json(temporary / "metrics.json", {"planetcd_jax": "1", "tau": 1.0})
         (temporary / "results.csv").write_text("id\n")
 
 
@@ -274,7 +275,7 @@ def test_default_folders_do_not_collide(tmp_path, monkeypatch):
 
 def test_json_has_no_nan(tmp_path):
     value = {"a": float("nan"), "b": [np.float32(0.5), np.inf], "c": np.arange(2), "d": pathlib.Path("x"), "e": None}
-    output.write_json(tmp_path / "x.json", value)
+    write_json(tmp_path / "x.json", value)
 
     def refuse(name):
         raise AssertionError(name)
@@ -282,7 +283,7 @@ def test_json_has_no_nan(tmp_path):
     read = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
     assert read == {"a": None, "b": [0.5, None], "c": [0, 1], "d": "x", "e": None}
     with pytest.raises(TypeError, match="has no form in JSON"):
-        output.jsonable({"x": object()})
+        jsonable({"x": object()})
 
 
 def test_false_colour_by_hand():

@@ -1,8 +1,5 @@
 """The preset that registers first: registration, score, matched null, false discovery rate."""
 
-import dataclasses
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +9,12 @@ from scipy import ndimage, stats
 import planetcd_jax as pcd
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.ops import filters, masked, resampling
-from planetcd_jax.scores.registered import brightness, registration, residual_null, robust
+from planetcd_jax.scores.registered import brightness
 from planetcd_jax.thresholds import benjamini_hochberg
 
 # A small reach keeps the transforms of these tests small.
-CONFIG = dataclasses.replace(pcd.ROBUST, max_misalignment=10)
+CONFIG = pcd.ROBUST.replace(max_misalignment=10)
+SCORE = CONFIG.score
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +24,7 @@ def score(params):
 
 @pytest.fixture(scope="module")
 def register():
-    return jax.jit(partial(registration.register, reach=10))
+    return jax.jit(SCORE.registration.register)
 
 
 def test_blur_is_scipys():
@@ -40,18 +38,18 @@ def test_blur_is_scipys():
 def test_a_whole_shift_is_found_and_undone(texture, register, shift):
     field = texture(1, 84, 84)[0]
     before, after = field[10:74, 10:74], field[10 - shift[0] : 74 - shift[0], 10 - shift[1] : 74 - shift[1]]
-    laid = register(before, 0.7 * after + 0.1)
-    np.testing.assert_array_equal(laid.shift, shift)
-    inner = np.asarray(laid.valid)
+    second = register(before, 0.7 * after + 0.1)
+    np.testing.assert_array_equal(second.shift, shift)
+    inner = np.asarray(second.valid)
     assert inner.sum() >= (64 - abs(shift[0]) - 2) * (64 - abs(shift[1]) - 2)
-    assert np.abs((0.7 * before + 0.1) - np.asarray(laid.after))[inner].mean() < 0.01
+    assert np.abs((0.7 * before + 0.1) - np.asarray(second.after))[inner].mean() < 0.01
 
 
 def test_part_of_a_pixel_is_found(texture, register):
     before = texture(1)[0]
     smooth = ndimage.gaussian_filter(before, 1.5)
-    laid = register(smooth, ndimage.shift(smooth, (0.5, -0.25), order=3, mode="nearest"))
-    found = np.asarray(laid.flow)[:, 16:-16, 16:-16].mean(axis=(1, 2)) + np.asarray(laid.shift)
+    second = register(smooth, ndimage.shift(smooth, (0.5, -0.25), order=3, mode="nearest"))
+    found = np.asarray(second.flow)[:, 16:-16, 16:-16].mean(axis=(1, 2)) + np.asarray(second.shift)
     np.testing.assert_allclose(found, (0.5, -0.25), atol=0.15)
 
 
@@ -93,10 +91,10 @@ def test_the_null_hangs_on_the_pairs_own_number_alone_and_needs_no_other_pair(te
 def draw_null(key, before, after):
     """h(x) of a pair that needs no registration."""
     valid = jnp.ones(before.shape, bool)
-    keep = masked.erode(valid, robust.BORDER_PX)
-    dates = zip((before, after), brightness.common_limits(before, after, keep), strict=True)
-    first, second = (brightness.brightness(x, valid, limits) for x, limits in dates)
-    return residual_null.residual_null(key, before, after, first, second, keep, CONFIG.residual_clip)
+    keep = masked.erode(valid, SCORE.border_px)
+    dates = zip((before, after), SCORE.brightness.common_limits(before, after, keep), strict=True)
+    first, second = (SCORE.brightness.brightness(x, valid, limits) for x, limits in dates)
+    return SCORE.null.draw(key, before, after, first, second, keep, SCORE.brightness)
 
 
 def test_the_null_carries_noise_but_not_the_change(texture):
@@ -144,21 +142,21 @@ def test_a_change_of_the_whole_patch_is_not_taken_for_its_noise(texture, score):
 def test_noise_of_single_pixels_is_measured_and_allowed_for():
     rng = np.random.default_rng(0)
     valid = jnp.ones((160, 160), bool)
-    keep = masked.erode(valid, robust.BORDER_PX)
+    keep = masked.erode(valid, SCORE.border_px)
     smooth = ndimage.gaussian_filter(rng.standard_normal((160, 160)), 6)
     before = (0.5 + 0.1 * smooth / smooth.std()).astype(np.float32)
     after = (before + 0.1 * rng.standard_normal((160, 160))).astype(np.float32)
     limits = (jnp.float32(-9), jnp.float32(9))
-    first, second = (brightness.brightness(jnp.asarray(x), valid, limits) for x in (before, after))
+    first, second = (SCORE.brightness.brightness(jnp.asarray(x), valid, limits) for x in (before, after))
     # Oracle: the noise that was put in, over the spread of each date.
     inside = np.asarray(keep)
     found = brightness.differences(first, second, keep)
     np.testing.assert_allclose(found.pixel_noise, 0.1 / after[inside].std(), rtol=0.05)
     # Oracle: the variance of what the band of `fine` leaves of it.
     left = np.asarray(second.fine - first.fine)[inside].var()
-    np.testing.assert_allclose(brightness.PIXEL_NOISE_POWER * 0.1**2, left, rtol=0.05)
-    # More noise than SPREAD_CAP is put down to the pair: most differences are expected ones.
-    detail = np.asarray(brightness.detail_map(first, second, keep))[inside]
+    np.testing.assert_allclose(SCORE.brightness.pixel_noise_power * 0.1**2, left, rtol=0.05)
+    # More noise than `spread_cap` is put down to the pair: most differences are expected ones.
+    detail = np.asarray(SCORE.brightness.detail_map(first, second, keep))[inside]
     assert 0.5 < np.median(detail) < 0.8  # a normal variable: 0.67
 
 
@@ -204,9 +202,3 @@ def test_benjamini_hochberg_is_scipys():
 def test_bad_settings_are_named():
     with pytest.raises(ConfigError, match="false discovery rate is 1.5; give a share"):
         benjamini_hochberg(jnp.ones(3), 1.5)
-    with pytest.raises(ConfigError, match="comparison is 'x'; choose one of pooled, registered"):
-        pcd.ChangeConfig(comparison="x")
-    with pytest.raises(ConfigError, match="max_misalignment is -1"):
-        pcd.ChangeConfig(max_misalignment=-1)
-    with pytest.raises(ConfigError, match="residual_clip is 0"):
-        pcd.ChangeConfig(residual_clip=0)

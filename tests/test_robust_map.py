@@ -1,6 +1,5 @@
 """Score maps of pairs that are registered first."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -10,12 +9,11 @@ import pytest
 from scipy import ndimage
 
 import planetcd_jax as pcd
+from planetcd_jax import scoremap
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.scores import scoremap
-from planetcd_jax.scores.registered import registration, robust_map
 
-CONFIG = dataclasses.replace(pcd.ROBUST, layer="conv1_2", max_misalignment=10)
-WINDOW, STRIDE, MARGIN = 48, 24, robust_map.MARGIN_PX
+CONFIG = pcd.ROBUST.replace(layer="conv1_2", max_misalignment=10)
+WINDOW, STRIDE, MARGIN = 48, 24, CONFIG.score.margin_px
 SIDE = 4 * STRIDE + WINDOW - STRIDE + 2 * MARGIN
 CHANGED = (MARGIN + 36, MARGIN + 36)  # inside window (1, 1), and in the corners of its neighbours
 
@@ -41,8 +39,8 @@ def score(params):
 
 def test_blocks_find_a_shift(scene):
     valid = jnp.ones((SIDE, SIDE), bool)
-    laid = jax.jit(partial(registration.register_parts, reach=10, valid=(valid, valid)))(*map(jnp.asarray, scene))
-    middle = np.asarray(laid.flow)[:, 20:-20, 20:-20]
+    second = jax.jit(partial(CONFIG.score.registration.register_parts, valid=(valid, valid)))(*map(jnp.asarray, scene))
+    middle = np.asarray(second.flow)[:, 20:-20, 20:-20]
     # Oracle: the shift that was put in.
     np.testing.assert_allclose(np.median(middle, axis=(1, 2)), (3, -5), atol=0.1)
 

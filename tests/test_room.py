@@ -127,7 +127,7 @@ def polygons(path, ring, crs):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("earth.geojson", ["lies on Earth and the scene on Mars", "GeoPackage"]),
+        ("earth.geojson", ["lies on another body (Earth) than the scene (Mars)", "GeoPackage"]),
         ("small.gpkg", ["holds 0 whole windows", "mark more ground"]),
         ("text.gpkg", ["cannot be read as polygons"]),
         ("gone.gpkg", ["gone.gpkg"]),
@@ -162,7 +162,7 @@ def test_too_little_room_for_pixel_maps_is_told_before_the_long_work(
 def test_results_go_where_a_link_leads(tmp_path, scene_flags, capsys, monkeypatch):
     """What is scored does not matter here, so nothing is."""
 
-    def write(request, pair, samples, params, scored, kept, *_, **__):
+    def write(request, scene, scored, kept, **_):
         (kept.final / scene_run.RUN_FILE).write_text("{}")
         return {}
 

@@ -1,6 +1,5 @@
 """Batches, devices and the loop: nothing of them shows in the results."""
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ import pytest
 import planetcd_jax as pcd
 from planetcd_jax.runtime import batches, choose_devices, make_plan, run_detection
 
-QUICK = dataclasses.replace(pcd.PAPER, layer="conv2_1", max_shift=4)
+QUICK = pcd.PAPER.replace(layer="conv2_1", max_shift=4)
 
 
 class Pair(NamedTuple):
@@ -84,9 +83,9 @@ def test_shapes_are_grouped_and_order_is_kept(params, texture):
 def test_real_context_reaches_the_null(params, texture):
     large = texture(3, 32, 32)
     source = Memory([Pair(x[4:-4, 4:-4], x[4:-4, 4:-4], x) for x in large])
-    cfg = dataclasses.replace(QUICK, noise_sigma=0.0)
+    cfg = QUICK.replace(noise_sigma=0.0)
     got = run_detection(jax.random.key(0), params, source, cfg, progress=False, num_devices=1)
-    h = pcd.pseudo_unchanged(jax.random.key(0), large[:, 4:-4, 4:-4], cfg, context=large)
+    h = pcd.pseudo_unchanged(jax.random.key(0), large[:, 4:-4, 4:-4], cfg.score.null, context=large)
     wanted = jax.jit(pcd.change_scores, static_argnames="config")(params, large[:, 4:-4, 4:-4], h, config=cfg)
     np.testing.assert_allclose(got.rho_null, wanted, rtol=1e-5)
 

@@ -1,7 +1,6 @@
 """Whole scenes by the command line: what comes out, resuming, bad input, bounded memory."""
 
 import csv
-import dataclasses
 import json
 import os
 import pathlib
@@ -15,7 +14,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from planetcd_jax import scene
+from planetcd_jax import scene, scoremap
 from planetcd_jax.config import PAPER
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import scoring
@@ -24,7 +23,6 @@ from planetcd_jax.scenes.candidates import correlation, find_peaks, residual_shi
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.source import Source, no_grid_warning
 from planetcd_jax.scenes.stretch import sample
-from planetcd_jax.scores import scoremap
 from planetcd_jax.simulate import demo_scene
 
 geopandas = pytest.importorskip("geopandas", reason="needs the extra 'scene'")
@@ -156,7 +154,8 @@ def test_pixel_map_lies_on_the_candidate(results):
 
 def test_run_json_says_what_is_needed_to_repeat_it(results, images):
     report = json.loads((results / "run.json").read_text())
-    assert report["source"] == "real" and report["identity"]["config"]["layer"] == "conv3_2"
+    assert report["source"] == "real" and report["identity"]["config"]["backbone"]["layer"] == "conv3_2"
+    assert report["identity"]["config"]["score"]["null"]["kind"] == "noise_and_shift"
     assert report["settings"]["before"] == images[0] and report["settings"]["window"] == 48
     assert report["before"]["size"] == [300, 330] and report["stretch"]["after"]["high"]
     assert {"jax", "rasterio", "gdal", "proj", "planetcd_jax"} <= set(report["versions"])
@@ -246,12 +245,12 @@ BAD = [
     (["--window=50"], 1, "window is 50 px; give a multiple of 4 px"),
     (["--window=400"], 1, "overlap in 300x330 px, a window is 400 px; choose a smaller --window"),
     (["--set=patch_standardize=True"], 1, "patch_standardize is True, and windows that share"),
-    (["--preset=authors_code"], 1, "backbone is 'vgg16_bn', and windows can share"),
+    (["--preset=authors_code"], 1, "backbone is 'vgg16_bn', and windows cannot share"),
     (["--after_shift=1"], 1, "--after_shift=1: give rows,columns or auto."),
     (["--before_bands=x"], 1, "--before_bands=x: give whole numbers"),
     (["--before_bands=4"], 1, "has 1 band(s), and band 4 was asked for"),
     (["--min_valid=2"], 1, "min_valid is 2; give a share in [0, 1]."),
-    (["--set=nothing=1"], 1, "write field=value, where field is one of"),
+    (["--set=nothing=1"], 1, "--set=nothing=1 means nothing for backbone vgg16"),
     (["--page_candidates=501"], 1, "--page_candidates=501: give 1 to 500."),
     (["--after=/nowhere/b.tif"], 1, "/nowhere/b.tif does not exist; check the path."),
     (["--resampling=worst"], 2, "resampling"),
@@ -358,14 +357,15 @@ def test_images_may_be_urls(images):
 
 @pytest.mark.parametrize("standard", [False, True])
 def test_scores_do_not_depend_on_the_chunk(params, images, tmp_path, standard):
-    config = dataclasses.replace(PAPER, feature_standardize=standard)
+    config = PAPER.replace(feature_standardize=standard)
     pair = AlignedPair(*map(Source, images))
     samples = sample(pair)
     maps = []
     for chunk in (72, 128, 1024):
         plan = scoring.Plan(window=48, stride=24, chunk=chunk, null_draws=2)
         kept = Checkpoint(tmp_path / str(chunk), {}, resume=False)
-        maps.append(scoring.score_scene(pair, samples, params, config, plan, kept, lambda n: None))
+        scene = scoring.Scene(pair, samples, params, config, plan)
+        maps.append(scoring.score_scene(scene, kept, lambda n: None)["rho"])
     assert np.isfinite(maps[0]).mean() > 0.8
     for other in maps[1:]:
         np.testing.assert_allclose(other, maps[0], rtol=1e-4)
@@ -375,7 +375,7 @@ MEASURE = """
 import pathlib, resource, sys
 import numpy as np
 from planetcd_jax.networks import weights_io
-from planetcd_jax.config import ChangeConfig
+from planetcd_jax.config import PAPER
 from planetcd_jax.scenes import scoring
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
@@ -385,8 +385,8 @@ import rasterio
 with rasterio.Env(GDAL_CACHEMAX=16 * 2**20):
     pair = AlignedPair(Source(sys.argv[1]), Source(sys.argv[1]))
     plan = scoring.Plan(window=64, stride=64, chunk=512, null_draws=2)
-    rho = scoring.score_scene(pair, sample(pair), weights_io.load_vgg16(), ChangeConfig(layer="conv1_1"), plan,
-                              Checkpoint(pathlib.Path(sys.argv[2]), {}, resume=False), lambda n: None)
+    scene = scoring.Scene(pair, sample(pair), weights_io.load_vgg16(), PAPER.replace(layer="conv1_1"), plan)
+    rho = scoring.score_scene(scene, Checkpoint(pathlib.Path(sys.argv[2]), {}, resume=False), lambda n: None)["rho"]
 print(rho.size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -455,7 +455,7 @@ def test_demo_images_are_georeferenced_misaligned_and_known(tmp_path):
 def test_block_cache_holds_blocks(images, tmp_path, monkeypatch):
     """rasterio counts the cache in bytes: it must hold the blocks that a chunk is read from, and stay small."""
     sizes = []
-    monkeypatch.setattr(scene, "_survey", lambda *_: sizes.append(rasterio.env.getenv()["GDAL_CACHEMAX"]))
+    monkeypatch.setattr(scene, "_run", lambda *_: sizes.append(rasterio.env.getenv()["GDAL_CACHEMAX"]))
     assert run(images, tmp_path / "out") == 0
     assert 64 * 2**20 <= sizes[0] <= 512 * 2**20
 

@@ -9,13 +9,12 @@ import pytest
 import rasterio
 import shapely
 
-from planetcd_jax import scene
+from planetcd_jax import explain, scene
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import labels, stable
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.scoring import Plan
 from planetcd_jax.scenes.source import Source, no_grid_warning
-from planetcd_jax.scores import explain
 from tests.test_scene import CHANGE, GRID, images, write  # noqa: F401  (a fixture)
 
 FAST = (

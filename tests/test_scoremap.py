@@ -1,6 +1,5 @@
 """Score maps against windows scored one by one, and the arithmetic of halos and masks."""
 
-import dataclasses
 import functools
 
 import jax
@@ -8,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from planetcd_jax.config import AUTHORS_CODE, PAPER, ChangeConfig
+from planetcd_jax import Custom, extract, scoremap
+from planetcd_jax.config import AUTHORS_CODE, PAPER
 from planetcd_jax.errors import ConfigError, PatchError
-from planetcd_jax.networks import extraction, vgg16
+from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.ops import windows
-from planetcd_jax.scores import augment, scoremap
+from planetcd_jax.scores.features import shared_features, usable_cells
+from planetcd_jax.scores.null import draw_shift
 
-STANDARD = dataclasses.replace(PAPER, feature_standardize=True)
+STANDARD = PAPER.replace(feature_standardize=True)
 WINDOW, STRIDE, HALO = 48, 12, 16
 
 
@@ -46,9 +47,9 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
 
     Only windows whose halo lies inside the image are scored; the others are NaN.
     """
-    raw = dataclasses.replace(config, feature_clip=None, feature_standardize=False)
-    phi = jax.jit(functools.partial(extraction.extract, config=raw))
-    step, side = vgg16.stride(config.layer), vgg16.receptive_field(config.layer)
+    raw = config.replace(feature_clip=None, feature_standardize=False)
+    phi = jax.jit(functools.partial(extract, config=raw))
+    step, side = config.backbone.stride, config.backbone.receptive_field
     reach = (side - step) // 2
     halo = -(-reach // step) * step
     valid = np.ones(before.shape[:2], bool) if valid is None else valid
@@ -73,13 +74,13 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
             for image in (before, after):
                 cells = np.asarray(phi(params, jnp.asarray(image[cut])), np.float64)[:, inner, inner]
                 cells = cells[:, usable]  # [G, K, D]
-                if config.feature_clip is not None:
-                    cells = np.clip(cells, -config.feature_clip, config.feature_clip)
-                if config.feature_standardize:
+                if config.score.feature_clip is not None:
+                    cells = np.clip(cells, -config.score.feature_clip, config.score.feature_clip)
+                if config.score.feature_standardize:
                     cells = (cells - cells.mean(1, keepdims=True)) / np.sqrt(cells.var(1, keepdims=True) + 1e-8)
-                pooled.append(cells.max(1) if config.pooling == "max" else cells.mean(1))
+                pooled.append(cells.max(1) if config.score.pooling == "max" else cells.mean(1))
             difference = np.abs(pooled[1] - pooled[0])
-            reduced = difference.sum(-1) if config.reduction == "sum" else difference.mean(-1)
+            reduced = difference.sum(-1) if config.score.reduction == "sum" else difference.mean(-1)
             out[r, c] = reduced.mean()
     return out
 
@@ -89,9 +90,9 @@ def one_by_one(params, before, after, config, valid=None, window=WINDOW, stride=
     [
         PAPER,
         STANDARD,
-        dataclasses.replace(PAPER, pooling="mean", reduction="mean"),
-        dataclasses.replace(STANDARD, feature_clip=3.0, activation="post"),
-        dataclasses.replace(PAPER, layer="conv2_2"),
+        PAPER.replace(pooling="mean", reduction="mean"),
+        STANDARD.replace(feature_clip=3.0, activation="post"),
+        PAPER.replace(layer="conv2_2"),
     ],
     ids=["paper", "standardised", "mean", "clipped", "conv2_2"],
 )
@@ -128,7 +129,7 @@ def test_scores_do_not_depend_on_where_the_arrays_were_cut(params, images):
     np.testing.assert_allclose(np.asarray(part), whole[row : row + 2, col : col + 2], rtol=1e-5)
 
 
-@pytest.mark.parametrize("config", [PAPER, dataclasses.replace(STANDARD, feature_clip=2.0)], ids=["paper", "clipped"])
+@pytest.mark.parametrize("config", [PAPER, STANDARD.replace(feature_clip=2.0)], ids=["paper", "clipped"])
 def test_tiles_change_no_score(params, images, config):
     """28 cells a side go into tiles of 9 (the last one short), into 14, and into one."""
     options = {"window": WINDOW, "stride": STRIDE, "margin": HALO}
@@ -141,8 +142,8 @@ def test_tiles_change_no_score(params, images, config):
 def test_feature_maps_are_those_of_the_whole_image_where_its_border_is_not_seen(params, images):
     """Oracle: the network with zero padding over the whole image, which differs in the outer four cells alone."""
     both = jnp.asarray(np.stack(images))
-    found = jax.jit(functools.partial(scoremap.features, config=PAPER, tile=48))(params, both)
-    expected = jax.jit(jax.vmap(functools.partial(extraction.extract, config=PAPER), in_axes=(None, 0)))(params, both)
+    found = jax.jit(lambda p, x: shared_features(prepared(PAPER.backbone, p), x, tile=48))(params, both)
+    expected = jax.jit(jax.vmap(functools.partial(extract, config=PAPER), in_axes=(None, 0)))(params, both)
     assert found.shape == expected.shape == (2, 1, 28, 31, 256)
     inner = (..., slice(4, -4), slice(4, -4), slice(None))
     np.testing.assert_allclose(np.asarray(found[inner]), np.asarray(expected[inner]), rtol=1e-4, atol=1e-3)
@@ -150,19 +151,22 @@ def test_feature_maps_are_those_of_the_whole_image_where_its_border_is_not_seen(
 
 @pytest.mark.parametrize(
     "config",
-    [PAPER, STANDARD, dataclasses.replace(PAPER, pooling="mean"), dataclasses.replace(STANDARD, feature_clip=0.7)],
+    [PAPER, STANDARD, PAPER.replace(pooling="mean"), STANDARD.replace(feature_clip=0.7)],
     ids=["max", "standardised", "mean", "clipped"],
 )
 @pytest.mark.parametrize("side, stride", [(5, 2), (6, 3), (2, 4)], ids=["with a rest", "whole blocks", "with gaps"])
 def test_window_descriptors_against_numpy(config, side, stride):
     """Oracle: each window's usable cells by themselves, in float64. A large mean would show lost digits."""
     rng = np.random.default_rng(5)
-    maps = (rng.normal(size=(2, 1, 17, 20, 3)) + 40 * (config.feature_clip is None)).astype(np.float32)
+    maps = (rng.normal(size=(2, 1, 17, 20, 3)) + 40 * (config.score.feature_clip is None)).astype(np.float32)
     usable = rng.random((17, 20)) > 0.3
     usable[:6, :6] = False
     rows, cols = ((n - side) // stride + 1 for n in usable.shape)
-    pool = jax.jit(functools.partial(windows.summaries, side=side, stride=stride, shape=(rows, cols), config=config))
-    found, share = map(np.asarray, pool(jnp.asarray(maps), jnp.asarray(usable)))
+    options = {"largest": config.score.pooling == "max", "standardize": config.score.feature_standardize}
+    pool = jax.jit(functools.partial(windows.summaries, side=side, stride=stride, shape=(rows, cols), **options))
+    bound = config.score.feature_clip
+    clipped = maps if bound is None else np.clip(maps, -bound, bound)  # done before, by the score
+    found, share = map(np.asarray, pool(jnp.asarray(clipped), jnp.asarray(usable)))
     assert found.shape == (2, 1, rows, cols, 3) and np.isfinite(found).all()
     for r in range(rows):
         for c in range(cols):
@@ -172,11 +176,11 @@ def test_window_descriptors_against_numpy(config, side, stride):
             if not inside.any():
                 continue
             cells = maps.astype(np.float64)[(..., *cut, slice(None))][:, :, inside]  # [2, 1, K, 3]
-            if config.feature_clip is not None:
-                cells = np.clip(cells, -config.feature_clip, config.feature_clip)
-            if config.feature_standardize:
+            if config.score.feature_clip is not None:
+                cells = np.clip(cells, -config.score.feature_clip, config.score.feature_clip)
+            if config.score.feature_standardize:
                 cells = (cells - cells.mean(2, keepdims=True)) / np.sqrt(cells.var(2, keepdims=True) + 1e-8)
-            expected = cells.max(2) if config.pooling == "max" else cells.mean(2)
+            expected = cells.max(2) if config.score.pooling == "max" else cells.mean(2)
             np.testing.assert_allclose(found[:, :, r, c], expected, rtol=2e-4, atol=1e-5)
     assert (share == 0).any()
 
@@ -203,22 +207,24 @@ def test_masked_pixels_decide_nothing(params, images, bad):
 @pytest.mark.parametrize("layer", ["conv1_2", "conv2_1", "conv3_2"])
 def test_usable_cells_are_those_that_a_pixel_cannot_reach(params, layer):
     """Oracle: the network itself; change one pixel and see which cells change."""
-    config = dataclasses.replace(PAPER, layer=layer)
+    config = PAPER.replace(layer=layer)
     rng = np.random.default_rng(3)
     image = rng.random((72, 80)).astype(np.float32)
     other = image.copy()
     row, col = 37, 34
     other[row, col] = 1.0 - other[row, col] + 3.0
-    first, second = np.asarray(scoremap.features(params, jnp.asarray(np.stack([image, other])), config))
+    first, second = np.asarray(
+        shared_features(prepared(config.backbone, params), jnp.asarray(np.stack([image, other])))
+    )
     changed = np.abs(first - second).max(axis=(0, 3)) > 0
     valid = np.ones(image.shape, bool)
     valid[row, col] = False
-    usable = np.asarray(scoremap.usable_cells(jnp.asarray(valid), config))
-    edge = scoremap.halo(config) // vgg16.stride(layer)
+    usable = np.asarray(usable_cells(jnp.asarray(valid), config.backbone))
+    edge = scoremap.halo(config) // config.backbone.stride
     inner = (slice(edge, -edge), slice(edge, -edge))
     assert changed[inner].any()
     assert not (changed & usable).any()
-    side, step = vgg16.receptive_field(layer), vgg16.stride(layer)
+    side, step = config.backbone.receptive_field, config.backbone.stride
     assert (~usable[inner]).sum() <= (side // step + 1) ** 2
     assert not usable[0].any() and not usable[:, -1].any()  # what lies beyond the array is not known
 
@@ -252,7 +258,7 @@ def test_same_images_score_zero_and_jit_vmap_and_grad_work(params, images):
 
 def test_colour_and_many_bands_are_scored_as_patches_are(params, images):
     rgb = [np.stack([x, x[::-1], x[:, ::-1]], axis=-1) for x in images]
-    for config, bands in ((PAPER, 3), (PAPER, 2), (dataclasses.replace(PAPER, bands=(2, 0, 1)), 3)):
+    for config, bands in ((PAPER, 3), (PAPER, 2), (PAPER.replace(bands=(2, 0, 1)), 3)):
         chosen = [x[..., :bands] for x in rgb]
         expected = one_by_one(params, *chosen, config, window=64, stride=16)
         found = score_map(params, *map(jnp.asarray, chosen), config, window=64, stride=16)
@@ -261,10 +267,10 @@ def test_colour_and_many_bands_are_scored_as_patches_are(params, images):
 
 
 def test_null_map_shifts_over_real_ground_and_takes_the_mask_along(params, images):
-    config = dataclasses.replace(PAPER, noise_sigma=0.0, max_shift=6)
+    config = PAPER.replace(noise_sigma=0.0, max_shift=6)
     m, key = 6, jax.random.key(11)
     before = jnp.asarray(images[0])
-    shift = np.asarray(augment.draw_shift(jax.random.split(key)[0], m))
+    shift = np.asarray(draw_shift(jax.random.split(key)[0], m))
     assert shift.any()
     valid = np.ones(before.shape, bool)
     valid[50:54, 60:64] = False
@@ -279,23 +285,21 @@ def test_null_map_shifts_over_real_ground_and_takes_the_mask_along(params, image
         valid=jnp.asarray(valid[here] & valid[there]), min_valid=0.0,
     )  # fmt: skip
     np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-5)
-    noisy = null_score_map(
-        key, params, before, dataclasses.replace(config, noise_sigma=0.05), window=WINDOW, stride=STRIDE
-    )
+    noisy = null_score_map(key, params, before, config.replace(noise_sigma=0.05), window=WINDOW, stride=STRIDE)
     assert np.nanmean(np.asarray(noisy)) > np.nanmean(np.asarray(found))
 
 
 @pytest.mark.parametrize(
     "config, options, text",
     [
-        (AUTHORS_CODE, {}, "backbone is 'vgg16_bn', and windows can share feature maps only with 'vgg16'"),
-        (ChangeConfig(backbone="custom", layer="x"), {}, "backbone is 'custom'"),
-        (dataclasses.replace(PAPER, patch_standardize=True), {}, "patch_standardize is True, and windows that share"),
+        (AUTHORS_CODE, {}, "backbone is 'vgg16_bn', and windows cannot share its feature maps"),
+        (PAPER.replace(backbone=Custom(layer="x", function=len)), {}, "its stride and receptive field are not stated"),
+        (PAPER.replace(patch_standardize=True), {}, "patch_standardize is True, and windows that share"),
         (PAPER, {"window": 50}, "window is 50 px; give a multiple of 4 px, the step of conv3_2."),
         (PAPER, {"stride": 6}, "stride is 6 px; give a multiple of 4 px"),
         (PAPER, {"stride": 0}, "stride is 0 px"),
         (PAPER, {"margin": 3}, "margin is 3 px; give a multiple of 4 px, 0 or more."),
-        (dataclasses.replace(PAPER, layer="conv4_1"), {"window": 44}, "window is 44 px; give a multiple of 8 px"),
+        (PAPER.replace(layer="conv4_1"), {"window": 44}, "window is 44 px; give a multiple of 8 px"),
     ],
 )
 def test_settings_that_cannot_share_feature_maps_are_refused(params, images, config, options, text):
@@ -318,5 +322,5 @@ def test_arrays_that_do_not_fit_are_refused(params, images):
 def test_halo_is_the_reach_of_the_layer_in_whole_cells():
     """By hand: conv3_2 sees 32 px and steps by 4, so 14 px beyond a cell, or four cells."""
     assert scoremap.halo(PAPER) == 16
-    assert scoremap.halo(dataclasses.replace(PAPER, layer="conv1_1")) == 1
-    assert scoremap.halo(dataclasses.replace(PAPER, layer="conv2_2")) == 6  # sees 14, steps by 2: 6
+    assert scoremap.halo(PAPER.replace(layer="conv1_1")) == 1
+    assert scoremap.halo(PAPER.replace(layer="conv2_2")) == 6  # sees 14, steps by 2: 6

@@ -10,8 +10,8 @@ import pytest
 import reference
 from absl.testing import absltest, parameterized
 
-from planetcd_jax import config, constants, errors
-from planetcd_jax.networks import extraction, vgg16
+from planetcd_jax import PAPER, config, constants, errors, extract
+from planetcd_jax.networks import vgg16
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 SEED = 20210927
@@ -48,15 +48,15 @@ def test_activations_agree_with_numpy(batch_norm, params, bn_params):
         assert worst(acts[key][0], value) < 1e-5, key
 
 
-@pytest.mark.parametrize("layer", config.VGG16_LAYERS)
+@pytest.mark.parametrize("layer", constants.VGG16_LAYERS)
 def test_every_layer_is_a_place_to_cut(layer):
     module = vgg16.VGG16(layer)
     shapes = jax.eval_shape(module.init_with_output, jax.random.key(0), jnp.zeros((2, 32, 48, 3)))
     acts, made = shapes[0], shapes[1]["params"]
-    step = vgg16.stride(layer)
+    step = vgg16.stride_of(layer)
     assert acts[layer].shape == (2, 32 // step, 48 // step, vgg16.CHANNELS[vgg16.block_of(layer)])
     assert next(reversed(acts)) == layer.replace("conv", "relu")
-    layers = config.VGG16_LAYERS[: config.VGG16_LAYERS.index(layer) + 1]
+    layers = constants.VGG16_LAYERS[: constants.VGG16_LAYERS.index(layer) + 1]
     assert {f"{name}/{part}": made[name][part].shape for name in made for part in made[name]} == (
         vgg16.parameter_shapes(layers)
     )
@@ -64,8 +64,8 @@ def test_every_layer_is_a_place_to_cut(layer):
 
 @pytest.mark.parametrize(("layer", "side", "step"), [("conv1_1", 3, 1), ("conv3_2", 32, 4), ("conv3_3", 40, 4)])
 def test_receptive_field_is_what_the_gradient_reaches(layer, side, step, params):
-    assert vgg16.receptive_field(layer) == side
-    assert vgg16.stride(layer) == step
+    assert vgg16.receptive_field_of(layer) == side
+    assert vgg16.stride_of(layer) == step
 
     def centre(x):
         feature = vgg16.VGG16(layer).apply({"params": params}, x[None])[layer][0]
@@ -103,21 +103,21 @@ class FoldTest(parameterized.TestCase):
 
         params = load_vgg16()
         x = np.random.default_rng(1).random((17, 19), np.float32)
-        cfg = config.ChangeConfig(layer="conv1_1", input_mean=mean, input_std=std)
-        folded = extraction.extract(params, x, cfg)[0]
+        cfg = PAPER.replace(layer="conv1_1", input_mean=mean, input_std=std)
+        folded = extract(params, x, cfg)[0]
         colour = np.stack([x] * 3, axis=-1)
-        full = extraction.extract(params, colour, cfg)[0]
+        full = extract(params, colour, cfg)[0]
         assert folded.shape == (17, 19, 64)
         assert worst(folded, np.asarray(full)) < 1e-5
         assert worst(folded[0], np.asarray(full)[0]) < 1e-5
 
 
 def test_missing_parameters_are_named(params):
-    cfg = config.ChangeConfig(layer="conv4_1")
+    cfg = PAPER.replace(layer="conv4_1")
     with pytest.raises(errors.WeightsError, match=r"needs the parameters of conv4_1, .* conv1_1 to conv3_3.*choose"):
-        extraction.extract(params, jnp.ones((32, 32)), cfg)
+        extract(params, jnp.ones((32, 32)), cfg)
     with pytest.raises(errors.WeightsError, match=r"needs the parameters of bn1_1.*without batch normalisation"):
-        extraction.extract(params, jnp.ones((32, 32)), config.AUTHORS_CODE)
+        extract(params, jnp.ones((32, 32)), config.AUTHORS_CODE)
 
 
 if __name__ == "__main__":

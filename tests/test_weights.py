@@ -19,7 +19,7 @@ import reference
 import safetensors.numpy
 
 from planetcd_jax import constants
-from planetcd_jax.config import VGG16_LAYERS
+from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.errors import WeightsError
 from planetcd_jax.networks import porting, vgg16, weights_io
 

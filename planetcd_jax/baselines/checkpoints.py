@@ -5,6 +5,8 @@ import pathlib
 from typing import Any
 
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.extras import brought_by
+from planetcd_jax.files.json_files import json_text, write_json
 
 
 class Checkpoints:
@@ -21,7 +23,8 @@ class Checkpoints:
         self._manager = None
         if directory is None:
             return
-        import orbax.checkpoint as ocp  # imported late: slow, and needed for this alone
+        with brought_by("supervised"):
+            import orbax.checkpoint as ocp  # imported late: slow, and needed for this alone
 
         self._args = ocp.args
         directory = pathlib.Path(directory).absolute()
@@ -31,10 +34,11 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(directory / "states", options=options)
 
     def restore(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The latest state, of the structure of the one given; that one itself if there is none."""
+        """The latest saved state, in the structure of `state`; `state` itself where nothing was saved."""
         if self._manager is None or self._manager.latest_step() is None:
             return state
-        return self._manager.restore(self._manager.latest_step(), args=self._args.StandardRestore(state))
+        step = self._manager.latest_step()
+        return dict(self._manager.restore(step, args=self._args.StandardRestore(state)))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Writes a state, unless its step is there already."""
@@ -49,11 +53,10 @@ class Checkpoints:
 
 def _check_settings(path: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes the settings of a new training; compares those of an old one."""
-    text = json.dumps(settings, indent=1, sort_keys=True)
     if not path.is_file():
-        path.write_text(text)
+        write_json(path, settings)
         return
-    old, new = json.loads(path.read_text()), json.loads(text)
+    old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json_text(settings))
     differ = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if differ:
         raise ConfigError(

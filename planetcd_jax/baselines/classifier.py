@@ -10,13 +10,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from planetcd_jax.baselines import autoencoder, inception, representations, training
 from planetcd_jax.baselines.inception_weights import InceptionWeights
 from planetcd_jax.baselines.initial import initial_variables
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.types import Array
+
+with brought_by("supervised"):
+    import optax
 
 PREDICT_BATCH = 32
 
@@ -109,7 +112,7 @@ def fit_autoencoder(
     def loss(params, stats, batch, key, training_now):
         del key, training_now
         x = jax.vmap(autoencoder.standardized)(batch[0][..., None])  # [B, H, W, 1]
-        rebuilt = network.apply({"params": params}, x)
+        rebuilt = jnp.asarray(network.apply({"params": params}, x))
         return jnp.square(rebuilt - x).mean(axis=(1, 2, 3)), stats
 
     initial = initial_variables(network, (1, *train.before.shape[1:], 1), config.seed)["params"]
@@ -197,7 +200,8 @@ def fit_inception(
     Raises:
         ConfigError, DataError: as `training.train`, and for pretrained weights with a width below 1.
     """
-    folders = {part: checkpoint_dir and pathlib.Path(checkpoint_dir) / part for part in ("autoencoder", "classifier")}
+    parts = "autoencoder", "classifier"
+    folders = {part: None if checkpoint_dir is None else pathlib.Path(checkpoint_dir) / part for part in parts}
     encoder, history = None, {}
     if representation == "bottleneck":
         encoder, history["autoencoder"] = fit_autoencoder(
@@ -232,7 +236,7 @@ def _logits(
     network: ChangeClassifier,
     representation: str,
 ) -> Array:
-    return network.apply(variables, network_input(representation, encoder, before, after))
+    return jnp.asarray(network.apply(variables, network_input(representation, encoder, before, after)))
 
 
 def inception_logits(fitted: InceptionFit, representation: str, before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -215,9 +215,11 @@ class InceptionV3(nn.Module):
         last_stage: Stage after which to stop, "mixed0" to "mixed10"; an early one makes a smaller network.
 
     Example:
-        >>> model = InceptionV3(classes=1000)
-        >>> acts = model.apply(variables, x)  # x: [N, H, W, 3] in [-1, 1], H and W at least 75
-        >>> acts["mixed10"].shape  # [N, H', W', 2048]
+        >>> model = InceptionV3(classes=1000, last_stage="mixed2")
+        >>> x = jnp.zeros((1, 75, 75, 3))  # [N, H, W, 3] in [-1, 1], H and W at least 75
+        >>> variables = jax.eval_shape(model.init, jax.random.key(0), x)
+        >>> jax.eval_shape(model.apply, variables, x)["mixed2"].shape  # [N, H', W', D]
+        (1, 7, 7, 288)
     """
 
     classes: int | None = 1000

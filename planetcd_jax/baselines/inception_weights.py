@@ -8,16 +8,16 @@ All of these networks expect [-1, 1] RGB input: Keras as distributed, torchvisio
 import pathlib
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from planetcd_jax.baselines import inception
 from planetcd_jax.errors import WeightsError
+from planetcd_jax.extras import brought_by
+from planetcd_jax.files.digests import sha256_of_file
 from planetcd_jax.networks import weights_io
 
 TORCH_STEM = {
@@ -133,11 +133,11 @@ def from_torch(tensors: Mapping[str, np.ndarray], where: str = "weights") -> dic
 
 
 def _keras_number(name: str) -> int:
-    match = re.fullmatch(r".*?(?:_(\d+))?", name)
-    return int(match.group(1) or 0)
+    match = re.search(r"_(\d+)$", name)
+    return int(match[1]) if match else 0
 
 
-def _keras_layers(file: h5py.File) -> dict[str, list[np.ndarray]]:
+def _keras_layers(file: Any) -> dict[str, list[np.ndarray]]:
     """Arrays of each layer by its Keras name, from either of the two HDF5 layouts that Keras writes."""
     if "layers" in file:  # Keras 3, *.weights.h5
         found = {}
@@ -195,6 +195,19 @@ def from_keras(layers: Mapping[str, list[np.ndarray]], where: str = "weights") -
     return variables
 
 
+def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    with brought_by("supervised"):
+        import safetensors.numpy
+    try:
+        return safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path} cannot be read as Inception-v3 weights ({error}); download it again.")
+
+
 def load_inception(source: str | pathlib.Path) -> InceptionWeights:
     """Inception-v3 variables from a file, or from a repository of the Hugging Face hub.
 
@@ -226,10 +239,10 @@ def load_inception(source: str | pathlib.Path) -> InceptionWeights:
                 layers = _keras_layers(file)
             variables, flavour = from_keras(layers, str(path)), "keras"
         elif path.suffix == ".safetensors":
-            variables, flavour = from_torch(safetensors.numpy.load_file(path), str(path)), "torch"
+            variables, flavour = from_torch(_safetensors(path), str(path)), "torch"
         else:
             raise WeightsError(f"{path} ends in {path.suffix!r}; give Inception-v3 weights as .h5 or .safetensors.")
-    except (OSError, safetensors.SafetensorError, KeyError) as error:
-        raise WeightsError(f"{path} cannot be read as Inception-v3 weights ({error}); download it again.") from error
-    origin = {"source": str(source), "format": path.suffix.lstrip("."), "sha256": weights_io.sha256_of(path)}
+    except (OSError, KeyError) as error:
+        raise _unreadable(path, error) from error
+    origin = {"source": str(source), "format": path.suffix.lstrip("."), "sha256": sha256_of_file(path)}
     return InceptionWeights(variables, flavour, origin)

@@ -5,11 +5,12 @@ What was assumed: the cluster of the larger mean is the changed one; ten starts;
 score, form one cluster, of which nothing is called changed.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.extras import brought_by
 
 STARTS = 10
 """Starts of k-means, of which the tightest clustering is kept."""
@@ -41,6 +42,10 @@ def cluster_scores(rho: np.ndarray, *, seed: int = 0) -> Clusters:
 
     Raises:
         DataError: if `rho` is not a vector of at least one finite score.
+
+    Example:
+        >>> cluster_scores(np.array([1.0, 2.0, 8.0, 9.0]), seed=0).changed
+        array([False, False,  True,  True])
     """
     rho = np.asarray(rho, np.float64)
     if rho.ndim != 1 or rho.size == 0:
@@ -52,10 +57,12 @@ def cluster_scores(rho: np.ndarray, *, seed: int = 0) -> Clusters:
         )
     if np.unique(rho).size == 1:
         return Clusters(np.zeros(rho.shape, bool), float("inf"), (float(rho[0]), float("nan")))
-    from sklearn.cluster import KMeans  # imported late: slow, and needed for this alone
+    with brought_by("supervised"):
+        from sklearn.cluster import KMeans  # imported late: slow, and needed for this alone
 
     spread = (rho - rho.min()) / np.ptp(rho)  # in [0, 1], so that scikit-learn's tolerance suits any unit
-    labels = KMeans(n_clusters=2, n_init=STARTS, random_state=seed).fit(spread[:, None]).labels_
+    start: Any = STARTS  # scikit-learn's own annotation knows the word "auto" alone
+    labels = KMeans(n_clusters=2, n_init=start, random_state=seed).fit_predict(spread[:, None])
     if rho[labels == 0].mean() > rho[labels == 1].mean():
         labels = 1 - labels
     changed = labels == 1

@@ -87,7 +87,7 @@ def bottleneck(params: Params, before: Array, after: Array) -> Array:
     """
     chex.assert_rank([before, after], 2)
     pair = jnp.stack([autoencoder.standardized(x[..., None]) for x in (before, after)])  # [2, H, W, 1]
-    codes = autoencoder.Autoencoder().apply({"params": params}, pair, method="encode")  # [2, H/4, W/4, 3]
+    codes = jnp.asarray(autoencoder.Autoencoder().apply({"params": params}, pair, method="encode"))  # [2, H/4, W/4, 3]
     return jax.image.resize(codes[1] - codes[0], (*before.shape, codes.shape[-1]), "linear")
 
 

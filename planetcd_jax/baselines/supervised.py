@@ -21,6 +21,7 @@ from planetcd_jax.baselines.inception_weights import InceptionWeights, load_ince
 from planetcd_jax.baselines.registry import Method
 from planetcd_jax.baselines.registry import method as find_method
 from planetcd_jax.errors import ConfigError, DataError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.types import Array
 
 VALIDATION_SHARE = 0.15
@@ -106,7 +107,11 @@ def split_validation(pairs: LabelledPairs, seed: int) -> tuple[LabelledPairs, La
         held[members[: max(round(VALIDATION_SHARE * len(members)), int(len(members) > 1))]] = True
     if not held.any():
         raise DataError(f"{len(held)} training pairs are too few to hold any back; give validation pairs.")
-    return tuple(LabelledPairs(*(a[keep] for a in pairs)) for keep in (~held, held))
+    return _chosen(pairs, ~held), _chosen(pairs, held)
+
+
+def _chosen(pairs: LabelledPairs, keep: np.ndarray) -> LabelledPairs:
+    return LabelledPairs(pairs.before[keep], pairs.after[keep], pairs.labels[keep])
 
 
 @functools.partial(jax.jit, static_argnames=("size", "contrast"))
@@ -125,26 +130,28 @@ def _grey_patches(x: np.ndarray, size: tuple[int, int], contrast: bool) -> np.nd
 
 
 def _grey_pairs(pairs: LabelledPairs, size: tuple[int, int], contrast: bool) -> classifier.GreyPairs:
-    patches = [_grey_patches(x, size, contrast) for x in pairs[:2]]
-    return classifier.GreyPairs(*patches, pairs.labels.astype(np.int32))
+    before, after = (_grey_patches(x, size, contrast) for x in (pairs.before, pairs.after))
+    return classifier.GreyPairs(before, after, pairs.labels.astype(np.int32))
 
 
 def _pixel_vectors(name: str, pairs: classifier.GreyPairs) -> np.ndarray:
     """[N, H * W] float32."""
-    return np.asarray(jax.vmap(functools.partial(representations.pixel_vector, name))(pairs.before, pairs.after))
+    vectors = jax.vmap(functools.partial(representations.pixel_vector, name))
+    return np.asarray(vectors(jnp.asarray(pairs.before), jnp.asarray(pairs.after)))
 
 
 def _fit_pixels(row: Method, pairs: classifier.GreyPairs) -> Any:
-    from sklearn.naive_bayes import GaussianNB  # imported late: slow, and needed for this alone
-    from sklearn.svm import SVC
+    with brought_by("supervised"):
+        from sklearn.naive_bayes import GaussianNB  # imported late: slow, and needed for this alone
+        from sklearn.svm import SVC
 
     estimator = GaussianNB() if row.classifier == "naive_bayes" else SVC()
-    return estimator.fit(_pixel_vectors(row.representation, pairs), pairs.labels)
+    return estimator.fit(_pixel_vectors(row.classifier_input, pairs), pairs.labels)
 
 
 def _pixel_logits(row: Method, estimator: Any, pairs: classifier.GreyPairs) -> np.ndarray:
     """Log-odds of naive Bayes, or the decision value of the SVM, [N]; above 0 is changed."""
-    vectors = _pixel_vectors(row.representation, pairs)
+    vectors = _pixel_vectors(row.classifier_input, pairs)
     if row.classifier == "naive_bayes":
         joint = estimator.predict_joint_log_proba(vectors)  # [N, 2]
         return joint[:, 1] - joint[:, 0]
@@ -184,8 +191,10 @@ def fit(
         WeightsError: if the weights cannot be used.
 
     Example:
-        >>> model = fit("inception_absolute", train, validation, training.SMALL, checkpoint_dir="runs/inception")
-        >>> predict(model, before, after).changed  # [N]
+        >>> train = LabelledPairs(before, np.stack([before[0], after[1]]), np.array([0, 1]))
+        >>> model = fit("naive_bayes_difference", train)
+        >>> predict(model, train.before, train.after).changed  # [N]
+        array([False,  True])
     """
     row = find_method(name)
     if row.kind != "supervised":
@@ -193,7 +202,8 @@ def fit(
     train = _checked(train, "training pairs")
     if len(np.unique(train.labels)) < 2:
         raise DataError(f"the {len(train.labels)} training pairs are all of one class; both are needed.")
-    size = (config.image_size,) * 2 if config.image_size else train.before.shape[1:3]
+    side = config.image_size
+    size = (side, side) if side else (train.before.shape[1], train.before.shape[2])
     if row.classifier != "inception":
         return SupervisedModel(row, config, size, _fit_pixels(row, _grey_pairs(train, size, config.contrast)))
     if validation is None:
@@ -202,8 +212,9 @@ def fit(
     loaded = load_inception(weights) if isinstance(weights, str | pathlib.Path) else weights
     fitted = classifier.fit_inception(
         row.name,
-        row.representation,
-        *(_grey_pairs(pairs, size, config.contrast) for pairs in (train, validation)),
+        row.classifier_input,
+        _grey_pairs(train, size, config.contrast),
+        _grey_pairs(validation, size, config.contrast),
         config,
         weights=loaded,
         checkpoint_dir=checkpoint_dir,
@@ -231,7 +242,7 @@ def predict(model: SupervisedModel, before: np.ndarray, after: np.ndarray) -> Pr
     unlabelled = LabelledPairs(before, after, np.zeros(len(before), np.int8))
     pairs = _grey_pairs(_checked(unlabelled, "pairs"), model.size, model.config.contrast)
     if model.method.classifier == "inception":
-        logits = classifier.inception_logits(model.fitted, model.method.representation, pairs.before, pairs.after)
+        logits = classifier.inception_logits(model.fitted, model.method.classifier_input, pairs.before, pairs.after)
     else:
         logits = _pixel_logits(model.method, model.fitted, pairs)
     score = jax.nn.sigmoid(jnp.asarray(logits, jnp.float32))

@@ -11,19 +11,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from planetcd_jax.baselines.checkpoints import Checkpoints
 from planetcd_jax.baselines.train_config import FULL, PRESETS, SMALL, Schedule, TrainConfig
 from planetcd_jax.errors import DataError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.types import Array
+
+with brought_by("supervised"):
+    import optax
 
 __all__ = ["FULL", "PRESETS", "SMALL", "ArrayData", "Schedule", "TrainConfig", "TrainState", "Trained", "train"]
 
 MAX_GRADIENT_NORM = 1.0
 """Norm to which the gradient of a step is cut."""
 
-Batch = tuple[Array, ...]
+Batch = tuple[Array | np.ndarray, ...]
 LossFn = Callable[[Any, Any, Batch, Array, bool], tuple[Array, Any]]
 """`loss(params, stats, batch, key, train) -> ([B] losses, new stats)`."""
 

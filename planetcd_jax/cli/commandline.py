@@ -1,7 +1,6 @@
 """What the command lines share: a table of flags, --help from it, settings by name, and errors in one line."""
 
 import ast
-import dataclasses
 import logging
 import sys
 import textwrap
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
 
-from planetcd_jax import config as configs
+from planetcd_jax import constants
+from planetcd_jax.cli.own_values import named_value
 from planetcd_jax.errors import ConfigError, PlanetCDError, WeightsError
 from planetcd_jax.version import __version__
 
 if TYPE_CHECKING:
+    from planetcd_jax.config import ChangeConfig
     from planetcd_jax.networks.weights_io import Weights
 
 USAGE_ERROR = 2
@@ -49,7 +50,24 @@ ENGINE = Flag(
     "What computes the network: winograd is faster on CPUs in float32, and needs a C++ compiler once; auto takes it "
     "where it can.",
 )
-"""Every program's flag for `runtime.network_engine`."""
+"""Every program's flag for `networks.winograd.serve`."""
+
+METHOD = (
+    Flag(
+        "backbone",
+        "str",
+        None,
+        f"Network: {', '.join(constants.BACKBONE_NAMES)}, or module:NAME of your own. Default: the preset's.",
+    ),
+    Flag("layer", "str", None, "Layer at which the network is cut, such as conv3_2."),
+    Flag(
+        "score",
+        "str",
+        None,
+        f"Change score: {', '.join(constants.SCORE_NAMES)}, or module:NAME of your own. Default: the preset's.",
+    ),
+)
+"""Every program's flags for network and score."""
 
 RATES = (
     Flag(
@@ -76,14 +94,25 @@ Groups = Mapping[str, tuple[Flag, ...]]
 
 def default_text(flag: Flag) -> str:
     """The default in words, where the help does not say it: for a setting of the method, that of each preset."""
-    if flag.default is None and hasattr(configs.PAPER, flag.name):
-        values = {name: getattr(preset, flag.name) for name, preset in configs.PRESETS.items()}
-        if len(set(values.values())) == 1:
-            return f" Default: {values['paper']}."
-        return " Default: " + ", ".join(f"{value} ({name})" for name, value in values.items()) + "."
-    if "Default" in flag.help or flag.default is None or flag.kind in ("bool", "multi"):
+    if "Default" in flag.help:
         return ""
-    return f" Default: {flag.default}."
+    if flag.default is None:
+        return _preset_defaults(flag.name)
+    return "" if flag.kind in ("bool", "multi") else f" Default: {flag.default}."
+
+
+def _preset_defaults(name: str) -> str:
+    from planetcd_jax import records  # late: only --help needs it, and what it needs
+    from planetcd_jax.config import PRESETS
+
+    values = {preset: records.value_of(config, name) for preset, config in PRESETS.items()}
+    values = {preset: value for preset, value in values.items() if value is not None}
+    if not values:
+        return ""
+    if len(set(values.values())) == 1:
+        others = [preset for preset in PRESETS if preset not in values]
+        return f" Default: {values['paper']}" + (f" (not for {', '.join(others)})." if others else ".")
+    return " Default: " + ", ".join(f"{value} ({preset})" for preset, value in values.items()) + "."
 
 
 def help_text(usage: str, groups: Groups) -> str:
@@ -149,9 +178,8 @@ def start_compilation_cache(settings: types.SimpleNamespace) -> None:
 def _setting(text: str) -> tuple[str, Any]:
     """("pooling", "mean") out of "pooling=mean"; numbers, True, False, None and tuples as Python writes them."""
     name, equals, value = text.partition("=")
-    fields = [field.name for field in dataclasses.fields(configs.ChangeConfig)]
-    if not equals or name not in fields:
-        raise ConfigError(f"--set={text}: write field=value, where field is one of {', '.join(fields)}.")
+    if not equals or not name:
+        raise ConfigError(f"--set={text}: write field=value, such as --set=pooling=mean.")
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
@@ -174,26 +202,55 @@ def given_quantile(settings: types.SimpleNamespace) -> float | None:
     return 1 - rate
 
 
-def change_config(settings: types.SimpleNamespace) -> configs.ChangeConfig:
+FIELDS = ("layer", "noise_sigma", "max_shift", "precision")
+"""Flags that are fields of the settings of the method, by their names; --quantile is another."""
+
+
+def change_config(settings: types.SimpleNamespace) -> "ChangeConfig":
     """The preset with the flags that were given in place of its own fields, those of --set last.
 
     Raises:
-        ConfigError: if a field has a value outside its domain.
+        ConfigError: if a flag means nothing for the chosen network and score, or a field has a value outside its
+            domain.
     """
-    names = [field.name for field in dataclasses.fields(configs.ChangeConfig) if hasattr(settings, field.name)]
-    given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
-    quantile = given_quantile(settings)
-    given |= {} if quantile is None else {"quantile": quantile}
-    given |= dict(_setting(text) for text in settings.set)
-    try:
-        return dataclasses.replace(configs.PRESETS[settings.preset], **given)
-    except TypeError as error:  # a text where a number belongs
-        raise ConfigError(f"--set={','.join(settings.set)}: a value has the wrong type ({error}).") from None
+    from planetcd_jax.config import PRESETS  # late: a mistyped flag does not wait for JAX
+
+    config = _with_own_parts(PRESETS[settings.preset], settings)
+    given = {f"--{name}": (name, getattr(settings, name, None)) for name in FIELDS}
+    given["--quantile"] = "quantile", given_quantile(settings)
+    given = {flag: pair for flag, pair in given.items() if pair[1] is not None}
+    given |= {f"--set={text}": _setting(text) for text in settings.set}
+    for flag, (name, value) in given.items():
+        try:
+            config = config.replace(**{name: value})
+        except TypeError as error:  # a text where a number belongs
+            raise ConfigError(f"{flag}: a value has the wrong type ({error}).") from None
+        except ConfigError as error:
+            if "is no field" not in str(error):
+                raise
+            raise ConfigError(
+                f"{flag} means nothing for backbone {config.backbone.kind} and score {config.score.kind}: {error}"
+            ) from None
+    return config
 
 
-def fitted_weights(
-    config: configs.ChangeConfig, settings: types.SimpleNamespace
-) -> tuple[configs.ChangeConfig, "Weights"]:
+def _with_own_parts(config: "ChangeConfig", settings: types.SimpleNamespace) -> "ChangeConfig":
+    """The settings with the network and the score that --backbone and --score name."""
+    from planetcd_jax.config import BACKBONES, SCORES
+    from planetcd_jax.networks.backbone import Backbone
+    from planetcd_jax.scores.base import Score
+
+    for name, known, kind in (("backbone", BACKBONES, Backbone), ("score", SCORES, Score)):
+        text = getattr(settings, name)
+        if text is None:
+            continue
+        if text not in known and ":" not in text:
+            raise ConfigError(f"--{name}={text}: choose one of {', '.join(known)}, or give module:NAME.")
+        config = config.replace(**{name: text if text in known else named_value(text, kind, f"--{name}")})
+    return config
+
+
+def fitted_weights(config: "ChangeConfig", settings: types.SimpleNamespace) -> tuple["ChangeConfig", "Weights"]:
     """The weights, and the configuration with the input normalisation that they expect.
 
     Weights of another origin than the shipped ones may be made for another input normalisation. The paper's preset
@@ -202,10 +259,8 @@ def fitted_weights(
     Raises:
         WeightsError: if the weights cannot be used, or are of another backbone.
     """
-    from planetcd_jax.networks.weights_io import load_weights  # late: --help needs no JAX
-
-    weights = load_weights(settings.weights)
-    if weights.backbone != config.backbone:
+    weights = config.backbone.load(settings.weights)
+    if weights.backbone != config.backbone.kind:
         remedy = (
             "give --weights=hf:timm/vgg16_bn.tv_in1k or a file, or run the shipped weights with --backbone=vgg16 "
             "--set=feature_clip=None"
@@ -213,11 +268,11 @@ def fitted_weights(
             else f"add --backbone={weights.backbone}"
         )
         raise WeightsError(
-            f"{weights.path} holds weights of {weights.backbone}, and the backbone is {config.backbone}; {remedy}."
+            f"{weights.path} holds weights of {weights.backbone}, and the backbone is {config.backbone.kind}; {remedy}."
         )
     named = any(text.startswith(("input_mean=", "input_std=")) for text in settings.set)
     if settings.preset == "paper" and not named:
-        config = dataclasses.replace(config, input_mean=weights.input_mean, input_std=weights.input_std)
+        config = config.replace(input_mean=weights.input_mean, input_std=weights.input_std)
     return config, weights
 
 

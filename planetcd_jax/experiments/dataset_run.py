@@ -11,18 +11,21 @@ from typing import Any
 import jax
 import numpy as np
 
+from planetcd_jax import explain, records
+from planetcd_jax.baselines.registry import require_modules
 from planetcd_jax.cli.commandline import fitted_weights, given_quantile
-from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
-from planetcd_jax.detection import decide
+from planetcd_jax.config import ChangeConfig
+from planetcd_jax.detection import decide, pixel_change_map
 from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row, method_names
+from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
+from planetcd_jax.networks.winograd import engine_of, serve, why_xla
 from planetcd_jax.pairs import PairSet, open_dataset
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import chosen_engine, split_cpu, start_hosts, why_xla
-from planetcd_jax.scores import explain
-from planetcd_jax.scores.dcva import DCVA_LAYERS, change_mask, pixel_change_map
-from planetcd_jax.thresholds import benjamini_hochberg
+from planetcd_jax.runtime import split_cpu, start_hosts
+from planetcd_jax.scores.dcva import change_mask
+from planetcd_jax.thresholds import Decision, benjamini_hochberg
 from planetcd_jax.version import __version__
 
 TITLES = {
@@ -39,7 +42,7 @@ def _say(name: str, text: str) -> None:
 
 
 def _config_text(config: ChangeConfig) -> str:
-    return "  ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
+    return f"score {config.score.kind}, backbone {config.backbone.kind}:  {records.summary(config)}"
 
 
 def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
@@ -51,7 +54,7 @@ def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
         split=settings.split,
         revision=settings.revision,
         patch_size=settings.patch_size,
-        margin=config.max_shift,
+        margin=config.score.null.margin_px,
         stretch=settings.stretch,
         seed=settings.seed,
         grey=settings.grey,
@@ -60,7 +63,8 @@ def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
         size_mismatch=settings.size_mismatch,
         missing="keep" if settings.on_bad_pair == "skip" else "error",
     )
-    pairs.least_side = config.max_shift + 1 if config.shift_fill == "reflect" else 1
+    null = getattr(config.score, "null", None)
+    pairs.least_side = null.max_shift + 1 if getattr(null, "shift_fill", None) == "reflect" else 1
     return pairs
 
 
@@ -122,6 +126,7 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
         config, weights = fitted_weights(config, settings)
         with _open(config, settings) as pair_set:
             names = method_names(settings.method)
+            require_modules(names)
             _announce(config, weights, pair_set, settings)
             bench = Bench(pair_set, _job(config, weights, settings))
             outcomes = []
@@ -146,7 +151,7 @@ def _help(config: ChangeConfig, settings: types.SimpleNamespace) -> None:
 
 def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> None:
     devices = jax.local_devices()
-    engine = chosen_engine(settings.engine, config)  # refuses before anything is said
+    engine = engine_of(serve(settings.engine, config.backbone))  # refuses before anything is said
     print(f"planetcd {__version__}")
     _say("method", f"{settings.method}  (preset {settings.preset}, seed {settings.seed})")
     _say("data", f"{pair_set.name}: {len(pair_set)} pairs, {table.source_word(pair_set.source)}")
@@ -154,7 +159,7 @@ def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, setting
         _say("note", note)
     _say("config", _config_text(config))
     _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
-    reason = why_xla(config) if settings.engine == "auto" else None
+    reason = why_xla(config.backbone) if settings.engine == "auto" else None
     engine += f": {reason}" if reason else ""
     _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {engine}")
 
@@ -175,7 +180,7 @@ def _metrics(outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any]) -> d
     figures = record.figures(
         outcome.scores, seconds=outcome.seconds, compile_seconds=outcome.compile_seconds, skipped=outcome.skipped
     )
-    run = {**figures, **outcome.details, "config": dataclasses.asdict(outcome.config), "note": outcome.note}
+    run = {**figures, **outcome.details, "config": records.plain(outcome.config), "note": outcome.note}
     return record.record(pair_set.name, pair_set.source, outcome.method.name, run, **about)
 
 
@@ -186,7 +191,7 @@ def _title(name: str, method: str, metrics: Mapping[str, Any]) -> str:
 
 def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> dict[str, dict[str, Any]]:
     """Why the highest-ranked pairs were scored as they were, by id; only where a network made the score."""
-    if outcome.method.score != "deep":
+    if outcome.method.kind == "supervised" or not outcome.config.score.uses_network:
         return {}
 
     @jax.jit
@@ -234,19 +239,17 @@ def _pictures(
 ) -> list[PairPicture]:
     """The highest-ranked pairs as they are drawn; with maps of change and saliency where the method is a deep one."""
     config, pictures = outcome.config, []
-    depth = VGG16_LAYERS.index(config.layer)
-    layers = tuple(layer for layer in DCVA_LAYERS if VGG16_LAYERS.index(layer) <= depth) or (config.layer,)
 
     @jax.jit
     def maps(params, before, after):
-        heat = pixel_change_map(params, before, after, config, layers=layers)
+        heat = pixel_change_map(params, before, after, config)
         salient = explain.saliency(params, before, after, config) if with_saliency else None
         return heat, change_mask(heat), salient
 
     for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
         pair = pair_set.read(int(outcome.index[i]))
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
-        if outcome.method.score == "deep":
+        if outcome.method.kind == "unsupervised":
             found = zip(("heat", "mask", "saliency"), maps(weights.params, pair.before, pair.after), strict=True)
             picture = picture._replace(**{name: None if x is None else np.asarray(x) for name, x in found})
         pictures.append(picture)
@@ -264,7 +267,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
             own = folder / "methods" / outcome.method.name
             own.mkdir(parents=True)
             metrics["methods"][outcome.method.name] = _write_outcome(own, outcome, pair_set, about, {})
-            output.write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
+            write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
         _write_comparison(folder, outcomes, pair_set)
     else:
         print("\n" + table.summary_table(metrics))
@@ -274,7 +277,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:
         _say("left out", f"{pair_id}: {reason}")
-    output.write_json(folder / output.METRICS, metrics)
+    write_json(folder / output.METRICS, metrics)
 
 
 def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: PairSet) -> None:
@@ -318,15 +321,17 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
     """
     scores, about = results.load_scores(path)
     quantile = given_quantile(settings)
-    quantile = about["config"]["quantile"] if quantile is None else quantile
-    # The rest of it does not matter for a decision.
-    config = ChangeConfig(quantile=quantile, null_fdr=about["config"].get("null_fdr"))
+    was = about["config"].get("decision", about["config"])  # runs of earlier versions have one level
+    fields = {field.name for field in dataclasses.fields(Decision)}
+    decision = Decision(**{name: value for name, value in was.items() if name in fields})
+    decision = decision if quantile is None else dataclasses.replace(decision, quantile=quantile)
+    config, quantile = ChangeConfig(decision=decision), decision.quantile  # the rest does not matter
     found = decide(scores.rho, scores.rho_null, config)
     changed = found.changed if settings.fdr is None else benjamini_hochberg(found.p_value, settings.fdr)
     scores = scores._replace(tau=float(found.tau), changed=np.asarray(changed), p_value=np.asarray(found.p_value))
     skipped = [(entry["id"], entry["reason"]) for entry in about["skipped"]]
     metrics = {**about, **record.figures(scores, seconds=None, compile_seconds=None, skipped=skipped)}
-    metrics |= {"config": {**about["config"], "quantile": quantile}, "decided_again_from": str(path)}
+    metrics |= {"config": {**about["config"], "decision": records.plain(decision)}, "decided_again_from": str(path)}
     metrics.pop("false_discovery_rate", None)  # that of the earlier run
     metrics |= {} if settings.fdr is None else {"false_discovery_rate": settings.fdr}
     settings.dataset = about["dataset"]
@@ -337,7 +342,7 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
         simulated = about["source"] == "simulated"
         title = _title(about["dataset"], about["method"], metrics)
         gallery.write_histogram(folder, scores, title=title, simulated=simulated)
-        output.write_json(folder / output.METRICS, metrics)
+        write_json(folder / output.METRICS, metrics)
     print(f"tau at quantile {quantile:g}, from {path}\n\n{table.summary_table(metrics)}")
     _finish(target, settings)
     return target

@@ -12,13 +12,12 @@ from planetcd_jax.baselines import METHODS, Method, registry
 from planetcd_jax.baselines.train_config import SMALL, TrainConfig
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import BadPairError, ConfigError, DataError, PatchError
-from planetcd_jax.networks.extraction import check_pair
+from planetcd_jax.networks.winograd import engine_of, with_engine
 from planetcd_jax.pairs import Pair, PairSet
 from planetcd_jax.report import metrics
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.table import ComparisonRow, source_word
-from planetcd_jax.runtime import Engine, RunResult, batches, chosen_engine, network_engine, run_detection
-from planetcd_jax.scores.rcva import rcva_score
+from planetcd_jax.runtime import RunResult, batches, run_detection
 from planetcd_jax.types import Params
 
 
@@ -43,7 +42,7 @@ class Job:
         training: Settings of their training (`TrainConfig`), or None for its default.
         inception_weights: Initial weights of Inception-v3, or None to start from scratch.
         checkpoint_dir: Folder that a killed training is resumed from, or None.
-        engine: What computes the network, one of `runtime.ENGINES`.
+        engine: What computes the network, one of `networks.winograd.ENGINES`.
     """
 
     config: ChangeConfig
@@ -95,7 +94,7 @@ def _labels(pair_set: PairSet, index: np.ndarray) -> np.ndarray:
 
 
 class _LargeEnough:
-    """The pairs of a set, each checked against what the network needs, so that a patch too small is named."""
+    """The pairs of a set, each checked against what the score needs, so that a patch too small is named."""
 
     def __init__(self, pair_set: PairSet, config: ChangeConfig):
         self.ids = pair_set.ids
@@ -108,7 +107,7 @@ class _LargeEnough:
     def read(self, i: int) -> Pair:
         pair = self._pair_set.read(i)
         try:
-            check_pair(pair.before, pair.after, self._config)
+            self._config.score.check_pair(self._config.backbone, pair.before, pair.after)
         except PatchError as error:
             raise BadPairError(f"{self._pair_set.where(i)}: {error}") from None
         return pair
@@ -120,7 +119,7 @@ class Bench:
     def __init__(self, pair_set: PairSet, job: Job):
         self._pair_set = pair_set
         self._job = job
-        self._results: dict[tuple[str, ChangeConfig], RunResult] = {}
+        self._results: dict[ChangeConfig, RunResult] = {}
         self._training: tuple[Any, Any, dict[str, str]] | None = None
 
     def run(self, name: str) -> Outcome:
@@ -134,29 +133,29 @@ class Bench:
             raise ConfigError(f"{name} is trained in one process; run it without --coordinator_address.")
         return self._supervised(method) if method.kind == "supervised" else self._unsupervised(method)
 
-    def _result(self, method: Method, config: ChangeConfig) -> RunResult:
-        job, known = self._job, (method.score, config)
-        if known not in self._results:
-            deep = method.score == "deep"
-            params, apply = network_engine(job.engine, job.params, config) if deep else Engine({}, None)
-            self._results[known] = run_detection(
+    def _result(self, config: ChangeConfig) -> RunResult:
+        job = self._job
+        if config not in self._results:
+            self._results[config] = run_detection(
                 jax.random.key(job.seed),
-                params,
-                _LargeEnough(self._pair_set, config) if deep else self._pair_set,
-                config,
+                job.params if config.score.uses_network else {},
+                _LargeEnough(self._pair_set, config),
+                self._served(config),
                 batch_size=job.batch_size,
                 num_devices=job.num_devices,
                 micro_batch=job.micro_batch,
                 on_bad_pair=job.on_bad_pair,
                 progress=job.progress,
-                apply=apply,
-                score=None if deep else rcva_score,
             )
-        return self._results[known]
+        return self._results[config]
+
+    def _served(self, config: ChangeConfig) -> ChangeConfig:
+        """The settings with the engine that computes the network, where there is one."""
+        return with_engine(config, self._job.engine) if config.score.uses_network else config
 
     def _unsupervised(self, method: Method) -> Outcome:
         config = method.configured(self._job.config)
-        result = self._result(method, config)
+        result = self._result(config)
         tau, changed = result.tau, result.changed
         if method.decision == "kmeans":
             from planetcd_jax.baselines.kmeans import cluster_scores
@@ -167,7 +166,7 @@ class Bench:
         labels = _labels(self._pair_set, result.index)
         scores = Scores(ids, labels, result.rho, result.rho_null, tau, changed, result.p_value)
         plan = {"batch_size": result.batch_size, "micro_batch": result.micro_batch, "devices": list(result.devices)}
-        plan["engine"] = chosen_engine(self._job.engine, config) if method.score == "deep" else "xla"
+        plan["engine"] = engine_of(self._served(config).backbone)
         seconds = result.seconds, result.compile_seconds
         return Outcome(method, config, scores, result.index, result.skipped, *seconds, details=plan)
 

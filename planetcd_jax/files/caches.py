@@ -86,6 +86,10 @@ def drop_cut_short(folder: pathlib.Path) -> list[pathlib.Path]:
     return removed
 
 
+def _folder_in_settings() -> str | None:
+    return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue] (made when JAX starts)
+
+
 def cache_compilations(folder: str | None) -> pathlib.Path | None:
     """Lets JAX keep every compiled program in a folder and find it there in later processes.
 
@@ -104,7 +108,7 @@ def cache_compilations(folder: str | None) -> pathlib.Path | None:
     if folder == "":
         jax.config.update("jax_compilation_cache_dir", None)
         return None
-    chosen = folder or jax.config.jax_compilation_cache_dir or os.fspath(cache_folder("xla"))
+    chosen = folder or _folder_in_settings() or os.fspath(cache_folder("xla"))
     try:
         pathlib.Path(chosen).mkdir(parents=True, exist_ok=True)
     except OSError as error:

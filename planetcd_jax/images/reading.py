@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from planetcd_jax.errors import BadPairError
+from planetcd_jax.extras import brought_by
 from planetcd_jax.images.missing import missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 
@@ -62,7 +63,8 @@ def read_image(
         BadPairError: if the file is missing, empty, truncated, complex or of no known format.
         DataError: if `nodata` is neither a number nor "auto" nor "none".
     """
-    import rasterio
+    with brought_by("images"):
+        import rasterio
 
     asked = parse_nodata(nodata, "value")
     with rasterio.Env(**_STRICT), _open(path) as src:
@@ -139,7 +141,8 @@ def _masked(bands: np.ndarray, valid: np.ndarray, grey: bool) -> Image:
 
 
 def _open(path: str | os.PathLike):
-    import rasterio
+    with brought_by("images"):
+        import rasterio
 
     file = pathlib.Path(path)
     if not file.is_file():

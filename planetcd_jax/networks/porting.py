@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from planetcd_jax.config import VGG16_LAYERS
+from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.errors import WeightsError
 from planetcd_jax.networks import vgg16
 

@@ -4,7 +4,9 @@ Source: Simonyan & Zisserman 2014, "Very deep convolutional networks for large-s
 D. Padding is zero, pooling is 2x2 with stride 2 and drops an odd last row or column, as in torchvision and Keras.
 """
 
+import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import chex
 import flax.linen as nn
@@ -13,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from planetcd_jax import constants
-from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
+from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.errors import WeightsError
+from planetcd_jax.networks.backbone import Backbone
+from planetcd_jax.records import MAIN, check_choice
 from planetcd_jax.types import Array, Params
 
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
@@ -26,12 +30,12 @@ def block_of(layer: str) -> int:
     return int(layer[4])
 
 
-def stride(layer: str) -> int:
+def stride_of(layer: str) -> int:
     """Pixels between neighbouring features of a convolution: 2 for each pooling before it."""
     return 2 ** (block_of(layer) - 1)
 
 
-def receptive_field(layer: str) -> int:
+def receptive_field_of(layer: str) -> int:
     """Side of the square of pixels that one feature of a convolution sees: 32 for conv3_2."""
     side, step = 1, 1
     for name in VGG16_LAYERS[: VGG16_LAYERS.index(layer) + 1]:
@@ -129,37 +133,6 @@ def parameter_shapes(layers: tuple[str, ...] = VGG16_LAYERS, *, batch_norm: bool
     return shapes
 
 
-def network(config: ChangeConfig, padding: str = "SAME") -> VGG16:
-    """The module that a configuration asks for."""
-    low = config.precision == "bfloat16"
-    # HIGHEST is true float32 on every device. HIGH lets a GPU use TF32 (and a TPU three bfloat16 passes).
-    precision = {"float32": jax.lax.Precision.HIGHEST, "tf32": jax.lax.Precision.HIGH, "bfloat16": None}
-    return VGG16(
-        last_layer=config.layer,
-        batch_norm=config.backbone == "vgg16_bn",
-        dtype=jnp.bfloat16 if low else jnp.float32,
-        precision=precision[config.precision],
-        padding=padding,
-    )
-
-
-def check_parameters(params: Params, config: ChangeConfig) -> None:
-    """Raises WeightsError, with what is missing, if `params` cannot serve `config`."""
-    wanted = VGG16_LAYERS[: VGG16_LAYERS.index(config.layer) + 1]
-    names = list(wanted)
-    if config.backbone == "vgg16_bn":
-        names += [f"bn{layer[4:]}" for layer in wanted]
-    missing = [name for name in names if name not in params]
-    if missing:
-        have = [name for name in params if name.startswith("conv")] if isinstance(params, Mapping) else []
-        raise WeightsError(
-            f"{config.backbone} cut at {config.layer} needs the parameters of {', '.join(missing)}, and the given ones "
-            f"hold {have[0] + ' to ' + have[-1] if have else 'no convolution'}"
-            f"{' without batch normalisation' if missing[0].startswith('bn') else ''}; choose a layer and backbone "
-            "that they cover, or load other weights (see weights/README.md)."
-        )
-
-
 def fold_equal_channels(params: Params, mean: tuple[float, ...], std: tuple[float, ...]) -> Params:
     """Parameters for an image whose three channels are equal, given as two planes: (x - m, 1), m the mean of `mean`.
 
@@ -181,3 +154,118 @@ def fold_equal_channels(params: Params, mean: tuple[float, ...], std: tuple[floa
     offset = jnp.asarray([(centre - m) / s for m, s in zip(mean, std, strict=True)], kernel.dtype)[:, None]
     folded = jnp.stack([(kernel * scale).sum(axis=2), (kernel * offset).sum(axis=2)], axis=2)  # [3, 3, 2, 64]
     return {**params, "conv1_1": {**params["conv1_1"], "kernel": folded}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Vgg16(Backbone):
+    """Plain VGG-16, computed by XLA.
+
+    Attributes:
+        layer: Convolution at which it is cut, "conv1_1" to "conv5_3". Paper: the sixth, "conv3_2".
+        activation: "pre" or "post" the ReLU that follows the layer. Not stated in the paper; the authors' script cuts
+            before it. With batch normalisation, "pre" is also before that.
+        precision: "float32" (true float32 on every device), "tf32" (float32 storage, fast matrix units on GPUs), or
+            "bfloat16" (network in bfloat16; what follows it in float32).
+        input_mean, input_std, patch_standardize, bands: As in `Backbone`.
+    """
+
+    layer: str = dataclasses.field(default="conv3_2", metadata=MAIN)
+    activation: str = dataclasses.field(default="pre", metadata=MAIN)
+    precision: str = dataclasses.field(default="float32", metadata=MAIN)
+
+    kind: ClassVar[str] = "vgg16"
+    batch_norm: ClassVar[bool] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("layer", self.layer, VGG16_LAYERS)
+        check_choice("activation", self.activation, constants.ACTIVATIONS)
+        check_choice("precision", self.precision, constants.PRECISIONS)
+
+    @property
+    def stride(self) -> int:
+        """2 for each pooling before the layer: 4 for conv3_2."""
+        return stride_of(self.layer)
+
+    @property
+    def receptive_field(self) -> int:
+        """32 for conv3_2."""
+        return receptive_field_of(self.layer)
+
+    @property
+    def map_layers(self) -> tuple[str, ...]:
+        """Those that stand for DCVA's, as far as the network goes: 64, 128 and 256 features on grids of 1, 1/2, 1/4."""
+        return tuple(layer for layer in constants.DCVA_LAYERS if layer in self.layers) or (self.layer,)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Its convolutions, in order."""
+        return VGG16_LAYERS[: VGG16_LAYERS.index(self.layer) + 1]
+
+    @property
+    def activation_name(self) -> str:
+        """Such as "conv3_2" or "relu3_2"."""
+        return self.layer if self.activation == "pre" else self.layer.replace("conv", "relu")
+
+    def module(self, padding: str = "SAME") -> VGG16:
+        """The Flax module."""
+        low = self.precision == "bfloat16"
+        # HIGHEST is true float32 on every device. HIGH lets a GPU use TF32 (and a TPU three bfloat16 passes).
+        precision = {"float32": jax.lax.Precision.HIGHEST, "tf32": jax.lax.Precision.HIGH, "bfloat16": None}
+        return VGG16(
+            last_layer=self.layer,
+            batch_norm=self.batch_norm,
+            dtype=jnp.bfloat16 if low else jnp.float32,
+            precision=precision[self.precision],
+            padding=padding,
+        )
+
+    def apply(self, params: Params, x: Array) -> Mapping[str, Array]:
+        """See `VGG16`."""
+        return self.module().apply({"params": params}, x)
+
+    def check_parameters(self, params: Params) -> None:
+        """Raises WeightsError, with what is missing."""
+        names = [*self.layers, *(f"bn{layer[4:]}" for layer in self.layers if self.batch_norm)]
+        missing = [name for name in names if name not in params]
+        if missing:
+            have = [name for name in params if name.startswith("conv")] if isinstance(params, Mapping) else []
+            raise WeightsError(
+                f"{self.kind} cut at {self.layer} needs the parameters of {', '.join(missing)}, and the given ones "
+                f"hold {have[0] + ' to ' + have[-1] if have else 'no convolution'}"
+                f"{' without batch normalisation' if missing[0].startswith('bn') else ''}; choose a layer and backbone "
+                "that they cover, or load other weights (see weights/README.md)."
+            )
+
+    def group_features(self, params: Params, x: Array) -> Array:
+        """As `Backbone.group_features`; three equal channels are folded into two planes."""
+        return self.pick(self._run(params, x, self.module()))
+
+    @property
+    def context_px(self) -> int:
+        """(receptive field - stride) / 2: without padding the network itself leaves the outer cells away."""
+        return (self.receptive_field - self.stride) // 2
+
+    def unpadded_group_features(self, params: Params, x: Array) -> Array:
+        """As `Backbone.unpadded_group_features`."""
+        return self.pick(self._run(params, x, self.module(padding="VALID")))
+
+    def _run(self, params: Params, x: Array, module: VGG16) -> Mapping[str, Array]:
+        """Activations of one group of bands, [H, W] or [H, W, 3]."""
+        self.check_parameters(params)
+        if x.ndim == 3:
+            return module.apply({"params": params}, self.normalise(x)[None])
+        x, mean, std = x.astype(jnp.float32), self.input_mean, self.input_std
+        if self.patch_standardize:
+            x, mean, std = self.standardized(x), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        planes = jnp.stack([x - sum(mean) / 3, jnp.ones_like(x)], axis=-1)  # [H, W, 2]
+        return module.apply({"params": fold_equal_channels(params, mean, std)}, planes[None])
+
+
+@dataclasses.dataclass(frozen=True)
+class Vgg16Bn(Vgg16):
+    """VGG-16 with batch normalisation by the statistics of each image, as the authors' script runs it."""
+
+    kind: ClassVar[str] = "vgg16_bn"
+    batch_norm: ClassVar[bool] = True
+    whole_image: ClassVar[bool] = True

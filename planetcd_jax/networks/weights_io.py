@@ -1,6 +1,5 @@
 """Weights files: the shipped one, and those of other origin that a user names. No pickle is read here."""
 
-import hashlib
 import json
 import pathlib
 import re
@@ -13,6 +12,8 @@ import numpy as np
 
 from planetcd_jax import constants
 from planetcd_jax.errors import WeightsError
+from planetcd_jax.extras import brought_by
+from planetcd_jax.files.digests import sha256_of_file
 from planetcd_jax.networks import porting
 from planetcd_jax.types import Params
 
@@ -52,12 +53,6 @@ def shipped_path() -> pathlib.Path:
     """Path of the weights that come with the package: inside it when installed, beside it in a checkout."""
     installed = _PACKAGE / "weights" / SHIPPED
     return installed if installed.is_file() else _PACKAGE.parent / "weights" / SHIPPED
-
-
-def sha256_of(path: pathlib.Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_hash(path: pathlib.Path, sha256: str) -> None:
@@ -126,8 +121,9 @@ def _read_hdf5(path: pathlib.Path) -> tuple[dict, dict[str, Any]]:
 
 
 def _read_safetensors(path: pathlib.Path) -> tuple[dict, dict[str, Any]]:
-    import safetensors
-    import safetensors.numpy
+    with brought_by("hub"):
+        import safetensors
+        import safetensors.numpy
 
     try:
         state = safetensors.numpy.load_file(path)
@@ -152,8 +148,9 @@ def fetch(repository: str, *, revision: str = "main") -> pathlib.Path:
     Raises:
         WeightsError: if the hub cannot be reached or has no such file.
     """
-    import huggingface_hub
-    from huggingface_hub import errors
+    with brought_by("hub"):
+        import huggingface_hub
+        from huggingface_hub import errors
 
     try:
         return pathlib.Path(huggingface_hub.hf_hub_download(repository, HUB_FILE, revision=revision))
@@ -196,7 +193,7 @@ def load_weights(source: str | pathlib.Path | None = None) -> Weights:
     readers = {".h5": _read_hdf5, ".hdf5": _read_hdf5, ".safetensors": _read_safetensors}
     if path.suffix not in readers:
         raise WeightsError(f"{path}: cannot tell the format from {path.suffix!r}; give .h5, .hdf5 or .safetensors.")
-    sha256 = sha256_of(path)
+    sha256 = sha256_of_file(path)
     _check_hash(path, sha256)
     params, about = readers[path.suffix](path)
     return Weights(
@@ -253,4 +250,4 @@ def save_weights(
         for layer, parts in params.items():
             for part, array in parts.items():
                 file.create_dataset(f"{layer}/{part}", data=np.asarray(array, np.float32), track_times=False)
-    return sha256_of(path)
+    return sha256_of_file(path)

@@ -1,7 +1,7 @@
-"""An optional engine for CPUs: VGG-16's convolutions in C++ by Winograd's algorithm, called through `jax.ffi`.
+"""VGG-16's convolutions in C++ by Winograd's algorithm, for CPUs, called through `jax.ffi`: another backbone.
 
-    engine = winograd_engine(params, config)                 # compiles winograd.cc, once for each machine
-    detect(key, engine.params, before, after, config, apply=engine.apply)
+    config = with_engine(pcd.ROBUST, "winograd")             # compiles winograd.cc, once for each machine
+    found = jax.jit(pcd.detect, static_argnames="config")(key, params, before, after, config)
 
 It gives the float32 network's activations to about 1e-6 of their range with a quarter of the multiplications, under
 `jit`, `vmap`, `lax.map`, `shard_map` and reverse-mode `grad` (whose backward pass is XLA's own network). It needs a C++
@@ -11,25 +11,30 @@ Source: Lavin & Gray 2016, "Fast algorithms for convolutional neural networks", 
 """
 
 import ctypes
+import dataclasses
 import functools
-import hashlib
 import os
 import pathlib
 import platform
 import shutil
 import subprocess
 import tempfile
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from planetcd_jax.config import VGG16_LAYERS, ChangeConfig
+from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.files.caches import cache_folder
+from planetcd_jax.files.digests import sha256_of
 from planetcd_jax.networks import vgg16
-from planetcd_jax.types import ApplyFn, Array, Params
+from planetcd_jax.networks.backbone import Backbone
+from planetcd_jax.networks.vgg16 import Vgg16
+from planetcd_jax.records import as_kind
+from planetcd_jax.types import Array, Params
 
 ENGINES = ("auto", "xla", "winograd")
 """What can compute the network; auto is winograd where it can serve, and xla elsewhere."""
@@ -46,49 +51,35 @@ _PANEL = 64
 _KERNEL_TRANSFORM = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24.0
 
 
-class Engine(NamedTuple):
-    """A network in another form than XLA's.
-
-    Attributes:
-        params: In place of the parameters, wherever `apply` is given.
-        apply: As `detect` and `run_detection` take it; None for XLA's own network.
-    """
-
-    params: Params
-    apply: ApplyFn | None
-
-
-def network_engine(name: str, params: Params, config: ChangeConfig) -> Engine:
-    """The engine of a name in `ENGINES`; "xla" is the network as it is. `why_xla` tells what "auto" means here.
+def serve(name: str, backbone: Backbone) -> Backbone:
+    """The backbone as an engine of `ENGINES` computes it; `why_xla` tells what "auto" means here.
 
     Raises:
-        ConfigError: for another name, or where the engine cannot serve.
+        ConfigError: for another name, or where the engine that is asked for cannot serve.
     """
     if name not in ENGINES:
         raise ConfigError(f"engine is {name!r}; choose one of {', '.join(ENGINES)}.")
-    return winograd_engine(params, config) if chosen_engine(name, config) == "winograd" else Engine(params, None)
-
-
-def chosen_engine(name: str, config: ChangeConfig) -> str:
-    """The engine that a name in `ENGINES` stands for on this machine: what "auto" means, and the others themselves.
-
-    Raises:
-        ConfigError: where "winograd" is asked for and cannot serve.
-    """
-    if name == "xla":
-        return name
-    reason = why_xla(config)
+    reason = None if name == "xla" else why_xla(backbone)
     if name == "winograd" and reason is not None:
         raise ConfigError(f"{reason}; use the xla engine.")
-    return "xla" if reason else "winograd"
+    if name == "xla" or reason is not None:
+        return backbone
+    return as_kind(Winograd, backbone)
 
 
-def why_xla(config: ChangeConfig) -> str | None:
-    """Why the winograd engine cannot serve a configuration on this machine; None if it can, and is compiled now."""
-    if config.backbone != "vgg16" or config.layer not in LAYERS or config.precision != "float32":
+def engine_of(backbone: Backbone) -> str:
+    """Name of the engine that computes a backbone."""
+    return "winograd" if isinstance(backbone, Winograd) else "xla"
+
+
+def why_xla(backbone: Backbone) -> str | None:
+    """Why the winograd engine cannot serve a backbone on this machine; None if it can, and is compiled now."""
+    if not isinstance(backbone, Vgg16):
+        return f"the winograd engine does vgg16 up to conv3_3 in float32, not {backbone.kind}"
+    if backbone.batch_norm or backbone.layer not in LAYERS or backbone.precision != "float32":
         return (
-            f"the winograd engine does vgg16 up to conv3_3 in float32, not {config.backbone} to {config.layer} in "
-            f"{config.precision}"
+            f"the winograd engine does vgg16 up to conv3_3 in float32, not {backbone.kind} to {backbone.layer} in "
+            f"{backbone.precision}"
         )
     if jax.default_backend() != "cpu":
         return f"the winograd engine runs on CPUs, not on {jax.default_backend()}"
@@ -117,7 +108,7 @@ def _fingerprint(compiler: str) -> str:
     lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
     features = [line for line in lines if line.startswith(("flags", "Features")) or len(lines) == 1][:1]
     parts = [SOURCE.read_text(), version, jax.__version__, platform.machine(), *features, *_FLAGS]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return sha256_of("\n".join(parts).encode())[:16]
 
 
 def compiled_library(folder: pathlib.Path | None = None) -> pathlib.Path:
@@ -154,43 +145,86 @@ def _register() -> None:
 def pack(params: Params, layers: tuple[str, ...]) -> Array:
     """Kernels and biases of some layers as the C++ code reads them: one float32 vector.
 
-    The first kernel as it is, [3, 3, 3, 64]; the others as [36 points, D / 64 panels, C, 64].
+    The first kernel as it is, [3, 3, 3, 64]; the others as [36 points, D / 64 panels, C, 64]. Transformed in 64 bits,
+    or, while JAX traces, in 32.
     """
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params))
+    transform = _transformed if traced else lambda kernel: _transformed_exactly(np.asarray(kernel, np.float64))
     parts = []
     for layer in layers:
-        kernel = np.asarray(params[layer]["kernel"], np.float64)
-        if layer != layers[0]:
-            g = _KERNEL_TRANSFORM
-            points = np.einsum("pr,rscd,qs->pqcd", g, kernel, g).reshape(36, kernel.shape[2], -1, _PANEL)
-            kernel = points.transpose(0, 2, 1, 3)  # [36, D / 64, C, 64]
-        parts += [kernel.ravel(), np.asarray(params[layer]["bias"], np.float64)]
-    return jnp.asarray(np.concatenate(parts).astype(np.float32))
+        kernel, bias = params[layer]["kernel"], params[layer]["bias"]
+        parts += [(kernel if layer == layers[0] else transform(kernel)).ravel(), bias]
+    return jnp.concatenate([jnp.asarray(part, jnp.float32) for part in parts])
 
 
-def winograd_engine(params: Params, config: ChangeConfig) -> Engine:
-    """The network of a configuration on this CPU.
+def _transformed(kernel: Array) -> Array:
+    g = jnp.asarray(_KERNEL_TRANSFORM, jnp.float32)
+    points = jnp.einsum("pr,rscd,qs->pqcd", g, kernel, g, precision=jax.lax.Precision.HIGHEST)
+    return points.reshape(36, kernel.shape[2], -1, _PANEL).transpose(0, 2, 1, 3)  # [36, D / 64, C, 64]
+
+
+def _transformed_exactly(kernel: np.ndarray) -> np.ndarray:
+    points = np.einsum("pr,rscd,qs->pqcd", _KERNEL_TRANSFORM, kernel, _KERNEL_TRANSFORM)
+    return points.reshape(36, kernel.shape[2], -1, _PANEL).transpose(0, 2, 1, 3)  # [36, D / 64, C, 64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Winograd(Vgg16):
+    """Plain VGG-16 up to conv3_3 in float32, computed in C++ on CPUs. Made by `serve` or `with_engine`."""
+
+    kind: ClassVar[str] = "vgg16"  # the same network: what is recorded beside it is the engine
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.layer not in LAYERS or self.precision != "float32":
+            raise ConfigError(
+                f"the winograd engine does {LAYERS[0]} to {LAYERS[-1]} in float32, not {self.layer} in "
+                f"{self.precision}; use the xla engine."
+            )
+
+    def prepare(self, params: Params) -> Params:
+        """The kernels packed, beside the plain ones, which the gradient needs. Packed ones stay as they are."""
+        if "packed" in params:
+            return params
+        self.check_parameters(params)
+        return {"packed": jax.lax.stop_gradient(pack(params, self.layers)), "vgg16": params}
+
+    def apply(self, params: Params, x: Array) -> Mapping[str, Array]:
+        """[N, H, W, 3] normalised float32 to the layer's output, before and after its ReLU."""
+        y = _convolutions(self)(self.prepare(params), x)
+        return {self.layer: y, self.layer.replace("conv", "relu"): jax.nn.relu(y)}
+
+    context_px = Backbone.context_px
+    group_features = Backbone.group_features
+    unpadded_group_features = Backbone.unpadded_group_features
+
+
+Config = TypeVar("Config")
+
+
+def with_engine(config: Config, name: str = "winograd") -> Config:
+    """Settings whose network an engine of `ENGINES` computes.
 
     Args:
-        params: As `load_vgg16` returns them; arrays, not traced values.
-        config: Plain VGG-16 cut at conv1_1 to conv3_3, float32.
+        config: `ChangeConfig`, or any record with a `backbone`.
+        name: "winograd", "auto" or "xla".
 
     Raises:
-        ConfigError: if the configuration asks for something else, or the engine cannot be compiled here.
-        WeightsError: if parameters are missing.
+        ConfigError: if the engine cannot serve this network, or cannot be compiled here.
     """
-    chosen_engine("winograd", config)  # raises where it cannot serve
-    vgg16.check_parameters(params, config)
-    layers = LAYERS[: LAYERS.index(config.layer) + 1]
-    return Engine({"packed": pack(params, layers), "vgg16": params}, _apply(config))
+    return dataclasses.replace(config, backbone=serve(name, config.backbone))
 
 
-def _apply(config: ChangeConfig) -> ApplyFn:
-    layer = config.layer
-    step, features = vgg16.stride(layer), vgg16.CHANNELS[vgg16.block_of(layer)]
-    network = vgg16.network(config)
+@functools.cache
+def _convolutions(backbone: Winograd) -> Callable[[Params, Array], Array]:
+    """The chosen layer's output before its ReLU, as a function of packed parameters and [..., H, W, 3]."""
+    layer, step = backbone.layer, backbone.stride
+    features = vgg16.CHANNELS[vgg16.block_of(layer)]
+    network = backbone.module()
 
     @jax.custom_vjp
     def convolutions(params: Params, x: Array) -> Array:
+        _register()
         shape = (*x.shape[:-3], x.shape[-3] // step, x.shape[-2] // step, features)
         call = jax.ffi.ffi_call(_TARGET, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="expand_dims")
         return call(x, params["packed"], layers=np.int32(LAYERS.index(layer) + 1))
@@ -205,10 +239,4 @@ def _apply(config: ChangeConfig) -> ApplyFn:
         return {"packed": jnp.zeros_like(params["packed"]), "vgg16": by_params}, by_x
 
     convolutions.defvjp(forward, backward)
-
-    def apply(params: Params, x: Array) -> dict[str, Array]:
-        """[N, H, W, 3] normalised float32 to the chosen convolution's output, before and after its ReLU."""
-        y = convolutions(params, x)
-        return {layer: y, layer.replace("conv", "relu"): jax.nn.relu(y)}
-
-    return apply
+    return convolutions

@@ -32,7 +32,8 @@ def both_axes(by_row: np.ndarray, by_column: np.ndarray, x: Array) -> Array:
 
 def blur(x: Array, sigma: float) -> Array:
     """Gaussian blur over the last two axes, mirrored at the border; [..., H, W] float32 to the same."""
-    return both_axes(*(blur_matrix(n, sigma) for n in x.shape[-2:]), x)
+    rows, columns = (blur_matrix(n, sigma) for n in x.shape[-2:])
+    return both_axes(rows, columns, x)
 
 
 def grey(x: Array) -> Array:

@@ -25,7 +25,7 @@ def moments(x: Array, keep: Array) -> tuple[Array, Array]:
 
 
 def thin(x: Array) -> Array:
-    """Every second row and column: enough to say what is usual, for a quarter of the work."""
+    """Every second row and column: enough for a median or a spread, for a quarter of the work."""
     return x[::2, ::2]
 
 

@@ -42,7 +42,8 @@ def _doubling_matrix(length: int) -> np.ndarray:
 def _doubled(x: Array) -> Array:
     """[H, W, C] on a grid twice as fine, [2 H - 1, 2 W - 1, C]: linear interpolation there blurs little."""
     planes = jnp.moveaxis(x, -1, 0)
-    return jnp.moveaxis(both_axes(*(_doubling_matrix(n) for n in planes.shape[1:]), planes), 0, -1)
+    rows, columns = (_doubling_matrix(n) for n in planes.shape[1:])
+    return jnp.moveaxis(both_axes(rows, columns, planes), 0, -1)
 
 
 def _between(x: Array, place: Array) -> Array:
@@ -72,6 +73,6 @@ def resample(after: Array, here: Array, there: Array, shift: Array, flow: Array,
     last = jnp.asarray([height - 1, width - 1], jnp.float32)[:, None, None]
     inside = ((place >= 0) & (place <= last)).all(axis=0)
     planes = after.reshape(height, width, -1)
-    seen = _between(_doubled(planes), 2 * place) if fine else _between(planes, place)
+    moved = _between(_doubled(planes), 2 * place) if fine else _between(planes, place)
     known = _between(there[..., None].astype(jnp.float32), place)[..., 0] > 0.999
-    return Registration(seen.reshape(after.shape), inside & known & here, shift, flow)
+    return Registration(moved.reshape(after.shape), inside & known & here, shift, flow)

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from planetcd_jax import constants
-from planetcd_jax.config import ChangeConfig
 from planetcd_jax.types import Array
 
 
@@ -76,16 +75,17 @@ def _slide(cells: Moments, side: int, stride: int, many: int, axis: int) -> Mome
 
 
 def summaries(
-    maps: Array, usable: Array, side: int, stride: int, shape: tuple[int, int], config: ChangeConfig
+    maps: Array, usable: Array, side: int, stride: int, shape: tuple[int, int], *, largest: bool, standardize: bool
 ) -> tuple[Array, Array]:
-    """Descriptors of all windows: clip, standardise, pool over the usable cells of each, as `config` says.
+    """Descriptors of all windows: standardise if asked for, pool over the usable cells of each.
 
     Args:
         maps: [..., h, w, D] float32, feature maps; finite.
         usable: [h, w] bool.
         side, stride: Side of a window and step to the next, cells.
         shape: R, S; all windows lie inside the map.
-        config: How.
+        largest: Take the largest value of each feature, else the mean.
+        standardize: Bring each feature of a window to zero mean and unit standard deviation first.
 
     Returns:
         [..., R, S, D] float32, 0 where a window has no usable cell; and [R, S], the share of its cells that are usable.
@@ -93,20 +93,18 @@ def summaries(
     chex.assert_rank(usable, 2)
     chex.assert_equal(maps.shape[-3:-1], usable.shape)
     inside = usable[..., None]  # [h, w, 1]
-    if config.feature_clip is not None:
-        maps = jnp.clip(maps, -config.feature_clip, config.feature_clip)
-    largest, mean = config.pooling == "max", config.pooling == "mean" or config.feature_standardize
+    mean = standardize or not largest
     cells = Moments(
         jnp.broadcast_to(inside.astype(jnp.float32), (*maps.shape[:-1], 1)),
         jnp.where(inside, maps, 0.0) if mean else None,
-        jnp.zeros_like(maps) if config.feature_standardize else None,
+        jnp.zeros_like(maps) if standardize else None,
         jnp.where(inside, maps, -jnp.inf) if largest else None,
     )
     found = _slide(cells, side, stride, shape[0], maps.ndim - 3)  # [..., R, w, D]
     found = _slide(found, side, stride, shape[1], maps.ndim - 2)  # [..., R, S, D]
     some = found.count > 0
     pooled = jnp.where(some, found.top, 0.0) if largest else found.mean
-    if config.feature_standardize:
+    if standardize:
         variance = found.deviations / jnp.maximum(found.count, 1.0)
         pooled = (pooled - found.mean) * jax.lax.rsqrt(variance + constants.STANDARDIZE_EPSILON)
     share = found.count.reshape(-1, *shape)[0] / side**2

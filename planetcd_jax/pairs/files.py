@@ -1,7 +1,6 @@
 """Pairs of image files, decoded when asked for."""
 
 import collections
-import hashlib
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from planetcd_jax.errors import BadPairError, DataError
+from planetcd_jax.files.digests import sha256_of_file
 from planetcd_jax.images.reading import Image, image_shape, read_image
 from planetcd_jax.images.stretch import describe, stretched
 from planetcd_jax.pairs.pair_set import UNKNOWN, PairSet, RawPair, naming, shape_text
@@ -108,15 +108,9 @@ def centre_crops(before: Image, after: Image) -> tuple[Image, Image]:
     return cut(before), cut(after)
 
 
-def sha256(path: pathlib.Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def hashes(paths: Sequence[pathlib.Path], root: pathlib.Path) -> dict[str, str]:
     """SHA-256 of files by their path under `root`, in order."""
-    return {str(path.relative_to(root)): sha256(path) for path in paths}
+    return {str(path.relative_to(root)): sha256_of_file(path) for path in paths}
 
 
 def absent(pairs: Sequence[FilePair]) -> list[str]:

@@ -5,7 +5,8 @@ import threading
 import time
 from typing import Any
 
-from planetcd_jax.errors import DataError
+from planetcd_jax.errors import DataError, MissingExtraError
+from planetcd_jax.extras import require
 
 REPOSITORIES = {"hirise_rsl": "Mirali33/mb-change_cls_hirise", "ctx": "Mirali33/mb-change_cls_ctx"}
 """Mars-Bench (Purohit et al. 2025, CC BY 4.0) on the hub, by data set."""
@@ -19,7 +20,7 @@ _LEAST_S = 1.0
 
 
 class HubUnreachable(DataError):
-    """Neither the hub nor a stored copy gives the set: no answer, no such repository, or another layout."""
+    """Neither the hub nor a stored copy gives the set: no answer, no client, no such repository, or another layout."""
 
 
 def fetch(repository: str, revision: str, *, patterns: list[str] | None = None) -> tuple[pathlib.Path, dict[str, Any]]:
@@ -41,6 +42,10 @@ def fetch(repository: str, revision: str, *, patterns: list[str] | None = None) 
         HubUnreachable: if there is neither an answer nor a copy.
     """
     start = time.monotonic()
+    try:
+        require("hub", "huggingface_hub", "rasterio")
+    except MissingExtraError as err:
+        raise HubUnreachable(f"{repository}: {err}") from None
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

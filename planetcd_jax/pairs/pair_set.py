@@ -138,10 +138,11 @@ class PairSet:
             BadPairError: naming pair and files, and what to do about it.
         """
         pair = checked(self._load(self._index(i)), self.where(i))
-        if min(pair.before.shape[:2]) < self.least_side:
+        height, width = pair.before.shape[:2]
+        if min(height, width) < self.least_side:
             raise BadPairError(
-                f"{self.where(i)}: {shape_text(pair.before.shape[:2])} pixels are too few; wanted {self.least_side} or "
-                "more a side: give the whole images, or lower --max_shift."
+                f"{self.where(i)}: {height}x{width} px are too few; wanted {self.least_side} or more a side: give the "
+                "whole images, or lower --max_shift."
             )
         return pair
 

@@ -5,7 +5,8 @@ import re
 from typing import Any
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.pairs.files import FilePair, absent, sha256
+from planetcd_jax.files.digests import sha256_of_file
+from planetcd_jax.pairs.files import FilePair, absent
 from planetcd_jax.pairs.pair_set import UNKNOWN, listed
 from planetcd_jax.pairs.tables import parse_label, read_rows
 
@@ -47,7 +48,7 @@ def csv_pairs(path: pathlib.Path, missing: str = "error") -> tuple[list[FilePair
             f"{path}: {len(gone)} files are not there: {listed(gone)}; correct the paths (they are relative to the "
             "table), or go on without these pairs with --on_bad_pair=skip."
         )
-    return pairs, {"layout": "table", "table": str(path), "sha256": {path.name: sha256(path)}}
+    return pairs, {"layout": "table", "table": str(path), "sha256": {path.name: sha256_of_file(path)}}
 
 
 def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FilePair], dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from planetcd_jax.report.figures import save_figure
 from planetcd_jax.report.table import SIMULATED
@@ -28,7 +29,7 @@ def _draw(axes: Axes, part: str, losses: Mapping[str, Any]) -> None:
         axes.axvline(best + 1, color=_BEST, linewidth=1, label=f"kept: epoch {best + 1}")
     axes.set_title(part, loc="left", fontsize=10, color=_INK)
     axes.set_xlabel("epoch", color=_INK)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 2.5, 5, 10), integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
 

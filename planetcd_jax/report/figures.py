@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from planetcd_jax.report.table import SIMULATED
 
 # Okabe & Ito's colours, told apart with any colour vision.
 _BLUE, _ORANGE, _GREY, _BLACK, _RED = "#0072B2", "#E69F00", "#9A9A9A", "#222222", "#C1272D"
 _NO_DATA = "#B9C7D6"
-_TEXT = {"color": _BLACK}
 _LABELS = {1: "changed", 0: "unchanged", -1: "not known"}
 
 # Shares of the pixels at which a picture is stretched from black to white.
@@ -107,11 +107,11 @@ def _draw_panel(axes: Axes, pair: PairPicture, panel: str, line: float = 1.0) ->
     limits = _limits(pair.before, pair.after)
     if panel == "false colour":
         axes.imshow(false_colour(pair.before, pair.after), interpolation="nearest")
-    elif panel == "pixel change":
+    elif panel == "pixel change" and pair.heat is not None:
         axes.imshow(pair.heat, cmap="magma", interpolation="nearest", vmin=0.0)
         if pair.mask is not None and pair.mask.any() and not pair.mask.all():
             axes.contour(pair.mask.astype(float), levels=[0.5], colors=["#56F0FF"], linewidths=line)
-    elif panel == "saliency":
+    elif panel == "saliency" and pair.saliency is not None:
         axes.imshow(pair.saliency, cmap="viridis", interpolation="nearest", vmin=0.0)
     else:
         image = pair.before if panel == "before" else pair.after
@@ -175,11 +175,13 @@ def pair_figure(pair: PairPicture, *, simulated: bool) -> Figure:
     )
     for axes, panel in zip(grid, panels, strict=True):
         _draw_panel(axes, pair, panel)
-        axes.set_xlabel(_CAPTIONS[panel], fontsize=9, **_TEXT)
+        axes.set_xlabel(_CAPTIONS[panel], fontsize=9, color=_BLACK)
     left = 0.1 / figure.get_figwidth()
     name = _plain(_shortened(pair.pair_id, 22 * len(panels) - 4))
     rank = "" if pair.rank is None else f"#{pair.rank}   "
-    figure.text(left, 1 - 0.13 / figure.get_figheight(), rank + name, va="top", fontsize=12, weight="bold", **_TEXT)
+    figure.text(
+        left, 1 - 0.13 / figure.get_figheight(), rank + name, va="top", fontsize=12, weight="bold", color=_BLACK
+    )
     line = f"{_score(pair)}   {_verdict(pair)}"
     figure.text(left, 1 - 0.39 / figure.get_figheight(), line, va="top", fontsize=10, color="#444444")
     _stamp(figure, simulated)
@@ -205,16 +207,16 @@ def ranking_figure(pairs: Sequence[PairPicture], *, title: str, simulated: bool)
             axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
             _draw_panel(axes, pair, panel, line=0.5)
             if row == 0:
-                axes.set_title(panel, fontsize=9, **_TEXT)
+                axes.set_title(panel, fontsize=9, color=_BLACK)
         rank = "" if pair.rank is None else f"#{pair.rank}  "
         label = "" if pair.label is None else f"\nlabel: {_LABELS[int(pair.label)]}"
         name = _plain(_shortened(pair.pair_id, 19))
         at = (0.12 / width, (bottom + side - 0.12) / height)
-        figure.text(*at, rank + name, va="top", fontsize=9.5, weight="bold", **_TEXT)
+        figure.text(*at, rank + name, va="top", fontsize=9.5, weight="bold", color=_BLACK)
         text = f"rho {pair.rho:.4g}\np {pair.p_value:.3g}\n{'changed' if pair.changed else 'not changed'}{label}"
         below = (at[0], at[1] - 0.25 / height)
         figure.text(*below, text, va="top", fontsize=9, color="#444444", linespacing=1.45)
-    figure.text(0.12 / width, 1 - 0.14 / height, _plain(title), va="top", fontsize=12, weight="bold", **_TEXT)
+    figure.text(0.12 / width, 1 - 0.14 / height, _plain(title), va="top", fontsize=12, weight="bold", color=_BLACK)
     _stamp(figure, simulated)
     return figure
 
@@ -260,7 +262,7 @@ def histogram_figure(
     groups = _groups(np.asarray(rho), labels)
     axes.hist(
         [values for _, values, _ in groups],
-        bins=edges,
+        bins=edges.tolist(),
         stacked=True,
         color=[colour for _, _, colour in groups],
         label=[f"rho, {name} ({len(values)})" for name, values, _ in groups],
@@ -276,12 +278,12 @@ def histogram_figure(
     axes.axhline(0, color=_BLACK, linewidth=0.8)
     if tau is not None:
         axes.axvline(tau, color=_RED, linewidth=1.6, label=f"tau = {tau:.4g}")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 2.5, 5, 10), integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    axes.set_xlabel("change score rho", **_TEXT)
-    axes.set_ylabel("pairs", **_TEXT)
+    axes.set_xlabel("change score rho", color=_BLACK)
+    axes.set_ylabel("pairs", color=_BLACK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(_plain(title), loc="left", fontsize=11, weight="bold", pad=10, **_TEXT)
+    axes.set_title(_plain(title), loc="left", fontsize=11, weight="bold", pad=10, color=_BLACK)
     figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=2)
     _stamp(figure, simulated)
     return figure

@@ -32,9 +32,10 @@ def write_pairs(folder: pathlib.Path, pairs: Sequence[figures.PairPicture], *, t
     if not pairs:
         return
     (folder / PAIRS).mkdir()
-    for pair in pairs:
+    for place, pair in enumerate(pairs, start=1):
         picture = figures.pair_figure(pair, simulated=simulated)
-        figures.save_figure(picture, folder / PAIRS / file_name(pair.rank, pair.pair_id), simulated=simulated)
+        name = file_name(place if pair.rank is None else pair.rank, pair.pair_id)
+        figures.save_figure(picture, folder / PAIRS / name, simulated=simulated)
     sheet = figures.ranking_figure(pairs, title=title, simulated=simulated)
     figures.save_figure(sheet, folder / RANKING, simulated=simulated)
 

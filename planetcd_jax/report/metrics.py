@@ -25,6 +25,11 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
     Returns:
         Lower and upper bound in [0, 1], or None without a trial.
 
+    Example:
+        >>> low, high = wilson_interval(9, 10)
+        >>> f"{low:.3f} to {high:.3f}"
+        '0.596 to 0.982'
+
     Source: Wilson 1927, Journal of the American Statistical Association 22, 209-212.
     """
     if trials == 0:
@@ -39,15 +44,27 @@ def _ratio(numerator: int, denominator: int) -> float | None:
     return numerator / denominator if denominator else None
 
 
+def _counts_by_threshold(truth: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Changed and unchanged pairs at or above each value of rho, from the highest down, after a 0: [K + 1] int each."""
+    order = np.argsort(-rho, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(rho[order])), len(rho) - 1)  # the last pair of each value
+    found = np.cumsum(truth[order])[ends]
+    return np.append(0, found), np.append(0, ends + 1 - found)
+
+
 def _ranking(labels: np.ndarray, rho: np.ndarray) -> dict[str, float | None]:
-    """ROC AUC and average precision of rho; None each where one of the two classes is absent."""
+    """ROC AUC and average precision of rho; None each where one of the two classes is absent.
+
+    The area under the ROC curve is taken by trapezoids, so equal scores count half. Average precision is the mean
+    precision at each changed pair, sum_k (R_k - R_k-1) P_k, without interpolation.
+    """
     if labels.min() == labels.max():
         return {"roc_auc": None, "average_precision": None}
-    from sklearn import metrics as sklearn_metrics  # imported late: slow, and needed for this alone
-
+    found, false = _counts_by_threshold(labels, rho)
+    recall, precision = found / found[-1], found[1:] / (found + false)[1:]
     return {
-        "roc_auc": float(sklearn_metrics.roc_auc_score(labels, rho)),
-        "average_precision": float(sklearn_metrics.average_precision_score(labels, rho)),
+        "roc_auc": float(np.trapezoid(recall, false / false[-1])),
+        "average_precision": float(np.sum(np.diff(recall) * precision)),
     }
 
 
@@ -94,7 +111,7 @@ def evaluate(labels: np.ndarray | None, rho: np.ndarray, changed: np.ndarray) ->
     return {
         "n_labelled": n,
         "accuracy": (tp + tn) / n,
-        "accuracy_interval_95": list(wilson_interval(tp + tn, n)),
+        "accuracy_interval_95": list(wilson_interval(tp + tn, n) or ()),
         "precision": _ratio(tp, tp + fp),
         "recall": _ratio(tp, tp + fn),
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),

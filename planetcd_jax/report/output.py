@@ -2,19 +2,15 @@
 
 import contextlib
 import datetime
-import errno
 import json
 import os
 import pathlib
-import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterator
 
 from planetcd_jax.errors import OutputError
-from planetcd_jax.files.room import check_place, replace_contents, works_inside
+from planetcd_jax.files.folders import begin_folder, output_errors
+from planetcd_jax.files.room import check_place
 
 RUNS = pathlib.Path("runs")
 LATEST = "latest"
@@ -24,8 +20,6 @@ PROGRAM = "planetcd_jax"
 
 # What a run of a few hundred pairs writes, bytes; asked for before it begins.
 _ROOM = 5_000_000
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def default_folder(dataset: str, now: datetime.datetime) -> pathlib.Path:
@@ -59,18 +53,6 @@ def _check_target(target: pathlib.Path, overwrite: bool) -> None:
             raise OutputError(f"--output_dir={target} holds earlier results; name another folder or add --overwrite.")
 
 
-def _move(temporary: pathlib.Path, target: pathlib.Path) -> None:
-    """Moves a finished folder to its place; earlier results there go only when the new ones are in place."""
-    if temporary.parent == target:
-        replace_contents(temporary, target, METRICS)
-        return
-    old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
-    if target.exists():
-        target.rename(old)
-    temporary.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 @contextlib.contextmanager
 def run_folder(folder: pathlib.Path, *, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """A folder to fill that takes its final name when the block ends well, and is gone if it does not.
@@ -90,52 +72,18 @@ def run_folder(folder: pathlib.Path, *, overwrite: bool = False) -> Iterator[pat
     Raises:
         OutputError: if `folder` cannot be written or may not be replaced, also when a write inside the block fails.
     """
-    target = pathlib.Path(os.path.abspath(folder))
-    made: list[pathlib.Path] = []
-    try:
+    name, remedy = f"--output_dir={folder}", "name a folder that you may write to"
+    with output_errors(name, remedy):
+        target = pathlib.Path(os.path.abspath(folder))
         _check_target(target, overwrite)
-        target = target.resolve()
-        name = f".{target.name}.partial-{uuid.uuid4().hex[:8]}"
         check_place(target, _ROOM)
-        inside = target.is_dir() and (works_inside(target) or not any(target.iterdir()))
-        temporary = target / name if inside else target.with_name(name)
-        made = [parent for parent in temporary.parents if not parent.exists()]
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        _remove_empty(made)
-        raise _as_output_error(folder, error) from None
-    done = False
+        unfinished = begin_folder(target)
     try:
-        yield temporary
-        _move(temporary, target)
-        done = True
-    except OSError as error:
-        if not _concerns(error, temporary):
-            raise
-        raise _as_output_error(folder, error) from None
+        with output_errors(name, remedy, within=unfinished.folder):
+            yield unfinished.folder
+            unfinished.finish(last=METRICS)
     finally:
-        if not done:
-            shutil.rmtree(temporary, ignore_errors=True)
-            _remove_empty(made)
-
-
-def _concerns(error: OSError, folder: pathlib.Path) -> bool:
-    """Whether an error came of writing to the folder, rather than of reading something else."""
-    return error.errno in _DISK_FULL or str(error.filename or "").startswith(os.fspath(folder))
-
-
-def _as_output_error(folder: pathlib.Path, error: OSError) -> OutputError:
-    if isinstance(error, OutputError):
-        return error
-    reason = error.strerror or str(error)
-    return OutputError(f"--output_dir={folder} cannot be written ({reason}); name a folder that you may write to.")
-
-
-def _remove_empty(folders: list[pathlib.Path]) -> None:
-    """Takes back parent folders that were made for nothing, innermost first."""
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        unfinished.clean_up()
 
 
 def point_latest(folder: pathlib.Path) -> pathlib.Path:
@@ -164,30 +112,3 @@ def point_latest(folder: pathlib.Path) -> pathlib.Path:
     except OSError as error:
         raise OutputError(f"{note} cannot be written ({error.strerror}); the results are in {folder}.") from error
     return note
-
-
-def jsonable(value: Any) -> Any:
-    """The same value out of dicts, lists, strings, numbers and None that JSON has; NaN and infinity become None.
-
-    Raises:
-        TypeError: for a value that has no such form.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [jsonable(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return jsonable(value.tolist())
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(f"{value!r} of type {type(value).__name__} has no form in JSON.")
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes UTF-8 JSON that every reader takes: no NaN, keys in the order given."""
-    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -12,8 +12,8 @@ import jinja2
 import markupsafe
 import numpy as np
 
+from planetcd_jax.files.json_files import jsonable
 from planetcd_jax.report import page_images
-from planetcd_jax.report.output import jsonable
 
 _TEMPLATES = pathlib.Path(__file__).resolve().parent / "templates"
 

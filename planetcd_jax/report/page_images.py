@@ -4,6 +4,7 @@ import base64
 import io
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
 from PIL import Image
 

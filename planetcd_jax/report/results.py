@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.report.output import jsonable
+from planetcd_jax.files.json_files import jsonable
 from planetcd_jax.report.table import csv_table
 
 RESULTS, SCORES = "results.csv", "rho.npz"

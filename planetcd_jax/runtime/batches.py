@@ -23,9 +23,11 @@ class PairSource(Protocol):
 
     def __len__(self) -> int:
         """Number of pairs."""
+        ...
 
     def read(self, i: int) -> PairLike:
         """Pair i; raises BadPairError if it cannot be scored."""
+        ...
 
 
 class Batch(NamedTuple):
@@ -50,7 +52,8 @@ def _stack(pairs: list[tuple[int, PairLike]], size: int) -> Batch:
     # Padding repeats the last pair: real numbers cost what others cost, and their results are dropped.
     padded = pairs + [pairs[-1]] * (size - count)
     index = np.array([i for i, _ in pairs] + [0] * (size - count), np.uint32)
-    context = None if pairs[0][1].context is None else np.stack([p.context for _, p in padded])
+    contexts = [p.context for _, p in padded if p.context is not None]
+    context = np.stack(contexts) if len(contexts) == size else None
     before = np.stack([p.before for _, p in padded])
     after = np.stack([p.after for _, p in padded])
     return Batch(before, after, context, index, count)

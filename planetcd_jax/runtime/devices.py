@@ -1,15 +1,13 @@
 """Which devices to use, and how many pairs to give them at a time."""
 
 import os
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 
+from planetcd_jax.detection import CPU_MICRO_BATCH
 from planetcd_jax.errors import ConfigError
 
-# On CPUs, activations of more pairs than this leave the cache: batches of 4 to 8 were the fastest of 1 ... 64 on two
-# AVX-512 cores (100 px and 150 px, float32).
-CPU_MICRO_BATCH = 4
 CPU_BATCH = 16
 
 # Share of a device's memory that the activations of one batch may take, and the bytes they take for each pixel of a
@@ -17,6 +15,8 @@ CPU_BATCH = 16
 ACCELERATOR_SHARE = 0.25
 ACCELERATOR_BATCH = 512
 BYTES_PER_PIXEL = 3 * 2 * 64 * 4
+
+Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm] (to JAX's annotations it is a variable)
 
 
 class Plan(NamedTuple):
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
         micro_batch: Pairs that go through the network together on one device; None for all of its share.
     """
 
-    devices: tuple[jax.Device, ...]
+    devices: tuple[Device, ...]
     batch_size: int
     micro_batch: int | None
 
@@ -46,7 +46,7 @@ def split_cpu(num_devices: int | None) -> None:
         return
 
 
-def choose_devices(num_devices: int | None = None) -> tuple[jax.Device, ...]:
+def choose_devices(num_devices: int | None = None) -> tuple[Device, ...]:
     """The first `num_devices` local devices; all of them for None.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,7 +43,7 @@ def start_hosts(coordinator_address: str | None, num_processes: int | None, proc
 
 
 class Share:
-    """The pairs of a set that one process reads: a run of neighbours, as long as the other processes' or one longer.
+    """The pairs of a set that one process reads: neighbours in the set. Shares differ by one pair at most.
 
     Attributes:
         numbers: [K] uint32, each pair's own number in the whole set.
@@ -52,7 +53,7 @@ class Share:
     def __init__(self, source: PairSource, process: int, processes: int):
         self._source, n = source, len(source)
         self.numbers = np.arange(process * n // processes, (process + 1) * n // processes, dtype=np.uint32)
-        self.ids = [source.ids[i] for i in self.numbers]
+        self.ids = [source.ids[int(i)] for i in self.numbers]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -62,8 +63,8 @@ class Share:
         return self._source.read(int(self.numbers[i]))
 
 
-def gather(data: bytes) -> list[bytes]:
-    """What every process gave, in the order of the processes; the same in all of them."""
+def bytes_of_all(data: bytes) -> list[bytes]:
+    """The bytes that each process gave, in the order of the processes. Every process gets the same list."""
     if jax.process_count() == 1:
         return [data]
     from jax.experimental import multihost_utils
@@ -92,9 +93,10 @@ def gather_scores(
         return arrays, list(skipped)
     stream = io.BytesIO()
     words = np.array([text for pair in skipped for text in pair], dtype=np.str_)
-    np.savez(stream, **arrays, _skipped=words, _error=np.array("" if error is None else str(error)))
+    told: dict[str, Any] = {**arrays, "_skipped": words, "_error": np.array("" if error is None else str(error))}
+    np.savez(stream, **told)
     everyone = []
-    for data in gather(stream.getvalue()):
+    for data in bytes_of_all(stream.getvalue()):
         with np.load(io.BytesIO(data)) as file:
             everyone.append({name: file[name] for name in file.files})
     if error is not None:

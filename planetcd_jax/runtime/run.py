@@ -11,12 +11,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.detection import ScoreFn, batch_scores, decide
+from planetcd_jax.detection import batch_scores, decide
 from planetcd_jax.errors import DataError, PlanetCDError
 from planetcd_jax.runtime.batches import Batch, PairSource, batches
 from planetcd_jax.runtime.devices import Plan, choose_devices, make_plan
 from planetcd_jax.runtime.hosts import Share, gather_scores
-from planetcd_jax.types import ApplyFn, Array, Params, PerturbFn
+from planetcd_jax.types import Array, Params
 
 # Batches that may be under way at once: one computes while the next is read and sent.
 _IN_FLIGHT = 2
@@ -56,13 +56,6 @@ class RunResult(NamedTuple):
         return len(self.index) / max(self.seconds, 1e-9)
 
 
-def _even(pairs: int, micro_batch: int | None) -> int | None:
-    """The largest micro-batch up to `micro_batch` that leaves no rest, which would be compiled a second time."""
-    if micro_batch is None:
-        return None
-    return next(n for n in range(min(micro_batch, pairs), 0, -1) if pairs % n == 0)
-
-
 class Scorer:
     """`batch_scores` over a mesh of devices, compiled once for each shape, with the time that took."""
 
@@ -73,18 +66,15 @@ class Scorer:
         config: ChangeConfig,
         devices: tuple[jax.Device, ...],
         plan: Callable[[tuple[int, ...]], Plan],
-        **options,
     ):
         self._mesh = Mesh(np.array(devices), ("pairs",))
         self._split = NamedSharding(self._mesh, PartitionSpec("pairs"))
         everywhere = NamedSharding(self._mesh, PartitionSpec())
-        self._key, self._params = jax.device_put((key, params), everywhere)
+        self._key, self._params = jax.device_put((key, config.backbone.prepare(params)), everywhere)
 
         def scores(key, params, before, after, index, context):
-            micro_batch = _even(before.shape[0], plan(before.shape[1:]).micro_batch)
-            return batch_scores(
-                key, params, before, after, index, config, context=context, micro_batch=micro_batch, **options
-            )
+            micro_batch = plan(before.shape[1:]).micro_batch
+            return batch_scores(key, params, before, after, index, config, context=context, micro_batch=micro_batch)
 
         one, split = PartitionSpec(), PartitionSpec("pairs")
         # Each device loops over its own micro-batches; nothing is exchanged between devices.
@@ -166,9 +156,6 @@ def run_detection(
     micro_batch: int | None = None,
     on_bad_pair: str = "error",
     progress: bool = True,
-    apply: ApplyFn | None = None,
-    perturb: PerturbFn | None = None,
-    score: ScoreFn | None = None,
 ) -> RunResult:
     """Scores, threshold and decisions of a whole set, which may be larger than memory and of several shapes.
 
@@ -177,13 +164,12 @@ def run_detection(
 
     Args:
         key: Key of the run; pair i draws from `fold_in(key, i)`, i its number in the set.
-        params: As `load_vgg16` returns them, or whatever `apply` or `score` takes.
+        params: As `load_vgg16` returns them, or whatever the backbone takes.
         pair_set: `planetcd_jax.pairs.PairSet`, or anything with `ids`, `len` and `read`.
         config: How.
         batch_size, num_devices, micro_batch: As in `make_plan`; None fits the device.
         on_bad_pair: "error" stops at the first bad pair, "skip" goes on and lists them.
         progress: Whether to show a progress bar on standard error.
-        apply, perturb, score: As in `detect`.
 
     Raises:
         DataError: if the set is empty or no pair can be scored.
@@ -193,7 +179,7 @@ def run_detection(
     if len(pair_set) == 0:
         raise DataError("the data set holds no pair; check the path, the split and the names of the files.")
     plan = partial(make_plan, num_devices=num_devices, batch_size=batch_size, micro_batch=micro_batch)
-    scorer = Scorer(key, params, config, choose_devices(num_devices), plan, apply=apply, perturb=perturb, score=score)
+    scorer = Scorer(key, params, config, choose_devices(num_devices), plan)
     processes = jax.process_count()
     own = pair_set if processes == 1 else Share(pair_set, jax.process_index(), processes)
     stopped, done = None, _Done([], [], [], [], None)

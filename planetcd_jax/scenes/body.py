@@ -1,5 +1,6 @@
 """Which planet or moon a coordinate reference system belongs to, and longitudes and latitudes on it."""
 
+import functools
 import re
 
 import numpy as np
@@ -21,6 +22,7 @@ _SAME_NAME = {"wgs": "Earth", "nad": "Earth", "etrs": "Earth", "north american":
 _SAME_RADIUS = 0.01
 
 
+@functools.lru_cache(maxsize=64)
 def system_of(crs: CRS) -> pyproj.CRS:
     """PROJ's view of a raster's reference system, by its code in the IAU's catalogue where it has one.
 
@@ -60,24 +62,22 @@ def radius(crs: CRS) -> float:
     return float("nan") if ellipsoid is None else ellipsoid.semi_major_metre
 
 
-def are_apart(before: CRS, after: CRS) -> bool:
-    """Whether two systems belong to different bodies, by name or by radius."""
-    names = body_name(before), body_name(after)
-    radii = radius(before), radius(after)
+def is_same_body(one: CRS, other: CRS) -> bool:
+    """Whether two systems may belong to one body: neither their names nor their radii say otherwise."""
+    names, radii = (body_name(one), body_name(other)), (radius(one), radius(other))
     named_apart = None not in names and names[0] != names[1]
-    return named_apart or abs(radii[0] - radii[1]) > _SAME_RADIUS * max(radii)
+    return not named_apart and not abs(radii[0] - radii[1]) > _SAME_RADIUS * max(radii)
 
 
 def check_same_body(before: CRS, after: CRS, before_name: str, after_name: str) -> None:
-    """Raises DataError if the two systems belong to different bodies."""
-    if are_apart(before, after):
-        names = body_name(before), body_name(after)
-        radii = radius(before), radius(after)
-        said = [f"{name or 'a body'} (radius {r / 1000:.1f} km)" for name, r in zip(names, radii, strict=True)]
-        raise DataError(
-            f"{before_name} lies on {said[0]} and {after_name} on {said[1]}; give two images of one body, or correct "
-            "the reference system of the wrong one (gdal_edit.py -a_srs)."
-        )
+    """Raises DataError if the two systems belong to different bodies, by name or by radius."""
+    if is_same_body(before, after):
+        return
+    said = [f"{body_name(crs) or 'a body'} (radius {radius(crs) / 1000:.1f} km)" for crs in (before, after)]
+    raise DataError(
+        f"{before_name} lies on {said[0]} and {after_name} on {said[1]}; give two images of one body, or correct "
+        "the reference system of the wrong one (gdal_edit.py -a_srs)."
+    )
 
 
 def check_systems(before: CRS | None, after: CRS | None, before_name: str, after_name: str) -> None:
@@ -90,7 +90,7 @@ def check_systems(before: CRS | None, after: CRS | None, before_name: str, after
                 f"{name} names a reference system that cannot be used ({reason}); correct it (gdal_edit.py -a_srs), or "
                 "fetch the file again."
             )
-    if len(known) < 2 or same_system(before, after) or are_apart(before, after):
+    if len(known) < 2 or same_system(before, after) or not is_same_body(before, after):
         return
     if reason := _obstacle(system_of(before), system_of(after)):
         raise DataError(
@@ -110,21 +110,77 @@ def _obstacle(source: pyproj.CRS, target: pyproj.CRS) -> str:
 
 
 def same_system(before: CRS, after: CRS) -> bool:
-    """Whether two systems put every point at the same coordinates."""
-    if before == after:
-        return True
-    return system_of(before).equals(system_of(after), ignore_axis_order=True)
+    """Whether two systems put every point at the same coordinates. Local ones must bear one name too."""
+    one, other = system_of(before), system_of(after)
+    if one.geodetic_crs is None and one.name != other.name:
+        return False
+    return before == after or one.equals(other, ignore_axis_order=True)
+
+
+@functools.lru_cache(maxsize=64)
+def degrees_of(crs: CRS) -> pyproj.CRS | None:
+    """Longitude and latitude that a system rests on, in degrees and counted to the east.
+
+    None for a local system, and for one whose definition PROJ cannot compute with (a map of scale 0, as some have).
+    """
+    geodetic = system_of(crs).geodetic_crs
+    if geodetic is None:
+        return None
+    described = counted_east(geodetic).to_json_dict()
+    for axis in described["coordinate_system"]["axis"]:
+        axis["unit"] = "degree"
+    degrees = pyproj.CRS.from_json_dict(described)
+    try:
+        pyproj.Transformer.from_crs(eastward(crs)[0], degrees, always_xy=True)
+    except pyproj.exceptions.ProjError:
+        return None
+    return degrees
+
+
+def eastward(crs: CRS) -> tuple[pyproj.CRS, int]:
+    """A system that counts longitudes to the east, and the sign of x in it: -1 where the given one counts to the west.
+
+    The few systems of the Earth whose map is turned by 180 degrees (Transverse Mercator, South Orientated) stay.
+    """
+    system = system_of(crs)
+    operation = system.coordinate_operation
+    turned = operation is not None and "South Orientated" in operation.method_name
+    if turned or not any(axis.direction == "west" for axis in system.axis_info):
+        return system, 1
+    return counted_east(system), -1
+
+
+def counted_east(system: pyproj.CRS) -> pyproj.CRS:
+    """The same system with all axes that point west, its own and those that it rests on, pointing east."""
+    described = system.to_json_dict()
+    for part in (described, described.get("base_crs", {})):
+        for axis in part.get("coordinate_system", {}).get("axis", ()):
+            axis["direction"] = "east" if axis["direction"] == "west" else axis["direction"]
+        part.pop("id", None)
+    return pyproj.CRS.from_json_dict(described)
+
+
+def with_centre(crs: CRS, taken_for: float, centre: float) -> CRS:
+    """A map's system with another central longitude, degrees east, if its own is `taken_for`; else as it is."""
+    described = system_of(crs).to_json_dict()
+    moved = False
+    for parameter in described.get("conversion", {}).get("parameters", ()):
+        own = parameter["value"] if parameter["name"].startswith("Longitude of") else None
+        if own is not None and abs((own - taken_for + 180.0) % 360.0 - 180.0) < 1e-6:
+            parameter["value"], moved = centre, True
+    described.pop("id", None)
+    return CRS.from_wkt(pyproj.CRS.from_json_dict(described).to_wkt()) if moved else crs
 
 
 def lon_lat(crs: CRS | None, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Longitude (east, -180 to 180) and latitude of points, degrees; NaN without a reference system.
+    """Longitude (east, -180 to 180) and latitude of points, degrees; NaN without a system or in a local one.
 
     Latitudes are of the kind that the system itself uses (planetocentric for IAU spheres).
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
-    if crs is None:
+    degrees = None if crs is None else degrees_of(crs)
+    if degrees is None:
         return np.full(x.shape, np.nan), np.full(y.shape, np.nan)
-    system = system_of(crs)
-    to_degrees = pyproj.Transformer.from_crs(system, system.geodetic_crs, always_xy=True)
-    lon, lat = to_degrees.transform(x, y)
+    system, sign = eastward(crs)
+    lon, lat = pyproj.Transformer.from_crs(system, degrees, always_xy=True).transform(sign * x, y)
     return (np.asarray(lon) + 180.0) % 360.0 - 180.0, np.asarray(lat)

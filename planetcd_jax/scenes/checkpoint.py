@@ -5,14 +5,16 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from rasterio.errors import RasterioError
 
-from planetcd_jax.errors import DataError, OutputError, PlanetCDError
-from planetcd_jax.files.room import replace_contents, works_inside
+from planetcd_jax.errors import DataError
+from planetcd_jax.files.folders import hidden_beside, move_into_place, output_errors, whole_file
+from planetcd_jax.files.json_files import json_text, write_json
+from planetcd_jax.files.room import works_inside
 
 _IDENTITY = "identity.json"
 _FINAL = "final"
@@ -21,7 +23,7 @@ _INSIDE = ".partial"
 
 def work_folder(target: pathlib.Path) -> pathlib.Path:
     """Where a run keeps its unfinished work, hidden: beside its results, or inside (see `works_inside`)."""
-    return target / _INSIDE if works_inside(target) else target.with_name(f".{target.name}.partial")
+    return target / _INSIDE if works_inside(target) else hidden_beside(target, "partial")
 
 
 def is_empty(target: pathlib.Path) -> bool:
@@ -59,7 +61,7 @@ class Checkpoint:
             else:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
-                write_whole(path, json.dumps(identity, indent=1).encode())
+                write_json(path, identity)
             shutil.rmtree(self.final, ignore_errors=True)
             self.final.mkdir()
 
@@ -75,12 +77,27 @@ class Checkpoint:
             OutputError: if it cannot be written.
         """
         with as_output_errors(self.folder):
-            temporary = self.folder / f".{name}.tmp"
-            with open(temporary, "wb") as file:
+            with whole_file(self.folder / f"{name}.npy") as file:
                 np.save(file, array, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.folder / f"{name}.npy")
+
+    def load_group(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of `save_group`, or None."""
+        first = self.load(name)
+        if first is None:
+            return None
+        others = sorted(self.folder.glob(f"{name}.*.npy"))
+        return {"rho": first, **{path.name.split(".")[1]: np.load(path, allow_pickle=False) for path in others}}
+
+    def save_group(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Saves arrays by name, "rho" last: where that is, all are.
+
+        Raises:
+            OutputError: if they cannot be written.
+        """
+        for part, array in arrays.items():
+            if part != "rho":
+                self.save(f"{name}.{part}", array)
+        self.save(name, arrays["rho"])
 
     def remove(self) -> None:
         """Removes all of it; a later run begins anew."""
@@ -95,21 +112,12 @@ class Checkpoint:
             OutputError: if they cannot be moved there.
         """
         with as_output_errors(target):
-            if self.folder.parent == target:
-                replace_contents(self.final, target, last)
-                shutil.rmtree(self.folder, ignore_errors=True)
-                return
-            old = target.with_name(f".{target.name}.old")
-            if target.exists() and any(target.iterdir()):
-                shutil.rmtree(old, ignore_errors=True)
-                target.rename(old)
-            self.final.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
+            move_into_place(self.final, target, last)
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _check_identity(found: dict[str, Any], wanted: dict[str, Any], folder: pathlib.Path) -> None:
-    wanted = json.loads(json.dumps(wanted))
+    wanted = json.loads(json_text(wanted))
     names = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     if names:
         was, now = (_short(identity.get(names[0])) for identity in (found, wanted))
@@ -124,30 +132,7 @@ def _short(value: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file that exists whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def as_output_errors(folder: pathlib.Path) -> Iterator[None]:
-    """Turns what goes wrong while writing, disk full above all, into one OutputError that names the place.
-
-    Raises:
-        OutputError: for an OSError or a GDAL error inside the block.
-    """
-    try:
-        yield
-    except PlanetCDError:
-        raise
-    except (OSError, RasterioError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise OutputError(
-            f"{folder} cannot be written ({reason}); free some space or name another --output_dir, and add --resume to "
-            "go on where this run stopped."
-        ) from None
+def as_output_errors(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """Turns an OSError or a GDAL error inside the block into one OutputError that names the folder; see `folders`."""
+    remedy = "free some space or name another --output_dir, and add --resume to go on where this run stopped"
+    return output_errors(os.fspath(folder), remedy, kinds=(OSError, RasterioError))

@@ -1,4 +1,4 @@
-"""Sun and viewing angles that a file's own label carries: ISIS3, PDS3 and PDS4 labels, and plain tags."""
+"""What a file's own label says (ISIS3, PDS3, PDS4, plain tags): sun and viewing angles, and which way it counts."""
 
 import re
 
@@ -26,6 +26,21 @@ def _plain(name: str) -> str:
 
 
 _MEANING = {_plain(name): angle for angle, names in ANGLES.items() for name in names}
+
+
+_WEST = re.compile(r'"(?:POSITIVE_LONGITUDE_DIRECTION|LongitudeDirection)"\s*:\s*"(?:Positive\s*)?West"', re.IGNORECASE)
+_CENTRE = re.compile(r'"(?:CENTER_LONGITUDE|CenterLongitude)"\s*:\s*(?:\{\s*"value"\s*:\s*)?"?' + _NUMBER)
+
+
+def west_centre(dataset: rasterio.DatasetReader) -> float | None:
+    """Central longitude of the map, degrees to the west, where an ISIS3 or PDS3 label counts to the west; else None."""
+    for space in dataset.tag_namespaces():
+        if space in ("json:ISIS3", "json:PDS"):
+            text = document(dataset, space)
+            centre = _CENTRE.search(text)
+            if centre and _WEST.search(text):
+                return float(centre.group(1))
+    return None
 
 
 def angles(dataset: rasterio.DatasetReader) -> dict[str, float]:

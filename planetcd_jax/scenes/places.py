@@ -1,19 +1,20 @@
 """The candidates of a scene: peaks of its score map, each looked at in full resolution and measured."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from planetcd_jax import explain, scoremap
 from planetcd_jax.config import ChangeConfig
+from planetcd_jax.detection import pixel_change_map
 from planetcd_jax.scenes import candidates
 from planetcd_jax.scenes.alignment import AlignedPair
-from planetcd_jax.scenes.scoring import Plan
+from planetcd_jax.scenes.scoring import Plan, Scene
 from planetcd_jax.scenes.stretch import Samples
-from planetcd_jax.scores import explain, scoremap
 from planetcd_jax.types import Array, Params
 
 # A chip shows this much ground around its window, as a share of the window's side.
@@ -121,31 +122,19 @@ def _grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else image.mean(axis=-1)
 
 
-def measure(
-    found: list[Candidate],
-    pair: AlignedPair,
-    samples: Samples,
-    plan: Plan,
-    params: Params,
-    config: ChangeConfig,
-    pixel_map: Callable[..., Array],
-    *,
-    heats: int,
-) -> Iterator[tuple[Candidate, Chip]]:
+def measure(found: list[Candidate], scene: Scene, *, heats: int) -> Iterator[tuple[Candidate, Chip]]:
     """Each candidate with its measurements, and the chip that they were made on.
 
     Args:
         found: From `list_candidates`.
-        pair, samples, plan: As scored.
-        params, config: The network for pixel maps.
-        pixel_map: `pixel_change_map(params, before, after, config)`.
+        scene: As scored.
         heats: How many candidates, from the first, get a pixel map and an explanation. The map is made after the
             residual shift is removed, where removing it brings the images closer.
     """
+    pair, samples, plan, params, config = scene.pair, scene.samples, scene.plan, scene.params, scene.config
     halo = scoremap.halo(config)
-    step = scoremap.grid_step(config)
     inner = chip_size(plan, config)[1]
-    heat_of = jax.jit(partial(pixel_map, config=config))
+    heat_of = jax.jit(partial(pixel_change_map, config=config))
 
     @jax.jit
     def why_of(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
@@ -169,9 +158,8 @@ def measure(
             both = here & seen
             images = [np.where(_like(both, x), x, 0.5) for x in (samples.before(before), samples.after(moved))]
             heat = np.asarray(heat_of(params, *images))
-            usable = np.asarray(scoremap.usable_cells(jax.numpy.asarray(both), config))
-            fine = np.kron(usable, np.ones((step, step), bool))
-            heat = np.where(fine[:side, :side], heat, np.nan)[cut, cut].astype(np.float32)
+            known = np.asarray(config.score.known_evidence(config.backbone, jax.numpy.asarray(both)))
+            heat = np.where(known, heat, np.nan)[cut, cut].astype(np.float32)
             window = slice(edge, edge + plan.window)
             known = here & there
             pair_there = [

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import pathlib
 import time
@@ -14,20 +13,17 @@ import numpy as np
 import rasterio
 from tqdm import tqdm
 
-from planetcd_jax import thresholds
-from planetcd_jax.config import ChangeConfig
+from planetcd_jax import records, scoremap, thresholds
 from planetcd_jax.errors import ConfigError, DataError, OutputError
+from planetcd_jax.files.digests import sha256_of, sha256_of_file
+from planetcd_jax.files.folders import write_whole
+from planetcd_jax.files.json_files import jsonable, write_json
 from planetcd_jax.files.room import check_place
 from planetcd_jax.report import page, page_images, record
-from planetcd_jax.report.output import jsonable, write_json
-from planetcd_jax.runtime import network_engine
 from planetcd_jax.scenes import checkpoint as checkpoints
 from planetcd_jax.scenes import places, scoring, stable, writing
-from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
-from planetcd_jax.scenes.stretch import Samples
-from planetcd_jax.scores import dcva, scoremap
-from planetcd_jax.types import Params
+from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.version import __version__
 
 RUN_FILE = "run.json"
@@ -37,10 +33,10 @@ _PAGE_MOST = 500
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a survey is asked for, apart from images and weights.
+    """What a run is asked for, apart from the scene itself.
 
     Attributes:
-        config, plan: The method, and how the scene is cut.
+        weights: SHA-256 of the weights.
         seed: Decides every random draw.
         page_candidates: Most candidates on the page; those below tau fill it up.
         pixel_maps: Candidates, from the first, whose pixel maps are written as GeoTIFF.
@@ -49,11 +45,9 @@ class Request:
         simulated: Whether the images are simulated.
         fdr: None to decide by tau, or the false discovery rate of Benjamini-Hochberg.
         stable_ground: None, or a vector file of unchanged ground that the null scores come from.
-        engine: What computes the network for the score map, "xla" or "winograd".
     """
 
-    config: ChangeConfig
-    plan: scoring.Plan
+    weights: str
     seed: int
     page_candidates: int
     pixel_maps: int
@@ -62,11 +56,10 @@ class Request:
     simulated: bool
     fdr: float | None = None
     stable_ground: str | None = None
-    engine: str = "xla"
 
 
 class Scored(NamedTuple):
-    """rho and p_value [R, S] float32 (NaN where not scored), tau, and the null scores [N].
+    """rho and p_value [R, S] float32 (NaN where not scored), tau, the null scores [N], and further maps of the score.
 
     A window is changed where rho > tau. Where Benjamini-Hochberg decides, tau is the largest rho that is no finding.
     """
@@ -75,6 +68,7 @@ class Scored(NamedTuple):
     p_value: np.ndarray
     tau: float
     null: np.ndarray
+    layers: Mapping[str, np.ndarray]
 
 
 def _digest(path: str) -> str:
@@ -84,28 +78,28 @@ def _digest(path: str) -> str:
         DataError: if it cannot be read.
     """
     try:
-        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+        return sha256_of_file(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); name a vector file of polygons.") from None
 
 
-def identity(request: Request, pair: AlignedPair, samples: Samples, weights: str) -> dict[str, Any]:
+def identity(request: Request, scene: Scene) -> dict[str, Any]:
     """Everything that decides the results; two runs with the same identity end with the same files."""
     return {
-        "images": samples.digest,
-        "before": pair.before.name,
-        "after": pair.after.name,
-        "after_shift": list(pair.after_shift),
-        "config": dataclasses.asdict(request.config),
-        "plan": dataclasses.asdict(request.plan),
+        "images": scene.samples.digest,
+        "before": scene.pair.before.name,
+        "after": scene.pair.after.name,
+        "after_shift": list(scene.pair.after_shift),
+        "config": records.plain(scene.config),
+        "plan": dataclasses.asdict(scene.plan),
         "seed": request.seed,
         "page_candidates": request.page_candidates,
         "pixel_maps": request.pixel_maps,
         "parquet": request.parquet,
         "fdr": request.fdr,
         "stable_ground": None if request.stable_ground is None else _digest(request.stable_ground),
-        "engine": request.engine,
-        "weights": weights,
+        "engine": scene.engine,
+        "weights": request.weights,
         "version": __version__,
     }
 
@@ -130,42 +124,38 @@ def finished(target: pathlib.Path, wanted: Mapping[str, Any], *, resume: bool, o
     return False
 
 
-def room(request: Request, pair: AlignedPair) -> int:
+def room(request: Request, scene: Scene) -> int:
     """Bytes that a run may write at most, apart from rounding."""
-    rows, cols = scoring.map_shape(request.plan, pair)
-    side, _ = places.chip_size(request.plan, request.config)
+    rows, cols = scoring.map_shape(scene.plan, scene.pair)
+    side, _ = places.chip_size(scene.plan, scene.config)
     maps = min(request.pixel_maps, rows * cols) * side**2 * 4
     page = min(request.page_candidates, _PAGE_MOST) * 3 * page_images.CHIP_BYTES + _OVERVIEW**2
     return 5 * rows * cols * 4 + maps + page
 
 
-def check_possible(request: Request, pair: AlignedPair, target: pathlib.Path) -> None:
+def check_possible(request: Request, scene: Scene, target: pathlib.Path) -> None:
     """What would stop the run at its end stops it here.
 
     Raises:
         DataError: if the file of stable ground cannot be used.
         OutputError: if the results cannot be written or have no room.
     """
-    check_place(target, room(request, pair))
+    check_place(target, room(request, scene))
     if request.stable_ground is not None:
-        stable.check(request.stable_ground, pair, request.plan)
+        stable.check(request.stable_ground, scene.pair, scene.plan)
 
 
-def score(
-    request: Request, pair: AlignedPair, samples: Samples, params: Params, kept: Checkpoint, *, quiet: bool
-) -> Scored:
+def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> Scored:
     """Null scores, tau, score map and p-values of a scene, with progress on standard error."""
-    config, plan = request.config, request.plan
-    engine = network_engine(request.engine, params, config)
-    parts = engine.params, config, plan, kept
+    pair, plan = scene.pair, scene.plan
     null = None
     if request.stable_ground is None:
         with tqdm(total=plan.null_draws, desc="threshold", unit="tile", disable=quiet) as bar:
-            key = jax.random.key(request.seed)
-            null = scoring.score_null(key, pair, samples, *parts, bar.update, engine.apply)
+            null = scoring.score_null(jax.random.key(request.seed), scene, kept, bar.update)
     pixels = scoring.ground_pixels(plan, pair)
     with tqdm(total=pixels, desc="score map", unit="px", unit_scale=True, disable=quiet) as bar:
-        rho = scoring.score_scene(pair, samples, *parts, bar.update, engine.apply)
+        layers = scoring.score_scene(scene, kept, bar.update)
+    rho = layers.pop("rho")
     if not np.isfinite(rho).any():
         raise ConfigError(
             f"no window of {plan.window} px has a share of {plan.min_valid:g} of its ground valid in both images; "
@@ -174,49 +164,41 @@ def score(
     if null is None:
         null = stable.scores(request.stable_ground, rho, pair, plan)
     p_value = np.asarray(thresholds.p_values(rho.ravel(), null)).reshape(rho.shape)
-    tau = float(thresholds.threshold(null, config))
+    tau = float(thresholds.threshold(null, scene.config.decision))
     if request.fdr is not None:
         found = np.asarray(thresholds.benjamini_hochberg(p_value.ravel(), request.fdr)).reshape(rho.shape)
         tau = float(np.max(rho, where=np.isfinite(rho) & ~found, initial=0.0))
-    return Scored(rho, p_value, tau, null)
+    return Scored(rho, p_value, tau, null, layers)
 
 
-def write_results(
-    request: Request,
-    pair: AlignedPair,
-    samples: Samples,
-    params: Params,
-    scored: Scored,
-    kept: Checkpoint,
-    weights: str,
-    *,
-    quiet: bool,
-) -> dict[str, Any]:
+def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoint, *, quiet: bool) -> dict[str, Any]:
     """Puts together everything that the run leaves behind, in `kept.final`.
 
     Returns:
         What run.json says.
     """
-    plan, tau = request.plan, scored.tau
-    who = identity(request, pair, samples, weights)
-    run = hashlib.sha256(json.dumps(who, sort_keys=True).encode()).hexdigest()[:16]
+    pair, plan, tau = scene.pair, scene.plan, scored.tau
+    who = identity(request, scene)
+    run = sha256_of(json.dumps(who, sort_keys=True).encode())[:16]
     tags = {"tau": f"{tau:.9g}", "program": f"planetcd_jax {__version__}", "run": run}
     if request.simulated:
         tags["NOTE"] = "SIMULATED"
     grid = writing.map_grid(pair.grid, plan.window, plan.stride, scored.rho.shape)
     writing.write_geotiff(kept.final / "rho.tif", {"rho": scored.rho, "p_value": scored.p_value}, grid, tags)
+    for name, values in scored.layers.items():
+        writing.write_geotiff(kept.final / f"{name}.tif", {name: values}, grid, tags)
     found = places.list_candidates(
         scored.rho, scored.p_value, tau, plan, pair, at_least=min(request.page_candidates, _PAGE_MOST)
     )
-    measured, shown, chip_side, inner = _look(request, pair, samples, params, found, kept.final, tags, quiet=quiet)
+    measured, shown, chip_side, inner = _look(request, scene, found, kept.final, tags, quiet=quiet)
     rows = writing.table(measured, pair.before.grid, plan.window)
     changed = [row for row, one in zip(rows, measured, strict=True) if one.changed]
     writing.write_places(kept.final, changed, pair.before.grid, parquet=request.parquet)
-    report = _run_report(request, pair, samples, scored, who, run, len(changed))
+    report = _run_report(request, scene, scored, who, run, len(changed))
     on_page = [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)]
     html = page.scene_page(
         on_page,
-        _overview(pair, samples, scored, plan),
+        _overview(scene, scored),
         tau=tau,
         corner=(pair.overlap.row, pair.overlap.col),
         side=page_images.shown_side(chip_side),
@@ -226,28 +208,25 @@ def write_results(
         run=run,
         before_name=pathlib.PurePath(pair.before.name).name,
         after_name=pathlib.PurePath(pair.after.name).name,
-        facts=_facts(report, pair, scored),
+        facts=_facts(report, scene, scored),
         simulated=request.simulated,
         version=__version__,
     )
-    checkpoints.write_whole(kept.final / "report.html", html.encode("utf-8"))
+    write_whole(kept.final / "report.html", html.encode("utf-8"))
     write_json(kept.final / RUN_FILE, report)
     return report
 
 
-def _look(request, pair, samples, params, found, folder, tags, *, quiet):
+def _look(request: Request, scene: Scene, found, folder: pathlib.Path, tags: Mapping[str, str], *, quiet: bool):
     """Measures every candidate, makes the pictures of those on the page, and writes pixel maps."""
-    plan = request.plan
+    pair = scene.pair
     on_page = min(request.page_candidates, _PAGE_MOST)
     measured, shown = [], []
-    chip_side, inner = places.chip_size(plan, request.config)
+    chip_side, inner = places.chip_size(scene.plan, scene.config)
     side = page_images.shown_side(chip_side)
     if request.pixel_maps:
         (folder / "pixel_maps").mkdir()
-    looks = places.measure(
-        found, pair, samples, plan, params, request.config, dcva.pixel_change_map,
-        heats=max(on_page, request.pixel_maps),
-    )  # fmt: skip
+    looks = places.measure(found, scene, heats=max(on_page, request.pixel_maps))
     for candidate, chip in tqdm(looks, total=len(found), desc="candidates", unit="place", disable=quiet):
         measured.append(candidate)
         if candidate.rank <= on_page:
@@ -261,13 +240,16 @@ def _look(request, pair, samples, params, found, folder, tags, *, quiet):
     return measured, shown, chip_side, inner
 
 
-def _overview(pair: AlignedPair, samples: Samples, scored: Scored, plan: scoring.Plan) -> page.Overview:
-    box = pair.overlap
-    pixels, valid = pair.before.read_reduced(box.row, box.col, box.height, box.width, _OVERVIEW)
+def _overview(scene: Scene, scored: Scored) -> page.Overview:
+    box, plan, samples = scene.pair.overlap, scene.plan, scene.samples
+    pixels, valid = scene.pair.before.read_reduced(box.row, box.col, box.height, box.width, _OVERVIEW)
     return page.Overview(samples.before(pixels), valid, scored.rho, box.height, box.width, plan.window, plan.stride)
 
 
-def _run_report(request, pair, samples, scored, who, run, candidates) -> dict[str, Any]:
+def _run_report(
+    request: Request, scene: Scene, scored: Scored, who: Mapping[str, Any], run: str, candidates: int
+) -> dict[str, Any]:
+    pair, samples = scene.pair, scene.samples
     with np.errstate(invalid="ignore"):
         changed = int((scored.rho > scored.tau).sum())
     return {
@@ -288,7 +270,7 @@ def _run_report(request, pair, samples, scored, who, run, candidates) -> dict[st
         "shared_valid": samples.shared,
         "before": pair.before.describe(),
         "after": pair.after.describe(),
-        "halo": scoremap.halo(request.config),
+        "halo": scoremap.halo(scene.config),
         "settings": jsonable(request.settings),
         "identity": who,
         "versions": {**record.versions(), "gdal": rasterio.__gdal_version__, "proj": rasterio.__proj_version__},
@@ -296,9 +278,9 @@ def _run_report(request, pair, samples, scored, who, run, candidates) -> dict[st
     }
 
 
-def _facts(report: Mapping[str, Any], pair: AlignedPair, scored: Scored) -> list[tuple[str, str]]:
+def _facts(report: Mapping[str, Any], scene: Scene, scored: Scored) -> list[tuple[str, str]]:
     """What the page tells about the run."""
-    plan, config, shift = report["identity"]["plan"], report["identity"]["config"], report["typical_shift"]
+    pair, plan, shift = scene.pair, report["identity"]["plan"], report["typical_shift"]
     said = "could not be told" if shift is None else (
         f"{shift['rows']:+.1f} rows, {shift['cols']:+.1f} columns (spread {shift['spread']:.1f} px, "
         f"{shift['squares']} squares)"
@@ -311,40 +293,25 @@ def _facts(report: Mapping[str, Any], pair: AlignedPair, scored: Scored) -> list
         ("Windows", f"{plan['window']} px every {plan['stride']} px; {report['n_windows']} scored, "
                     f"{report['n_windows_not_scored']} not (too little valid ground)"),
         ("Changed windows", f"{report['n_changed_windows']}"),
-        ("Threshold", _threshold_text(report, scored)),
+        ("Threshold", _threshold_text(report, scene, scored)),
         ("p-value", "share of null scores that are as high; small where a change is likely"),
         ("Sun and view", f"before: {_angles_text(report['before'])}; after: {_angles_text(report['after'])}"),
         ("Misregistration removed", f"{pair.after_shift[0]:+d} rows, {pair.after_shift[1]:+d} columns"),
         ("Misregistration left", said),
-        ("Method", f"{_method_text(config)}; engine {report['identity']['engine']}"),
+        ("Method", f"{scene.config.score.describe(scene.config.backbone)}; engine {scene.engine}"),
         ("Run", report["run"]),
     ]  # fmt: skip
 
 
-def _threshold_text(report: Mapping[str, Any], scored: Scored) -> str:
-    who = report["identity"]
-    config, count = who["config"], report["n_null"]
+def _threshold_text(report: Mapping[str, Any], scene: Scene, scored: Scored) -> str:
+    who, count = report["identity"], report["n_null"]
     if who["stable_ground"]:
         null = f"{count} scores of windows on the ground that was marked as stable"
-    elif config["comparison"] == "registered":
-        null = f"{count} scores of windows that show the pair's own differences at other places"
     else:
-        null = (
-            f"{count} scores of pseudo-unchanged windows (noise {config['noise_sigma']:g}, shift up to "
-            f"{config['max_shift']} px)"
-        )
+        null = scene.config.score.describe_null(count)
     if who["fdr"] is not None:
         return f"Benjamini-Hochberg at a false discovery rate of {who['fdr']:g} (tau = {scored.tau:.6g}), p from {null}"
-    return f"tau = {scored.tau:.6g}, quantile {config['quantile']:g} of {null}"
-
-
-def _method_text(config: Mapping[str, Any]) -> str:
-    network = f"{config['backbone']} to {config['layer']}"
-    if config["comparison"] == "registered":
-        return f"registered, then compared place by place: brightness, and {network}"
-    return f"{network}, {config['pooling']} pooling" + (
-        ", features standardised" if config["feature_standardize"] else ""
-    )
+    return f"tau = {scored.tau:.6g}, quantile {scene.config.decision.quantile:g} of {null}"
 
 
 def _angles_text(image: Mapping[str, Any]) -> str:
@@ -354,7 +321,7 @@ def _angles_text(image: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _dropping(kept: Checkpoint, pair: AlignedPair) -> Iterator[None]:
+def _dropping(kept: Checkpoint, pair) -> Iterator[None]:
     """Removes unfinished work when the images themselves end the run; a server that fails may answer the next time."""
     try:
         yield
@@ -364,17 +331,8 @@ def _dropping(kept: Checkpoint, pair: AlignedPair) -> Iterator[None]:
         raise
 
 
-def run_survey(
-    request: Request,
-    pair: AlignedPair,
-    samples: Samples,
-    params: Params,
-    weights: str,
-    target: pathlib.Path,
-    *,
-    resume: bool,
-    overwrite: bool,
-    quiet: bool = False,
+def run_scene(
+    request: Request, scene: Scene, target: pathlib.Path, *, resume: bool, overwrite: bool, quiet: bool = False
 ) -> dict[str, Any] | None:
     """Runs one scene and leaves its results in `target`, all of them at once.
 
@@ -384,15 +342,15 @@ def run_survey(
     Raises:
         DataError, ConfigError, OutputError: in one line, for what a user can mend.
     """
-    who = identity(request, pair, samples, weights)
-    check_possible(request, pair, target)
+    who = identity(request, scene)
+    check_possible(request, scene, target)
     if finished(target, who, resume=resume, overwrite=overwrite):
         return None
     started = time.monotonic()
     kept = Checkpoint(checkpoints.work_folder(target), who, resume=resume)
-    with _dropping(kept, pair):
-        scored = score(request, pair, samples, params, kept, quiet=quiet)
+    with _dropping(kept, scene.pair):
+        scored = score(request, scene, kept, quiet=quiet)
         with checkpoints.as_output_errors(target):
-            report = write_results(request, pair, samples, params, scored, kept, weights, quiet=quiet)
+            report = write_results(request, scene, scored, kept, quiet=quiet)
             kept.publish(target, RUN_FILE)
     return {**report, "seconds": time.monotonic() - started}

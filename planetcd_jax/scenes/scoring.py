@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from planetcd_jax import constants
+from planetcd_jax import constants, scoremap
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, DataError
+from planetcd_jax.networks.winograd import with_engine
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.stretch import Samples
-from planetcd_jax.scores import scoremap
-from planetcd_jax.scores.registered import robust_map
-from planetcd_jax.types import ApplyFn, Params
+from planetcd_jax.scores.features import TILE
+from planetcd_jax.types import Params
 
 # A pseudo-unchanged tile has this many windows on a side, which share one shift.
 NULL_SIDE = 4
@@ -48,17 +48,49 @@ class Plan:
     null_draws: int = constants.NULL_DRAWS
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scene:
+    """A pair of images and how it is scored: what travels through a run.
+
+    Attributes:
+        pair: The images.
+        samples: Their stretches.
+        params: Parameters of the network.
+        config: The method.
+        plan: How to cut.
+        engine: What computes the network for the score map, "xla" or "winograd".
+    """
+
+    pair: AlignedPair
+    samples: Samples
+    params: Params
+    config: ChangeConfig
+    plan: Plan
+    engine: str = "xla"
+
+    def scorer(self) -> tuple[ChangeConfig, Params]:
+        """The method as the engine computes it, and the parameters in the form that it takes."""
+        config = with_engine(self.config, self.engine)
+        return config, config.backbone.prepare(self.params)
+
+    def options(self) -> dict[str, Any]:
+        """What `scoremap` wants to know of the windows."""
+        plan = self.plan
+        cut = {"window": plan.window, "stride": plan.stride, "min_valid": plan.min_valid}
+        return {**cut, "margin": scoremap.halo(self.config), "tile": _tile()}
+
+
 def _tile() -> int | None:
     """Side of the network's tiles: small ones stay in a CPU's cache, other devices take a chunk whole."""
-    return scoremap.TILE if jax.default_backend() == "cpu" else None
+    return TILE if jax.default_backend() == "cpu" else None
 
 
 def _side(plan: Plan, config: ChangeConfig) -> int:
     """Most windows along one side of a chunk.
 
-    Registration looks at all of a chunk, so with it chunks are always of one size, whatever `plan.chunk`.
+    Where registration looks at all of a chunk, chunks are always of one size, whatever `plan.chunk`.
     """
-    return max(1, (robust_map.TILE_PX if config.comparison == "registered" else plan.chunk) // plan.stride)
+    return max(1, (config.score.tile_px or plan.chunk) // plan.stride)
 
 
 def _evenly(total: int, most: int) -> int:
@@ -113,47 +145,35 @@ def _read_ahead(jobs: Sequence, read: Callable[[Any], Reads]) -> Iterator[tuple[
                 future.cancel()
 
 
-def score_scene(
-    pair: AlignedPair,
-    samples: Samples,
-    params: Params,
-    config: ChangeConfig,
-    plan: Plan,
-    checkpoint: Checkpoint,
-    progress: Progress,
-    apply: ApplyFn | None = None,
-) -> np.ndarray:
-    """Rho of every window of a scene.
+def score_scene(scene: Scene, checkpoint: Checkpoint, progress: Progress) -> dict[str, np.ndarray]:
+    """Maps of every window of a scene: "rho", and what else the score gives.
 
     Args:
-        pair: The images.
-        samples: Their stretches.
-        params, config: The method.
-        plan: How to cut.
+        scene: The images and the method.
         checkpoint: Holds the chunks that are done; more are saved as they come.
         progress: Called with the pixels of ground that were finished.
-        apply: None, or another way to compute the network (`runtime.network_engine`), with `params` to match.
 
     Returns:
-        [R, S] float32, NaN where not scored.
+        [R, S] float32 by name, NaN where not scored.
 
     Raises:
         DataError: if an image cannot be read. OutputError: if a chunk cannot be saved.
     """
+    pair, samples, plan = scene.pair, scene.samples, scene.plan
     rows, cols = map_shape(plan, pair)
-    side = _side(plan, config)
+    side = _side(plan, scene.config)
     tall, wide = _evenly(rows, side), _evenly(cols, side)
-    rho = np.full((rows, cols), np.nan, np.float32)
-    halo = scoremap.halo(config)
+    maps = {"rho": np.full((rows, cols), np.nan, np.float32)}
+    halo = scoremap.halo(scene.config)
     height, width = ((n - 1) * plan.stride + plan.window + 2 * halo for n in (tall, wide))
     todo = []
     for corner in ((r, c) for r in range(0, rows, tall) for c in range(0, cols, wide)):
-        done = checkpoint.load(_name(corner))
+        done = checkpoint.load_group(_name(corner))
         if done is None:
             todo.append(corner)
         else:
-            _place(rho, corner, done)
-            progress(_ground(rho, corner, (tall, wide), plan))
+            _place(maps, corner, done)
+            progress(_ground(maps["rho"], corner, (tall, wide), plan))
 
     def read(corner: tuple[int, int]) -> Reads:
         top, left = (n * plan.stride - halo for n in corner)
@@ -161,38 +181,35 @@ def score_scene(
         after, there = pair.read_after(top, left, height, width)
         return samples.before(before), samples.after(after), here & there
 
-    score = jax.jit(
-        partial(
-            scoremap.score_map,
-            config=config, window=plan.window, stride=plan.stride, min_valid=plan.min_valid, margin=halo,
-            tile=_tile(), apply=apply,
-        )
-    )  # fmt: skip
+    config, params = scene.scorer()
+    score = jax.jit(partial(scoremap.score_layers, config=config, **scene.options()))
     saves: collections.deque[Future] = collections.deque()
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
         for corner, (before, after, valid) in _read_ahead(todo, read):
             if valid.any():
-                scores = np.asarray(score(params, before, after, valid=valid))
+                found = {name: np.asarray(x) for name, x in score(params, before, after, valid=valid).items()}
             else:
-                scores = np.full((tall, wide), np.nan, np.float32)
-            _place(rho, corner, scores)
-            saves.append(writer.submit(checkpoint.save, _name(corner), scores))
+                found = {"rho": np.full((tall, wide), np.nan, np.float32)}
+            _place(maps, corner, found)
+            saves.append(writer.submit(checkpoint.save_group, _name(corner), found))
             if len(saves) > _AHEAD:
                 saves.popleft().result()
-            progress(_ground(rho, corner, (tall, wide), plan))
+            progress(_ground(maps["rho"], corner, (tall, wide), plan))
         for save in saves:
             save.result()
-    return rho
+    return maps
 
 
 def _name(corner: tuple[int, int]) -> str:
     return f"chunk_{corner[0]:06d}_{corner[1]:06d}"
 
 
-def _place(rho: np.ndarray, corner: tuple[int, int], scores: np.ndarray) -> None:
-    """Puts a chunk's scores into the map; windows beyond the map's edge are dropped."""
-    part = rho[corner[0] : corner[0] + scores.shape[0], corner[1] : corner[1] + scores.shape[1]]
-    part[...] = scores[: part.shape[0], : part.shape[1]]
+def _place(maps: dict[str, np.ndarray], corner: tuple[int, int], found: Mapping[str, np.ndarray]) -> None:
+    """Puts a chunk into the maps; windows beyond their edge are dropped."""
+    for name, values in found.items():
+        whole = maps.setdefault(name, np.full_like(maps["rho"], np.nan))
+        part = whole[corner[0] : corner[0] + values.shape[0], corner[1] : corner[1] + values.shape[1]]
+        part[...] = values[: part.shape[0], : part.shape[1]]
 
 
 def _ground(rho: np.ndarray, corner: tuple[int, int], size: tuple[int, int], plan: Plan) -> int:
@@ -207,29 +224,18 @@ def ground_pixels(plan: Plan, pair: AlignedPair) -> int:
     return rows * cols * plan.stride**2
 
 
-def score_null(
-    key: jax.Array,
-    pair: AlignedPair,
-    samples: Samples,
-    params: Params,
-    config: ChangeConfig,
-    plan: Plan,
-    checkpoint: Checkpoint,
-    progress: Progress,
-    apply: ApplyFn | None = None,
-) -> np.ndarray:
+def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: Progress) -> np.ndarray:
     """Scores of windows of pseudo-unchanged tiles drawn from all over the before-image.
 
     A tile is 4 x 4 windows of the map. It is read with true ground around it, so that the shift needs no fill, and
-    has a shift and noise of its own, whose key is that of its draw alone. Tiles are visited in a random order, and
-    again where the scene has fewer tiles than draws. Nothing here depends on `plan.chunk`.
+    has a draw of its own, whose key is that of its number alone. Tiles are visited in a random order, and again where
+    the scene has fewer tiles than draws. Nothing here depends on `plan.chunk`.
 
     Args:
         key: PRNG key of the run.
-        pair, samples, params, config, plan: As in `score_scene`.
+        scene: As in `score_scene`.
         checkpoint: Holds the result once it is there.
         progress: Called with 1 for each draw.
-        apply: As in `score_scene`.
 
     Returns:
         [N] float32, N >= 1.
@@ -237,6 +243,7 @@ def score_null(
     Raises:
         DataError: if no tile has a window that can be scored.
     """
+    pair, samples, plan = scene.pair, scene.samples, scene.plan
     saved = checkpoint.load("rho_null")
     if saved is not None:
         progress(plan.null_draws)
@@ -245,27 +252,21 @@ def score_null(
     tall, wide = min(NULL_SIDE, rows), min(NULL_SIDE, cols)
     corners = [(r, c) for r in range(0, rows, tall) for c in range(0, cols, wide)]
     order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 0), len(corners)))
-    halo = scoremap.halo(config)
-    registered = config.comparison == "registered"
-    edge = halo + (0 if registered else config.max_shift)
+    own = scene.config.score
+    edge = scoremap.halo(scene.config) + own.null.margin_px
     height, width = ((n - 1) * plan.stride + plan.window + 2 * edge for n in (tall, wide))
 
     def read(draw: int) -> Reads:
         row, col = corners[order[draw % len(corners)]]
         place = row * plan.stride - edge, col * plan.stride - edge, height, width
         before, valid = pair.read_before(*place)
-        if not registered:
+        if not own.null_uses_after:
             return samples.before(before), valid, None
         after, there = pair.read_after(*place)
         return samples.before(before), valid & there, samples.after(after)
 
-    score = jax.jit(
-        partial(
-            scoremap.null_score_map,
-            config=config, window=plan.window, stride=plan.stride, min_valid=plan.min_valid, margin=halo,
-            tile=_tile(), apply=apply,
-        )
-    )  # fmt: skip
+    config, params = scene.scorer()
+    score = jax.jit(partial(scoremap.null_score_map, config=config, **scene.options()))
     kept: list[np.ndarray] = []
     # Tiles with nothing to score are passed over, but not for ever.
     for draw, (before, valid, after) in _read_ahead(range(8 * plan.null_draws), read):

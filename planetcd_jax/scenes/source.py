@@ -1,7 +1,6 @@
 """One image file, anything that GDAL opens, as float pixels with a mask, read by windows."""
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import warnings
@@ -9,8 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import rasterio
-from affine import Affine
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -20,6 +17,8 @@ from planetcd_jax.images.label_values import tags
 from planetcd_jax.images.missing import Missing, missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 from planetcd_jax.scenes import labels
+from planetcd_jax.scenes.grids import grid_of
+from planetcd_jax.scenes.longitudes import closes
 
 
 @contextlib.contextmanager
@@ -30,42 +29,6 @@ def no_grid_warning() -> Iterator[None]:
         yield
 
 
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """Where the pixels of an image lie.
-
-    Attributes:
-        height, width: Size in pixels.
-        transform: Affine map from (column, row) of a pixel corner to coordinates.
-        crs: Coordinate reference system, or None.
-    """
-
-    height: int
-    width: int
-    transform: Affine
-    crs: CRS | None
-
-    def coordinates(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates x, y of points given in pixels, (0, 0) being the outer corner of the first pixel."""
-        t = self.transform
-        return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
-
-    def pixels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and rows of points given by their coordinates."""
-        t = ~self.transform
-        return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
-
-    def part(self, row: int, col: int, height: int, width: int) -> "Grid":
-        """The grid of a window, which may reach outside."""
-        t, (x, y) = self.transform, self.coordinates(col, row)
-        return Grid(height, width, Affine(t.a, t.b, x, t.d, t.e, y), self.crs)
-
-    def coarser(self, row: float, col: float, step: int, height: int, width: int) -> "Grid":
-        """A grid of `height x width` pixels, each `step` of these, that begins at (row, col)."""
-        t, (x, y) = self.transform, self.coordinates(col, row)
-        return Grid(height, width, Affine(t.a * step, t.b * step, x, t.d * step, t.e * step, y), self.crs)
-
-
 class Source:
     """An open image. Reads give pixels and a mask; use it from one thread at a time.
 
@@ -74,11 +37,14 @@ class Source:
 
     Attributes:
         name: Path or URL as given.
-        grid: Its `Grid`.
+        grid: Its `Grid`, or a `ControlGrid` where control points or RPCs place it.
+        closed: Whether it goes once round the body, so that its last column touches its first.
+        note: How it was placed and what was left aside, in words; empty where a transform says all.
         bands: The bands that are read, counted from 1. One with a colour table is looked up: it is one band where
             all colours are grey, else it stands here three times, for red, green and blue.
         nodata_rule: What is masked, in words.
         dtype: Type of the pixels in the file.
+        exact: Type of the pixels that reads give.
     """
 
     def __init__(
@@ -103,8 +69,10 @@ class Source:
         self._table = self._colours()
         if self._table is not None:
             self.bands *= self._table[0].shape[1]
-        self._exact = np.result_type(np.float32, *(self._dataset.dtypes[band - 1] for band in self.bands))
-        self.grid = Grid(self._dataset.height, self._dataset.width, self._dataset.transform, self._dataset.crs or None)
+        self.exact = np.result_type(np.float32, *(self._dataset.dtypes[band - 1] for band in self.bands))
+        with no_grid_warning():
+            self.grid, self.note = grid_of(self._dataset, self.name)
+        self.closed = closes(self.grid)
         self._missing = self._missing_rule(nodata, mask_bands)
         self.nodata_rule = self._missing.said
 
@@ -148,6 +116,8 @@ class Source:
     def read(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels of a window, and which of them are valid; outside the image nothing is.
 
+        A closed image has no outside along its rows: there the window goes on at its other edge.
+
         Args:
             row, col: First row and column; may lie outside the image.
             height, width: Size, pixels.
@@ -158,7 +128,19 @@ class Source:
         Raises:
             DataError: if the file cannot be read there.
         """
-        pixels = np.zeros((height, width, len(self.bands)), self._exact)
+        if not self.closed or (col >= 0 and col + width <= self.grid.width):
+            return self._read_inside(row, col, height, width)
+        parts, at = [], col
+        while at < col + width:  # up to the next seam
+            start = at % self.grid.width
+            n = min(self.grid.width - start, col + width - at)
+            parts.append(self._read_inside(row, start, height, n))
+            at += n
+        pixels, valid = zip(*parts, strict=True)
+        return np.concatenate(pixels, axis=1), np.concatenate(valid, axis=1)
+
+    def _read_inside(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        pixels = np.zeros((height, width, len(self.bands)), self.exact)
         valid = np.zeros((height, width), bool)
         top, left = max(row, 0), max(col, 0)
         bottom, right = min(row + height, self.grid.height), min(col + width, self.grid.width)
@@ -186,7 +168,18 @@ class Source:
         """
         shrink = max(1.0, max(height, width) / most)
         shape = max(1, round(height / shrink)), max(1, round(width / shrink))
-        window = Window(col, row, width, height)
+        before_seam = self.grid.width - col
+        if not self.closed or width <= before_seam:
+            return self._read_reduced_inside(Window(col, row, width, height), shape)
+        first = min(max(1, round(before_seam / shrink)), shape[1] - 1)
+        parts = [
+            (Window(col, row, before_seam, height), first),
+            (Window(0, row, width - before_seam, height), shape[1] - first),
+        ]
+        reads = [self._read_reduced_inside(window, (shape[0], n)) for window, n in parts]
+        return tuple(np.concatenate(part, axis=1) for part in zip(*reads, strict=True))
+
+    def _read_reduced_inside(self, window: Window, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         try:
             block = self._dataset.read(list(self.bands), window=window, out_shape=(len(self.bands), *shape))
             good = self._good(block, window, shape)
@@ -198,7 +191,7 @@ class Source:
         """[B, h, w] as stored and [h, w] bool to [h, w, B] pixels, 0 where not valid."""
         if self._table is not None:
             block = self._table[0][block[0]].transpose(2, 0, 1)
-        return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(self._exact)
+        return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(self.exact)
 
     def _good(self, block: np.ndarray, window: Window, shape: tuple[int, int] | None = None) -> np.ndarray:
         """[h, w] bool: pixels that have data."""
@@ -220,7 +213,8 @@ class Source:
             "bands": list(self.bands),
             "dtype": self.dtype,
             "crs": self.grid.crs.to_wkt() if self.grid.crs else None,
-            "transform": list(self.grid.transform)[:6],
+            "transform": list(self.grid.transform)[:6] if self.grid.is_affine else None,
+            "placed": self.note or "by its transform",
             "masked": self.nodata_rule,
             "angles": labels.angles(self._dataset),
             "tags": {key: value for key, value in tags(self._dataset).items() if len(value) < 200},

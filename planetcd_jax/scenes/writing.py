@@ -17,8 +17,9 @@ from rasterio.enums import Resampling
 
 from planetcd_jax.errors import OutputError
 from planetcd_jax.scenes import body
+from planetcd_jax.scenes.grids import Grid
 from planetcd_jax.scenes.places import WHY, Candidate
-from planetcd_jax.scenes.source import Grid, no_grid_warning
+from planetcd_jax.scenes.source import no_grid_warning
 
 NO_DATA = -9999.0
 LAYER = "candidates"
@@ -109,7 +110,7 @@ def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str,
             {
                 "rank": candidate.rank, "rho": candidate.rho, "p_value": candidate.p_value, "site": candidate.site,
                 "lon": float(lon[i]), "lat": float(lat[i]), "x": float(x[i]), "y": float(y[i]),
-                "row": candidate.row, "col": candidate.col, "area": area, "area_unit": unit,
+                "row": candidate.row, "col": candidate.col % grid.width, "area": area, "area_unit": unit,
                 "windows": len(candidate.windows), "shift_rows": candidate.shift_rows,
                 "shift_cols": candidate.shift_cols, "correlation": candidate.correlation,
                 "brightness_difference": candidate.brightness_difference,

@@ -15,59 +15,21 @@ clipping at 1 unless the configuration asks for it, and no closing of the mask.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.networks.extraction import check_pair, extract
-from planetcd_jax.types import ApplyFn, Array, Params
-
-DCVA_LAYERS = ("conv1_2", "conv2_2", "conv3_2")
-"""Layers of VGG-16 that stand for those of DCVA: 64, 128 and 256 features on grids of 1, 1/2 and 1/4."""
-
-SPLITS = 2
-"""Parts of the image along each axis in which features are chosen: quadrants. Source: DCVA's code."""
-
-SATURATED_SHARE = 5.0
-"""Percent of the values of a feature that are cut at the top. Source: DCVA's code."""
+from planetcd_jax.networks.backbone import Network
+from planetcd_jax.records import check_choice
+from planetcd_jax.scores.features import standardized
+from planetcd_jax.types import Array
 
 SCALINGS = ("saturate", "standardize", "none")
 
 OTSU_BINS = 256
-
-
-def kept_share(features: int) -> float:
-    """Share of the features of a layer that DCVA keeps in each quadrant: 10 %, or 5 % of 256 and more."""
-    return 0.05 if features >= 256 else 0.10
-
-
-def chosen_features(difference: Array, keep: float, *, splits: int = SPLITS) -> Array:
-    """Which features of a layer vary most between the dates, in any part of the image.
-
-    Args:
-        difference: [H', W', D] float, features of one date minus those of the other.
-        keep: Share of the D features that each part chooses, in (0, 1]; at least one.
-        splits: Parts along each axis.
-
-    Returns:
-        [D] bool, the union over the splits^2 parts of the floor(keep * D) features of largest standard deviation.
-    """
-    chex.assert_rank(difference, 3)
-    rows, columns, features = difference.shape
-    count = max(1, int(keep * features + 1e-9))
-    chosen = jnp.zeros(features, bool)
-    for i in range(splits):
-        for j in range(splits):
-            part = difference[
-                i * rows // splits : max((i + 1) * rows // splits, i * rows // splits + 1),
-                j * columns // splits : max((j + 1) * columns // splits, j * columns // splits + 1),
-            ]
-            _, best = jax.lax.top_k(part.std(axis=(0, 1)), count)  # [count]
-            chosen = chosen.at[best].set(True)
-    return chosen
 
 
 def _percentile(features: Array, percent: float) -> Array:
@@ -95,106 +57,119 @@ def _percentile(features: Array, percent: float) -> Array:
     return low if place == rank else low + (high - low) * (place - rank)
 
 
-def _saturated(features: Array) -> Array:
-    """Each feature scaled to 0 at its minimum and 1 at its 95th percentile, cut there; [H', W', D] to the same."""
-    low = features.min(axis=(0, 1))  # [D]
-    span = _percentile(features, 100.0 - SATURATED_SHARE) - low  # [D]
-    scaled = (features - low) / jnp.where(span > 0, span, 1)
-    return jnp.where(span > 0, jnp.minimum(scaled, 1), 0)
-
-
-def _layer_map(params, x: Array, config: ChangeConfig, apply: ApplyFn | None) -> Array:
-    """Features of one patch with the groups of bands side by side, [H', W', G * D]."""
-    features = extract(params, x, config, apply=apply)  # [G, H', W', D]
-    return jnp.concatenate(list(features), axis=-1)
-
-
-def change_vectors(
-    params: Params,
-    before: Array,
-    after: Array,
-    config: ChangeConfig,
-    *,
-    keep: float | None = None,
-    scaling: str = "saturate",
-    apply: ApplyFn | None = None,
-) -> Array:
-    """Deep change vector of each position of one layer, zero for the features that are not chosen.
-
-    Args:
-        params, before, after, apply: As in `pixel_change_map`.
-        config: Its `layer` is used.
-        keep, scaling: As in `pixel_change_map`.
-
-    Returns:
-        [H', W', D] float32.
-    """
-    raw = dataclasses.replace(config, feature_standardize=False)
-    maps = [_layer_map(params, x, raw, apply) for x in (before, after)]  # [H', W', D] each
-    share = kept_share(maps[0].shape[-1]) if keep is None else keep
-    chosen = chosen_features(maps[1] - maps[0], share)  # [D]
-    if scaling == "standardize":
-        normed = dataclasses.replace(config, feature_standardize=True)
-        maps = [_layer_map(params, x, normed, apply) for x in (before, after)]
-    elif scaling == "saturate":
-        maps = [_saturated(m) for m in maps]
-    return jnp.where(chosen, maps[1] - maps[0], 0)
-
-
-def pixel_change_map(
-    params: Params,
-    before: Array,
-    after: Array,
-    config: ChangeConfig,
-    *,
-    layers: tuple[str, ...] = DCVA_LAYERS,
-    keep: float | None = None,
-    scaling: str = "saturate",
-    apply: ApplyFn | None = None,
-) -> Array:
+@dataclasses.dataclass(frozen=True)
+class Dcva:
     """Magnitude of the deep change vector at each pixel of one pair: sqrt(sum over layers and features of d^2).
 
-    The images must be aligned to a few pixels; unlike rho, nothing here is pooled over positions.
-
-    Args:
-        params: As `load_vgg16` returns them, or whatever `apply` takes.
-        before, after: [H, W] or [H, W, C] float in [0, 1].
-        config: Network and input normalisation; its pooling, reduction and `feature_standardize` are not used.
-        layers: Layers to combine; `(config.layer,)` for the single layer of Saha & Zhu.
-        keep: Share of each layer's features that each quadrant chooses, in (0, 1]; None for DCVA's own
-            (`kept_share`), 1 for all.
+    Attributes:
+        layers: Layers to combine; None for the network's own (`Backbone.map_layers`).
+        keep: Share of each layer's features that each part of the image chooses, in (0, 1]; None for DCVA's own: 10 %,
+            or 5 % of layers with `many_features` and more; 1 for all.
         scaling: Of each feature of each date: "saturate" (DCVA), "standardize" (zero mean, unit standard deviation)
             or "none".
-        apply: None for the network of `config`, or one of your own that returns each of `layers`.
-
-    Returns:
-        [H, W] float32, >= 0.
-
-    Raises:
-        PatchError: if the arrays are not two patches of one shape, large enough for the layers.
-        ConfigError, WeightsError: if a setting is out of its domain, or the network does not fit.
+        splits: Parts of the image along each axis in which features are chosen: quadrants. Source: DCVA's code.
+        saturated_percent: Percent of the values of a feature that are cut at the top. Source: DCVA's code.
+        many_features: See `keep`.
+        feature_clip: None, or the bound at which features are clipped to [-bound, bound] first.
 
     Source: Saha & Zhu, section III-E; Saha, Bovolo & Bruzzone 2019, "Unsupervised deep change vector analysis for
     multiple-change detection in VHR images".
-
-    Example:
-        >>> heat = pixel_change_map(params, before, after, PAPER)
-        >>> mask = change_mask(heat)  # [H, W] bool
     """
-    if scaling not in SCALINGS:
-        raise ConfigError(f"scaling is {scaling!r}; choose one of {', '.join(SCALINGS)}.")
-    if keep is not None and not 0 < keep <= 1:
-        raise ConfigError(f"keep is {keep!r}; give a share in (0, 1], or None for DCVA's own.")
-    if not layers:
-        raise ConfigError("layers is empty; name at least one layer.")
-    check_pair(before, after, config)
-    squares = jnp.zeros(before.shape[:2], jnp.float32)
-    for layer in layers:
-        own = dataclasses.replace(config, layer=layer)
-        vectors = change_vectors(params, before, after, own, keep=keep, scaling=scaling, apply=apply)  # [H', W', D]
-        enlarged = jax.image.resize(vectors, (*before.shape[:2], vectors.shape[-1]), "linear")  # [H, W, D]
-        squares = squares + jnp.square(enlarged).sum(axis=-1)
-    return jnp.sqrt(squares)
+
+    layers: tuple[str, ...] | None = None
+    keep: float | None = None
+    scaling: str = "saturate"
+    splits: int = 2
+    saturated_percent: float = 5.0
+    many_features: int = 256
+    feature_clip: float | None = None
+
+    kind: ClassVar[str] = "dcva"
+
+    def __post_init__(self):
+        check_choice("scaling", self.scaling, SCALINGS)
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise ConfigError(f"keep is {self.keep!r}; give a share in (0, 1], or None for DCVA's own.")
+        if self.layers is not None and not self.layers:
+            raise ConfigError("layers is empty; name at least one layer.")
+
+    def kept_share(self, features: int) -> float:
+        """Share of the features of a layer that each part of the image keeps."""
+        if self.keep is not None:
+            return self.keep
+        return 0.05 if features >= self.many_features else 0.10
+
+    def chosen_features(self, difference: Array) -> Array:
+        """Which features of a layer vary most between the dates, in any part of the image.
+
+        Args:
+            difference: [h, w, D] float, features of one date minus those of the other.
+
+        Returns:
+            [D] bool, the union over the splits^2 parts of the floor(keep * D) features of largest standard deviation.
+        """
+        chex.assert_rank(difference, 3)
+        rows, columns, features = difference.shape
+        count = max(1, int(self.kept_share(features) * features + 1e-9))
+        chosen = jnp.zeros(features, bool)
+        bounds = [[k * n // self.splits for k in range(self.splits + 1)] for n in (rows, columns)]
+        for top, bottom in zip(bounds[0], bounds[0][1:], strict=False):
+            for left, right in zip(bounds[1], bounds[1][1:], strict=False):
+                part = difference[top : max(bottom, top + 1), left : max(right, left + 1)]
+                _, best = jax.lax.top_k(part.std(axis=(0, 1)), count)  # [count]
+                chosen = chosen.at[best].set(True)
+        return chosen
+
+    def change_vectors(self, network: Network, before: Array, after: Array) -> Array:
+        """Deep change vector of each position of the network's layer, zero for the features that are not chosen.
+
+        Args:
+            network: Cut at one layer.
+            before, after: [H, W] or [H, W, C] float in [0, 1].
+
+        Returns:
+            [h, w, D] float32.
+        """
+        maps = [self._layer_map(network, x) for x in (before, after)]  # [h, w, D] each
+        chosen = self.chosen_features(maps[1] - maps[0])  # [D]
+        scale = {"standardize": standardized, "saturate": self._saturated, "none": lambda features: features}
+        first, second = (scale[self.scaling](m) for m in maps)
+        return jnp.where(chosen, second - first, 0)
+
+    def change(self, network: Network, before: Array, after: Array) -> Array:
+        """Size of the change at each pixel, [H, W] float32 >= 0.
+
+        The images must be aligned to a few pixels; nothing here is pooled over positions.
+
+        Args:
+            network: Its backbone's `layers` are used.
+            before, after: [H, W] or [H, W, C] float in [0, 1].
+
+        Raises:
+            PatchError: if the arrays are not two patches of one shape, large enough for the layers.
+            ConfigError, WeightsError: if the network does not fit.
+        """
+        network.backbone.check_pair(before, after)
+        squares = jnp.zeros(before.shape[:2], jnp.float32)
+        for layer in network.backbone.map_layers if self.layers is None else self.layers:
+            vectors = self.change_vectors(network.at(layer), before, after)  # [h, w, D]
+            enlarged = jax.image.resize(vectors, (*before.shape[:2], vectors.shape[-1]), "linear")  # [H, W, D]
+            squares = squares + jnp.square(enlarged).sum(axis=-1)
+        return jnp.sqrt(squares)
+
+    def _layer_map(self, network: Network, x: Array) -> Array:
+        """Features of one patch with the groups of bands side by side, [h, w, G * D]."""
+        features = network.features(x)  # [G, h, w, D]
+        if self.feature_clip is not None:
+            features = jnp.clip(features, -self.feature_clip, self.feature_clip)
+        return jnp.concatenate(list(features), axis=-1)
+
+    def _saturated(self, features: Array) -> Array:
+        """Each feature from 0 at its minimum to 1 at its 95th percentile, cut there; [h, w, D] to the same."""
+        low = features.min(axis=(0, 1))  # [D]
+        span = _percentile(features, 100.0 - self.saturated_percent) - low  # [D]
+        scaled = (features - low) / jnp.where(span > 0, span, 1)
+        return jnp.where(span > 0, jnp.minimum(scaled, 1), 0)
 
 
 def otsu_threshold(values: Array, *, bins: int = OTSU_BINS) -> Array:

@@ -1,84 +1,151 @@
-"""rho: from one pair of patches to a change score. Written for one pair; `change_scores` is its `vmap`.
+"""The paper's score: each date's features pooled over the patch, then compared.
 
     rho = || maxpool(phi(after)) - maxpool(phi(before)) ||_1
 
-Axes: H rows, W columns, C bands, D features, G groups of bands that are scored by themselves (1 for one band or RGB).
+For windows of a scene, feature maps are shared. A cell is one position of the map. It stands for a block of `stride x
+stride` pixels (4 x 4 for conv3_2) and sees `receptive_field` pixels around it (32 x 32: the block and 14 pixels on each
+side). A window owns the cells whose block lies inside it. A cell is usable if every pixel that it sees exists and is
+valid in both images; the others take no part in any maximum, mean or standard deviation. So the score of a window
+depends on the ground within 14 pixels of it and on nothing else: not on the array that it was cut from, not on padding.
+
+Axes: H rows, W columns, C bands, D features, G groups of bands that are scored by themselves (1 for one band or RGB), R
+rows and S columns of windows.
 """
 
-from functools import partial
+import dataclasses
+from typing import ClassVar
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax.config import ChangeConfig
-from planetcd_jax.errors import PatchError
-from planetcd_jax.networks.extraction import check_pair, extract
-from planetcd_jax.scores.registered import robust
-from planetcd_jax.types import ApplyFn, Array, Params
+from planetcd_jax.errors import ConfigError
+from planetcd_jax.networks.backbone import Backbone, Network
+from planetcd_jax.ops import windows
+from planetcd_jax.records import MAIN, check_choice, check_flag
+from planetcd_jax.scores.base import Score, WindowGrid, over_bands
+from planetcd_jax.scores.dcva import Dcva
+from planetcd_jax.scores.features import shared_features, standardized, usable_cells
+from planetcd_jax.types import Array
+
+POOLINGS = ("max", "mean")
+REDUCTIONS = ("sum", "mean")
 
 
-def describe(params: Params, x: Array, config: ChangeConfig, *, apply: ApplyFn | None = None) -> Array:
-    """The global descriptor f of one patch: its features, pooled over all positions. [H, W(, C)] to [G, D].
+@dataclasses.dataclass(frozen=True)
+class Pooled(Score):
+    """L1 distance of pooled features.
 
-    NaN throughout if a pixel is NaN.
-    """
-    features = extract(params, x, config, apply=apply)  # [G, H', W', D]
-    pooled = features.max(axis=(1, 2)) if config.pooling == "max" else features.mean(axis=(1, 2))  # [G, D]
-    # A maximum may or may not let NaN through, by device: say it here.
-    return jnp.where(jnp.isnan(x).any(), jnp.nan, pooled)
-
-
-def compare(f_before: Array, f_after: Array, config: ChangeConfig) -> Array:
-    """rho of two descriptors [G, D]: L1 norm (or mean) over D, averaged over G. Scalar."""
-    chex.assert_rank([f_before, f_after], 2)
-    chex.assert_equal_shape([f_before, f_after])
-    difference = jnp.abs(f_after - f_before)  # [G, D]
-    reduced = difference.sum(axis=-1) if config.reduction == "sum" else difference.mean(axis=-1)  # [G]
-    return reduced.mean()
-
-
-def change_score(
-    params: Params, before: Array, after: Array, config: ChangeConfig, *, apply: ApplyFn | None = None
-) -> Array:
-    """rho, the change score of one pair: || pool(phi(after)) - pool(phi(before)) ||_1.
-
-    Pure: works under `jit` (with `config` static), `vmap` and `grad`.
-
-    Args:
-        params: As `load_vgg16` returns them, or whatever `apply` takes.
-        before, after: [H, W] or [H, W, C] float in [0, 1], of one shape.
-        config: How; `PAPER` or `AUTHORS_CODE`, or any other.
-        apply: None for the network of `config`, or `apply(params, [N, H, W, 3]) -> dict of named activations`.
-
-    Returns:
-        Scalar float32, >= 0; 0 for identical patches (to rounding, with mean pooling). NaN if a pixel is NaN.
-
-    Raises:
-        PatchError: if the arrays are not two patches of one shape, large enough for the layer.
-        ConfigError, WeightsError: if network, parameters and configuration do not fit.
+    Attributes:
+        pooling: "max" or "mean" over all positions.
+        reduction: "sum" (paper: L1 norm) or "mean" (authors' script) of the absolute differences over D.
+        feature_clip: None, or the bound at which features are clipped to [-bound, bound].
+        feature_standardize: Bring each feature channel of a patch to zero spatial mean and unit spatial standard
+            deviation before pooling.
+        null, pixel_map: As in `Score`.
 
     Source: Saha & Zhu, sections III-A to III-C, equation 1.
-
-    Example:
-        >>> rho = jax.jit(change_score, static_argnums=3)(params, before, after, PAPER)
     """
-    if config.comparison == "registered":
-        return robust.registered_score(params, before, after, config, apply=apply)
-    check_pair(before, after, config)
-    f_before = describe(params, before, config, apply=apply)
-    f_after = describe(params, after, config, apply=apply)
-    return compare(f_before, f_after, config)
 
+    pooling: str = dataclasses.field(default="max", metadata=MAIN)
+    reduction: str = dataclasses.field(default="sum", metadata=MAIN)
+    feature_clip: float | None = None
+    feature_standardize: bool = dataclasses.field(default=False, metadata=MAIN)
 
-def change_scores(
-    params: Params, before: Array, after: Array, config: ChangeConfig, *, apply: ApplyFn | None = None
-) -> Array:
-    """rho of each pair of a batch: `vmap` of `change_score`. [N, H, W(, C)] twice to [N] float32.
+    kind: ClassVar[str] = "pooled"
 
-    Raises:
-        PatchError: if the batches do not hold the same number of pairs; else as `change_score`.
-    """
-    if before.ndim not in (3, 4) or before.shape[:1] != after.shape[:1]:
-        raise PatchError(f"before has shape {before.shape} and after {after.shape}; give two [N, H, W(, C)] batches.")
-    return jax.vmap(partial(change_score, params, config=config, apply=apply))(before, after)
+    def __post_init__(self):
+        check_choice("pooling", self.pooling, POOLINGS)
+        check_choice("reduction", self.reduction, REDUCTIONS)
+        check_flag("feature_standardize", self.feature_standardize)
+        if self.feature_clip is not None and not self.feature_clip > 0:
+            raise ConfigError(f"feature_clip is {self.feature_clip!r}; give None or a bound above 0.")
+
+    def features(self, network: Network, x: Array) -> Array:
+        """phi, then clip and standardise if asked for; [H, W(, C)] to [G, h, w, D]."""
+        found = network.features(x)
+        if self.feature_clip is not None:
+            found = jnp.clip(found, -self.feature_clip, self.feature_clip)
+        return jax.vmap(standardized)(found) if self.feature_standardize else found
+
+    def descriptor(self, network: Network, x: Array) -> Array:
+        """The global descriptor f of one patch: its features, pooled over all positions. [H, W(, C)] to [G, D].
+
+        NaN throughout if a pixel is NaN.
+        """
+        found = self.features(network, x)  # [G, h, w, D]
+        pooled = found.max(axis=(1, 2)) if self.pooling == "max" else found.mean(axis=(1, 2))  # [G, D]
+        # A maximum may or may not let NaN through, by device: say it here.
+        return jnp.where(jnp.isnan(x).any(), jnp.nan, pooled)
+
+    def compare(self, f_before: Array, f_after: Array) -> Array:
+        """rho of two descriptors [G, D]: L1 norm (or mean) over D, averaged over G. Scalar."""
+        chex.assert_rank([f_before, f_after], 2)
+        chex.assert_equal_shape([f_before, f_after])
+        difference = jnp.abs(f_after - f_before)  # [G, D]
+        reduced = difference.sum(axis=-1) if self.reduction == "sum" else difference.mean(axis=-1)  # [G]
+        return reduced.mean()
+
+    def rho(self, network: Network, before: Array, after: Array) -> Array:
+        """As `Score.rho`; NaN if a pixel is NaN."""
+        return self.compare(self.descriptor(network, before), self.descriptor(network, after))
+
+    def pair_rhos(
+        self, key: Array, network: Network, before: Array, after: Array, context: Array | None = None
+    ) -> tuple[Array, Array]:
+        """As `Score.pair_rhos`; `before` goes through the network once."""
+        x, drawn = self.null.pair(key, before, context)
+        f_before = self.descriptor(network, before)
+        f_x = f_before if x is before else self.descriptor(network, x)  # they differ when shift_fill="crop"
+        rho = self.compare(f_before, self.descriptor(network, after))
+        return rho, self.compare(f_x, self.descriptor(network, drawn))
+
+    def check_windows(self, backbone: Backbone) -> None:
+        """Raises ConfigError if windows cannot share feature maps."""
+        backbone.check_shares()
+        if backbone.patch_standardize:
+            raise ConfigError(
+                "patch_standardize is True, and windows that share feature maps cannot each be standardised first; use "
+                "patch_standardize=False (feature_standardize works: it is done for each window after the network)."
+            )
+
+    def halo_px(self, backbone: Backbone) -> int:
+        """What a cell sees beyond its block, rounded up to whole cells: 16 for conv3_2."""
+        self.check_windows(backbone)
+        assert backbone.stride and backbone.receptive_field
+        return -(-((backbone.receptive_field - backbone.stride) // 2) // backbone.stride) * backbone.stride
+
+    def window_maps(
+        self, network: Network, before: Array, after: Array, valid: Array, grid: WindowGrid
+    ) -> dict[str, Array]:
+        """As `Score.window_maps`; the network sees every pixel once.
+
+        The score of a window is that of `rho` for the cells that it owns, computed with the true ground around the
+        window instead of zero padding.
+        """
+        self.check_windows(network.backbone)
+        step = network.backbone.stride
+        assert step
+        # Whatever stands in for a missing pixel reaches unusable cells only; it must be finite, because 0 * NaN is NaN.
+        filled = [jnp.where(over_bands(valid, x), x, 0.0) for x in (before, after)]
+        edge = grid.margin // step
+        usable = usable_cells(valid, network.backbone)  # [h + 2 edge, w + 2 edge]
+        usable = usable[edge : usable.shape[0] - edge, edge : usable.shape[1] - edge]  # [h, w]
+        maps = shared_features(network, jnp.stack(filled), margin=grid.margin, tile=grid.tile)  # [2, G, h, w, D]
+        if self.feature_clip is not None:
+            maps = jnp.clip(maps, -self.feature_clip, self.feature_clip)
+        descriptors, share = windows.summaries(
+            maps, usable, grid.window // step, grid.stride // step, grid.shape(*before.shape[:2]),
+            largest=self.pooling == "max", standardize=self.feature_standardize,
+        )  # fmt: skip
+        rho = jax.vmap(jax.vmap(self.compare))(*jnp.moveaxis(descriptors, 1, 3))  # 2 x [R, S, G, D]
+        return {"rho": jnp.where(grid.enough(share), rho, jnp.nan)}  # [R, S]
+
+    def dcva(self) -> Dcva:
+        """As `Score.dcva`; features are clipped as for rho."""
+        return dataclasses.replace(self.pixel_map, feature_clip=self.feature_clip)
+
+    def describe(self, backbone: Backbone) -> str:
+        """As `Score.describe`."""
+        standard = ", features standardised" if self.feature_standardize else ""
+        return f"{backbone.kind} to {backbone.layer}, {self.pooling} pooling{standard}"

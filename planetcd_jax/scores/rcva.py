@@ -12,28 +12,20 @@ cut at the border of the image, that the patch-level score is the global maximum
 pseudo-unchanged pairs as the proposed method's.
 """
 
+import dataclasses
+from typing import ClassVar
+
 import chex
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.types import Array, Params
-
-DEFAULT_WINDOW = 2
-"""Half-width w of the neighbourhood, pixels: 5x5. Assumed, see the module's text."""
+from planetcd_jax.networks.backbone import Backbone, Network
+from planetcd_jax.records import MAIN
+from planetcd_jax.scores.base import Score
+from planetcd_jax.types import Array
 
 COMPARISONS = ("signed", "absolute")
-
-
-def _check(before: Array, after: Array, window: int, comparison: str) -> None:
-    chex.assert_rank([before, after], {2, 3})
-    chex.assert_equal_shape([before, after])
-    chex.assert_type([before, after], float)
-    if not isinstance(window, int) or window < 0:
-        raise ConfigError(f"window is {window!r}; give the half-width of the neighbourhood, 0 or more whole pixels.")
-    if comparison not in COMPARISONS:
-        raise ConfigError(f"comparison is {comparison!r}; choose one of {', '.join(COMPARISONS)}.")
 
 
 def _local_max(x: Array, window: int) -> Array:
@@ -57,75 +49,78 @@ def _nearest(centre: Array, other: Array, window: int) -> Array:
     return jax.lax.scan(closer, jnp.full(centre.shape, jnp.inf, centre.dtype), offsets)[0]
 
 
-def robust_differences(
-    before: Array, after: Array, *, window: int = DEFAULT_WINDOW, comparison: str = "signed"
-) -> tuple[Array, Array]:
-    """Least difference of each pixel to a neighbourhood in the other image, in both directions.
+@dataclasses.dataclass(frozen=True)
+class Rcva(Score):
+    """Largest robust change magnitude of a patch; without a network.
 
-    With p a pixel, q the pixels of its window, and each band by itself:
-    "signed":   a(p) = min_q max(0, after(p) - before(q)),  b(p) = min_q max(0, before(p) - after(q));
-    "absolute": a(p) = min_q |after(p) - before(q)|,        b(p) = min_q |before(p) - after(q)|.
-
-    Args:
-        before, after: [H, W] or [H, W, C] float.
-        window: Half-width w of the window, pixels, >= 0.
+    Attributes:
+        window: Half-width w of the neighbourhood, pixels, >= 0: 5x5. Assumed, see the module's text.
         comparison: "signed" (as found; at most one of a and b is above 0 at a pixel) or "absolute" (differs: a pixel
             that is darker than all its surroundings counts too).
-
-    Returns:
-        a and b, [H, W, C] float, >= 0; C is 1 for [H, W].
-
-    Raises:
-        ConfigError: if `window` or `comparison` is out of its domain.
-    """
-    _check(before, after, window, comparison)
-    one, two = (x[..., None] if x.ndim == 2 else x for x in (before, after))  # [H, W, C]
-    if comparison == "absolute":
-        return _nearest(two, one, window), _nearest(one, two, window)
-    zero = jnp.zeros((), one.dtype)
-    return jnp.maximum(two - _local_max(one, window), zero), jnp.maximum(one - _local_max(two, window), zero)
-
-
-def rcva_magnitude(before: Array, after: Array, *, window: int = DEFAULT_WINDOW, comparison: str = "signed") -> Array:
-    """Robust change magnitude of each pixel: sqrt(sum over bands of max(a, b)^2).
-
-    Args:
-        before, after: [H, W] or [H, W, C] float.
-        window: Half-width of the window, pixels.
-        comparison: See `robust_differences`.
-
-    Returns:
-        [H, W] float, >= 0. NaN spreads to every pixel whose window holds one.
-    """
-    a, b = robust_differences(before, after, window=window, comparison=comparison)  # [H, W, C]
-    return jnp.sqrt(jnp.square(jnp.maximum(a, b)).sum(axis=-1))  # [H, W]
-
-
-def rcva_score(
-    params: Params,
-    before: Array,
-    after: Array,
-    config: ChangeConfig,
-    *,
-    window: int = DEFAULT_WINDOW,
-    comparison: str = "signed",
-) -> Array:
-    """rho of RCVA: the largest robust magnitude of one pair of patches.
-
-    It has the form that `detect(..., score=rcva_score)` takes, so one path serves the proposed method and this one.
-
-    Args:
-        params: Not used; RCVA has none.
-        before, after: [H, W] or [H, W, C] float in [0, 1].
-        config: Not used by the score itself; `detect` uses its noise, shift and quantile.
-        window: Half-width of the window, pixels.
-        comparison: See `robust_differences`.
-
-    Returns:
-        Scalar float, >= 0; 0 for identical patches.
+        null, pixel_map: As in `Score`.
 
     Example:
-        >>> out = detect(key, None, before, after, PAPER, score=rcva_score, micro_batch=16)
+        >>> Rcva().rho(None, jnp.zeros((16, 16)), jnp.full((16, 16), 0.25)).item()
+        0.25
     """
-    del params, config
-    return rcva_magnitude(before, after, window=window, comparison=comparison).max()
+
+    window: int = dataclasses.field(default=2, metadata=MAIN)
+    comparison: str = dataclasses.field(default="signed", metadata=MAIN)
+
+    kind: ClassVar[str] = "rcva"
+    uses_network: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if not isinstance(self.window, int) or self.window < 0:
+            raise ConfigError(
+                f"window is {self.window!r}; give the half-width of the neighbourhood, 0 or more whole pixels."
+            )
+        if self.comparison not in COMPARISONS:
+            raise ConfigError(f"comparison is {self.comparison!r}; choose one of {', '.join(COMPARISONS)}.")
+
+    def differences(self, before: Array, after: Array) -> tuple[Array, Array]:
+        """Least difference of each pixel to a neighbourhood in the other image, in both directions.
+
+        With p a pixel, q the pixels of its window, and each band by itself:
+        "signed":   a(p) = min_q max(0, after(p) - before(q)),  b(p) = min_q max(0, before(p) - after(q));
+        "absolute": a(p) = min_q |after(p) - before(q)|,        b(p) = min_q |before(p) - after(q)|.
+
+        Args:
+            before, after: [H, W] or [H, W, C] float.
+
+        Returns:
+            a and b, [H, W, C] float, >= 0; C is 1 for [H, W].
+        """
+        chex.assert_rank([before, after], {2, 3})
+        chex.assert_equal_shape([before, after])
+        chex.assert_type([before, after], float)
+        one, two = (x[..., None] if x.ndim == 2 else x for x in (before, after))  # [H, W, C]
+        if self.comparison == "absolute":
+            return _nearest(two, one, self.window), _nearest(one, two, self.window)
+        zero = jnp.zeros((), one.dtype)
+        up, down = two - _local_max(one, self.window), one - _local_max(two, self.window)
+        return jnp.maximum(up, zero), jnp.maximum(down, zero)
+
+    def magnitude(self, before: Array, after: Array) -> Array:
+        """Robust change magnitude of each pixel: sqrt(sum over bands of max(a, b)^2).
+
+        [H, W] or [H, W, C] float twice to [H, W] float >= 0. NaN spreads to every pixel whose window holds one.
+        """
+        a, b = self.differences(before, after)  # [H, W, C]
+        return jnp.sqrt(jnp.square(jnp.maximum(a, b)).sum(axis=-1))
+
+    def rho(self, network: Network | None, before: Array, after: Array) -> Array:
+        """The largest robust magnitude of one pair of patches; 0 for identical ones. The network is not used."""
+        del network
+        return self.magnitude(before, after).max()
+
+    def evidence(self, network: Network | None, before: Array, after: Array) -> Array:
+        """The robust magnitude."""
+        del network
+        return self.magnitude(before, after)
+
+    def describe(self, backbone: Backbone) -> str:
+        """As `Score.describe`."""
+        del backbone
+        side = 2 * self.window + 1
+        return f"robust change vector analysis, neighbourhood {side}x{side} px, {self.comparison} differences"

@@ -19,7 +19,7 @@ from planetcd_jax.simulate import changes as changes
 from planetcd_jax.simulate.changes import Overlay
 from planetcd_jax.simulate.draws import log_scaled, power_law, scaled
 from planetcd_jax.simulate.imaging import Scene, Sun, display, radiance
-from planetcd_jax.simulate.ranges import CTX
+from planetcd_jax.simulate.ranges import CTX, CTX_IMPACTS
 from planetcd_jax.simulate.terrain import blur_and_shift, crater_profile, fractal, rough_relief
 from planetcd_jax.types import Array
 
@@ -82,13 +82,13 @@ def _lay_changes(key: Array, side: int) -> tuple[Overlay, list[Truth]]:
         u = np.asarray(jax.random.uniform(one, (8,), jnp.float32))
         room = side - 400
         row, col = (200 + int(room * (n + 0.2 + 0.6 * u[i]) / cells) for i, n in enumerate(divmod(cell, cells)))
-        radius = float(log_scaled(u[2], (12.0, CTX.impact.zone_radius_px[1])))
-        signs = [-1.0 if v < CTX.impact.outer_opposite else 1.0 for v in u[6:8]]
+        radius = float(log_scaled(u[2], (12.0, CTX_IMPACTS.zone_radius_px[1])))
+        signs = [-1.0 if v < CTX_IMPACTS.outer_opposite else 1.0 for v in u[6:8]]
         overlay = changes.impact(
             one, (_PATCH, _PATCH), (jnp.float32(_PATCH / 2), jnp.float32(_PATCH / 2)),
-            power_law(u[3], (2.0, CTX.impact.diameter_px[1]), CTX.impact.diameter_exponent), jnp.float32(radius),
-            scaled(u[4], CTX.impact.inner) * signs[0], scaled(u[5], CTX.impact.outer) * signs[1],
-            jnp.bool_(u[7] < CTX.impact.cluster),
+            power_law(u[3], (2.0, CTX_IMPACTS.diameter_px[1]), CTX_IMPACTS.diameter_exponent), jnp.float32(radius),
+            scaled(u[4], CTX_IMPACTS.inner) * signs[0], scaled(u[5], CTX_IMPACTS.outer) * signs[1],
+            jnp.bool_(u[7] < CTX_IMPACTS.cluster),
         )  # fmt: skip
         top, left = row + _PAD - _PATCH // 2, col + _PAD - _PATCH // 2
         here = (slice(top, top + _PATCH), slice(left, left + _PATCH))

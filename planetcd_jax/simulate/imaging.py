@@ -156,7 +156,8 @@ def simulate_changes(
         lo, hi: [2] rows and columns between which the change is centred.
         ranges: What to draw from.
     """
-    shape = scene.relief.shape
+    height, width = scene.relief.shape
+    shape = height, width
     key_place, key_impact, key_streaks, key_craft = jax.random.split(key, 4)
     place = jax.random.uniform(key_place, (2,), jnp.float32)
     centre = lo + place * (hi - lo)
@@ -223,7 +224,8 @@ def display(key: Array, before: Array, after: Array, ranges: SceneRanges) -> tup
     noise = jax.random.normal(key_noise, (2, *before.shape), jnp.float32) / snr
     before, after = before + noise[0], after + noise[1]
     first, second = level + contrast * before, level + offset + gain * contrast * after
-    return tuple(jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0) / 255.0 for x in (first, second))
+    first, second = (jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0) / 255.0 for x in (first, second))
+    return first, second
 
 
 def _kind(u: Array, changed: Array, ranges: SceneRanges) -> Array:
@@ -262,7 +264,8 @@ def _impact_overlay(key: Array, shape: tuple[int, int], centre: Array, ranges: I
 
 def _streak_overlays(key: Array, changed: Array, scene: Scene, ranges: StreakRanges) -> tuple[Overlay, Overlay]:
     """Streaks that stand on both dates, and in a changed pair streaks that grow or, time reversed, fade."""
-    shape = scene.relief.shape
+    height, width = scene.relief.shape
+    shape = height, width
     n_stand, n = ranges.standing[1], ranges.standing[1] + ranges.count[1]
     u = jax.random.uniform(key, (n + 1, 12), jnp.float32)
     one, u = u[n], u[:n]

@@ -192,6 +192,17 @@ HIRISE_RSL = SceneRanges(
     ),
 )
 
+CTX_IMPACTS = ImpactRanges(
+    diameter_px=(0.65, 6.0),  # Daubar13: from 3.9 m; the largest new ones are some tens of metres
+    diameter_exponent=2.45,  # Daubar13
+    zone_radius_px=(6.0, 40.0),  # 36 to 240 m: HiRISE releases tell of halos of 200 m (cluster) to over 1 km (8 m)
+    outer=(-0.35, -0.1),  # dark where dust was blown off; depth assumed
+    inner=(-0.35, -0.05),
+    outer_opposite=0.1,  # assumed: a few light-toned zones
+    inner_opposite=0.3,  # assumed: dual-toned zones
+    cluster=0.55,  # Daubar13: more than half are clusters
+)
+
 CTX = SceneRanges(
     name="ctx",
     height=150,  # Saha: 150 x 150 pixels
@@ -222,16 +233,7 @@ CTX = SceneRanges(
     offset_change=(-0.08, 0.08),
     max_shift_px=12.0,  # Saha: some pairs with significant misalignment
     shift_power=2.0,
-    impact=ImpactRanges(
-        diameter_px=(0.65, 6.0),  # Daubar13: from 3.9 m; the largest new ones are some tens of metres
-        diameter_exponent=2.45,  # Daubar13
-        zone_radius_px=(6.0, 40.0),  # 36 to 240 m: HiRISE releases tell of halos of 200 m (cluster) to over 1 km (8 m)
-        outer=(-0.35, -0.1),  # dark where dust was blown off; depth assumed
-        inner=(-0.35, -0.05),
-        outer_opposite=0.1,  # assumed: a few light-toned zones
-        inner_opposite=0.3,  # assumed: dual-toned zones
-        cluster=0.55,  # Daubar13: more than half are clusters
-    ),
+    impact=CTX_IMPACTS,
 )
 
 LROC = SceneRanges(

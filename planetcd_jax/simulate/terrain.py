@@ -21,7 +21,7 @@ def wave_numbers(height: int, width: int) -> tuple[Array, Array]:
     return rows, cols
 
 
-def fractal(white: Array, hurst: Array, stretch: Array = 1.0, azimuth: Array = 0.0) -> Array:
+def fractal(white: Array, hurst: Array, stretch: Array | float = 1.0, azimuth: Array | float = 0.0) -> Array:
     """A self-affine field with zero mean and unit standard deviation; periodic.
 
     Its power spectrum falls as k^-(2 H + 2) for a Hurst exponent H.

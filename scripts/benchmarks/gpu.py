@@ -8,7 +8,6 @@ bfloat16 at half of the measured bfloat16 matrix product or more; a pair of 50,0
 10 s from a file in memory; no compilation after the first batch; less than 60 % of the device's memory.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -115,7 +114,7 @@ def compilations_after_first(pairs: int, side: int, batch_size: int | None) -> d
     rng = np.random.default_rng(0)
     arrays = {"before": terrain(rng, pairs, side), "after": terrain(rng, pairs, side)}
     plan = partial(runtime.make_plan, batch_size=batch_size)
-    config = dataclasses.replace(pcd.PAPER, precision="bfloat16")
+    config = pcd.PAPER.replace(precision="bfloat16")
     devices = runtime.choose_devices(None)
     scorer = runtime.Scorer(jax.random.key(0), pcd.load_vgg16(), config, devices, plan)
     counts = []
@@ -159,7 +158,7 @@ def scene_seconds(rows: int, cols: int, chunk: int) -> dict:
         for turn in ("first", "second"):
             kept = Checkpoint(pathlib.Path(place) / turn, {}, resume=False)
             start = time.perf_counter()
-            config = dataclasses.replace(pcd.PAPER, precision="bfloat16")
+            config = pcd.PAPER.replace(precision="bfloat16")
             rho = scoring.score_scene(pair, samples, params, config, plan, kept, lambda n: None)
             seconds.append(time.perf_counter() - start)
     return {"rows": rows, "cols": cols, "windows": int(np.isfinite(rho).sum()), "chunk": chunk,

@@ -1,6 +1,5 @@
 """Ours, as its users call it: the compiled loop of `planetcd_jax.runtime` for pairs, `score_map` for scenes."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -43,18 +42,19 @@ def make(who: Contestant) -> tuple[Doer, Callable[[], dict]]:
     from planetcd_jax import runtime
 
     runtime.split_cpu(who.devices)
-    config = dataclasses.replace(pcd.PAPER, precision=who.precision)
-    params, apply = pcd.load_vgg16(), None
+    config = pcd.PAPER.replace(precision=who.precision)
+    params = pcd.load_vgg16()
     if who.engine == "winograd":
-        params, apply = runtime.winograd_engine(params, config)
+        config = pcd.with_engine(config)
+        params = config.backbone.prepare(params)
     plan = partial(runtime.make_plan, num_devices=who.devices)
     devices = runtime.choose_devices(who.devices)
-    scorer = runtime.Scorer(jax.random.key(0), params, config, devices, plan, apply=apply)
+    scorer = runtime.Scorer(jax.random.key(0), params, config, devices, plan)
     maps: dict[Case, Callable] = {}
 
     def scene(case: Case, arrays: Mapping[str, np.ndarray]) -> Scores:
         if case not in maps:
-            maps[case] = jax.jit(partial(pcd.score_map, config=config, apply=apply, window=WINDOW, stride=case.stride))
+            maps[case] = jax.jit(partial(pcd.score_map, config=config, window=WINDOW, stride=case.stride))
         return {"rho": np.asarray(maps[case](params, arrays["before"], arrays["after"])).ravel()}
 
     def do(case: Case, arrays: Mapping[str, np.ndarray]) -> Scores:

@@ -7,8 +7,7 @@ import jax
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from planetcd_jax.config import ChangeConfig
-from planetcd_jax.thresholds import counted_nulls
+from planetcd_jax.thresholds import Decision, counted_nulls
 
 RATES = (0.01, 0.05, 0.10)
 """Nominal false-alarm rates."""
@@ -39,13 +38,13 @@ Taus = Mapping[float, np.ndarray]
 """Thresholds by nominal rate, [K] float, one for each of K draws of the null."""
 
 
-def taus(rho: np.ndarray, rho_null: np.ndarray, config: ChangeConfig) -> Taus:
-    """The thresholds for each of `RATES`, as `detection.decide` sets them under `config`.
+def taus(rho: np.ndarray, rho_null: np.ndarray, decision: Decision) -> Taus:
+    """The thresholds for each of `RATES`, as `detection.decide` sets them under `decision`.
 
     Args:
         rho: [N] scores.
         rho_null: [N, K] null scores of K draws; a single one moves the rate of 100 pairs by a few per cent.
-        config: Its `null_fdr` is used.
+        decision: Its `null_fdr` is used.
     """
     # Bootstrap samples have many lengths: padded to a few, they compile a few times.
     rest = (0, (1 << (len(rho) - 1).bit_length()) - len(rho))
@@ -53,12 +52,12 @@ def taus(rho: np.ndarray, rho_null: np.ndarray, config: ChangeConfig) -> Taus:
     padded = np.pad(rho, rest).astype(np.float32)
     nulls = []
     for null in rho_null.T:
-        counted = _counted(padded, np.pad(null, rest).astype(np.float32), config=config, valid=valid)
+        counted = _counted(padded, np.pad(null, rest).astype(np.float32), decision=decision, valid=valid)
         nulls.append(null[np.asarray(counted)[: len(rho)]])
     return {rate: np.array([tau_of(null, rate) for null in nulls]) for rate in RATES}
 
 
-_counted = jax.jit(counted_nulls, static_argnames="config")
+_counted = jax.jit(counted_nulls, static_argnames="decision")
 
 
 def rate_above(rho: np.ndarray, tau: np.ndarray) -> float:

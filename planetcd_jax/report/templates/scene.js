@@ -120,7 +120,7 @@
       ["place", place(c)], ["window from", `row ${c.row}, column ${c.col}`],
       ["area", c.windows ? `${number(c.area, 4)} ${c.area_unit.replace("2", "²")} (${c.windows} windows)` : "below the run's tau"],
       ["connected site", c.site ? String(c.site) : "none"],
-      ["residual shift", c.shift_rows === null ? "none that brings the dates closer" : `${number(c.shift_rows, 3)} rows, ${number(c.shift_cols, 3)} columns`],
+      ["residual shift", c.shift_rows === null ? "no shift brings the dates closer" : `${number(c.shift_rows, 3)} rows, ${number(c.shift_cols, 3)} columns`],
       ["correlation of the dates", number(c.correlation, 3)],
       ["brightness, after less before", number(c.brightness_difference, 3)],
     ];

@@ -3,6 +3,7 @@
 Pure, for one pair. Axes: H rows, W columns.
 """
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -11,30 +12,8 @@ import jax.numpy as jnp
 
 from planetcd_jax.ops import masked
 from planetcd_jax.ops.filters import blur
+from planetcd_jax.records import check_above_zero
 from planetcd_jax.types import Array
-
-# All chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
-FINE_PX = 1.0
-"""Standard deviation of the blur that removes noise: finer differences are not looked at."""
-COARSE_PX = 8.0
-"""Standard deviation of the blur that holds slow changes of light: coarser differences are not looked at."""
-SLOPE_PX = 2.0
-"""Standard deviation of the blur of the squared slope of brightness."""
-SPREAD_FLOOR = 0.04
-"""Least expected difference, in standard deviations of the patch."""
-SPREAD_CAP = 0.057
-SLOPE_CAP = 0.25
-"""Largest noise beyond that of single pixels, in the same, and misalignment, in pixels, that are put down to the pair:
-a change that covers much of a patch must not pass for its noise. Six of seven unchanged development pairs are below."""
-OUTLIER = 5.0
-"""Differences of more expected ones than this do not count towards what is expected."""
-FIT_STEPS = 4
-DARK, BRIGHT = 0.004, 0.996
-"""Brightness from where on an 8-bit image shows nothing but black, or white."""
-
-PIXEL_NOISE_POWER = (1 / FINE_PX**2 + 1 / COARSE_PX**2 - 4 / (FINE_PX**2 + COARSE_PX**2)) / (4 * math.pi)
-"""What is left in `Brightness.fine` of the variance of noise that is independent from pixel to pixel: the integral of
-the squared difference of two Gaussians."""
 
 Limits = tuple[Array, Array]
 """Least and largest brightness of a date that count, scalars."""
@@ -75,30 +54,11 @@ class Spread(NamedTuple):
     misalignment: Array
 
 
-def common_limits(before: Array, after: Array, keep: Array) -> tuple[Limits, Limits]:
-    """For each date [H, W] the brightness that both can show, so that saturation of one is no difference."""
-    moments = masked.moments(before, keep), masked.moments(after, keep)
-    low = jnp.stack([(DARK - mean) / deviation for mean, deviation in moments]).max()
-    high = jnp.stack([(BRIGHT - mean) / deviation for mean, deviation in moments]).min()
-    return tuple((mean + deviation * low, mean + deviation * high) for mean, deviation in moments)
-
-
 def _slope_power(x: Array) -> Array:
     """Square of the gradient, per pixel squared; 0 at the border. [H, W] to the same."""
     by_row = jnp.zeros_like(x).at[1:-1].set((x[2:] - x[:-2]) / 2)
     by_column = jnp.zeros_like(x).at[:, 1:-1].set((x[:, 2:] - x[:, :-2]) / 2)
     return jnp.square(by_row) + jnp.square(by_column)
-
-
-def brightness(x: Array, valid: Array, limits: Limits) -> Brightness:
-    """Maps of one date, blurred over valid ground only. [H, W] float32 and bool."""
-    x = jnp.clip(x, *limits)
-    weight = masked.erode(valid, 2).astype(jnp.float32)
-
-    def around(y: Array, sigma: float) -> Array:
-        return blur(y * weight, sigma) / (blur(weight, sigma) + 1e-3)
-
-    return Brightness(x, around(x, FINE_PX) - around(x, COARSE_PX), around(_slope_power(x), SLOPE_PX))
 
 
 def pixel_noise(x: Array, keep: Array) -> Array:
@@ -124,45 +84,104 @@ def differences(before: Brightness, after: Brightness, keep: Array) -> Differenc
     return Differences(jnp.where(keep, fine, 0), jnp.where(keep, slope, 0), noise)
 
 
-def fit_spread(found: Differences, keep: Array) -> Spread:
-    """Noise and misalignment that explain most squared differences; outliers count as `OUTLIER` expected ones.
+@dataclasses.dataclass(frozen=True)
+class BrightnessDetail:
+    """How differences of brightness are compared with what a pair explains; its methods do it.
 
-    Reweighted least squares of fine^2 = noise + misalignment * slope, each weighted by the inverse of its variance,
-    which for a squared normal variable grows as its mean squared. Neither is below 0, nor above its cap; that of noise
-    leaves room for what single pixels show of it. Every second row and column is looked at.
+    Attributes:
+        fine_px: Standard deviation of the blur that removes noise: finer differences are not looked at.
+        coarse_px: Standard deviation of the blur that holds slow changes of light: coarser ones are not looked at.
+        slope_px: Standard deviation of the blur of the squared slope of brightness.
+        spread_floor: Least expected difference, in standard deviations of the patch.
+        spread_cap: Largest noise beyond that of single pixels, in the same, that is put down to the pair: a change that
+            covers much of a patch must not pass for its noise. Six of seven unchanged development pairs are below.
+        slope_cap: Largest misalignment, pixels, that is put down to the pair; likewise.
+        outlier: Differences of more expected ones than this do not count towards what is expected.
+        fit_steps: Rounds of reweighting.
+        dark, bright: Brightness from where on an 8-bit image shows nothing but black, or white.
+        allow_pixel_noise: Whether noise of single pixels is measured and allowed for beyond `spread_cap`.
 
-    Source: Carroll & Ruppert 1988, "Transformation and weighting in regression", chapter 3, with Huber's clipping.
+    Chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
     """
-    fine, slope, inside = masked.thin(found.fine), masked.thin(found.slope), masked.thin(keep).astype(jnp.float32)
-    power = jnp.square(fine)
-    expected = jnp.full_like(power, 1e-9) + masked.mean(power, inside)
-    noise = misalignment = jnp.float32(0)
-    for _ in range(FIT_STEPS):
-        weight = inside / jnp.square(expected)
-        y = jnp.minimum(power, OUTLIER**2 * expected)
-        w, ws, wss = weight.sum(), (weight * slope).sum(), (weight * jnp.square(slope)).sum()
-        wy, wsy = (weight * y).sum(), (weight * slope * y).sum()
-        alone_noise, alone_slope = wy / jnp.maximum(w, 1e-20), wsy / jnp.maximum(wss, 1e-20)
-        rank = w * wss - jnp.square(ws)
-        solvable = rank > 1e-6 * w * wss
-        safe = jnp.where(solvable, rank, 1.0)
-        noise = jnp.where(solvable, (wy * wss - wsy * ws) / safe, alone_noise)
-        misalignment = jnp.where(solvable, (w * wsy - ws * wy) / safe, 0.0)
-        no_noise, no_slope = noise < 0, misalignment < 0
-        noise = jnp.where(no_noise, 0.0, jnp.where(no_slope, alone_noise, noise))
-        misalignment = jnp.where(no_slope, 0.0, jnp.where(no_noise, alone_slope, misalignment))
-        expected = jnp.maximum(noise + misalignment * slope, 0.1 * SPREAD_FLOOR**2)
-    cap = SPREAD_CAP**2 + PIXEL_NOISE_POWER * jnp.square(found.pixel_noise)
-    return Spread(jnp.minimum(noise, cap), jnp.minimum(misalignment, SLOPE_CAP**2))
 
+    fine_px: float = 1.0
+    coarse_px: float = 8.0
+    slope_px: float = 2.0
+    spread_floor: float = 0.04
+    spread_cap: float = 0.057
+    slope_cap: float = 0.25
+    outlier: float = 5.0
+    fit_steps: int = 4
+    dark: float = 0.004
+    bright: float = 0.996
+    allow_pixel_noise: bool = True
 
-def expected_difference(found: Differences, keep: Array) -> Array:
-    """What noise and misalignment of the pair make of fine brightness at each pixel, as `Differences.fine`. [H, W]."""
-    spread = fit_spread(jax.lax.stop_gradient(found), keep)
-    return jnp.sqrt(spread.noise + spread.misalignment * found.slope + SPREAD_FLOOR**2)
+    def __post_init__(self):
+        check_above_zero(self, "fine_px", "coarse_px", "slope_px", "spread_floor", "outlier", "fit_steps")
 
+    @property
+    def pixel_noise_power(self) -> float:
+        """What is left in `Brightness.fine` of the variance of noise that is independent from pixel to pixel: the
+        integral of the squared difference of two Gaussians. 0 where it is not allowed for."""
+        a, b = self.fine_px**2, self.coarse_px**2
+        return (1 / a + 1 / b - 4 / (a + b)) / (4 * math.pi) if self.allow_pixel_noise else 0.0
 
-def detail_map(before: Brightness, after: Brightness, keep: Array) -> Array:
-    """Size of the difference at each pixel over the expected one, [H, W] float32; 0 where not compared."""
-    found = differences(before, after, keep)
-    return jnp.abs(found.fine) / expected_difference(found, keep)
+    def common_limits(self, before: Array, after: Array, keep: Array) -> tuple[Limits, Limits]:
+        """For each date [H, W] the brightness that both can show, so that saturation of one is no difference."""
+        moments = masked.moments(before, keep), masked.moments(after, keep)
+        low = jnp.stack([(self.dark - mean) / deviation for mean, deviation in moments]).max()
+        high = jnp.stack([(self.bright - mean) / deviation for mean, deviation in moments]).min()
+        return tuple((mean + deviation * low, mean + deviation * high) for mean, deviation in moments)
+
+    def brightness(self, x: Array, valid: Array, limits: Limits) -> Brightness:
+        """Maps of one date, blurred over valid ground only. [H, W] float32 and bool."""
+        x = jnp.clip(x, *limits)
+        weight = masked.erode(valid, 2).astype(jnp.float32)
+
+        def around(y: Array, sigma: float) -> Array:
+            return blur(y * weight, sigma) / (blur(weight, sigma) + 1e-3)
+
+        return Brightness(
+            x, around(x, self.fine_px) - around(x, self.coarse_px), around(_slope_power(x), self.slope_px)
+        )
+
+    def fit_spread(self, found: Differences, keep: Array) -> Spread:
+        """Noise and misalignment that explain most squared differences; outliers count as `outlier` expected ones.
+
+        Reweighted least squares of fine^2 = noise + misalignment * slope, each weighted by the inverse of its variance,
+        which for a squared normal variable grows as its mean squared. Neither is below 0, nor above its cap; that of
+        noise leaves room for what single pixels show of it. Every second row and column is looked at.
+
+        Source: Carroll & Ruppert 1988, "Transformation and weighting in regression", chapter 3, with Huber's clipping.
+        """
+        fine, slope, inside = masked.thin(found.fine), masked.thin(found.slope), masked.thin(keep).astype(jnp.float32)
+        power = jnp.square(fine)
+        expected = jnp.full_like(power, 1e-9) + masked.mean(power, inside)
+        noise = misalignment = jnp.float32(0)
+        for _ in range(self.fit_steps):
+            weight = inside / jnp.square(expected)
+            y = jnp.minimum(power, self.outlier**2 * expected)
+            w, ws, wss = weight.sum(), (weight * slope).sum(), (weight * jnp.square(slope)).sum()
+            wy, wsy = (weight * y).sum(), (weight * slope * y).sum()
+            alone_noise, alone_slope = wy / jnp.maximum(w, 1e-20), wsy / jnp.maximum(wss, 1e-20)
+            rank = w * wss - jnp.square(ws)
+            solvable = rank > 1e-6 * w * wss
+            safe = jnp.where(solvable, rank, 1.0)
+            noise = jnp.where(solvable, (wy * wss - wsy * ws) / safe, alone_noise)
+            misalignment = jnp.where(solvable, (w * wsy - ws * wy) / safe, 0.0)
+            no_noise, no_slope = noise < 0, misalignment < 0
+            noise = jnp.where(no_noise, 0.0, jnp.where(no_slope, alone_noise, noise))
+            misalignment = jnp.where(no_slope, 0.0, jnp.where(no_noise, alone_slope, misalignment))
+            expected = jnp.maximum(noise + misalignment * slope, 0.1 * self.spread_floor**2)
+        cap = self.spread_cap**2 + self.pixel_noise_power * jnp.square(found.pixel_noise)
+        return Spread(jnp.minimum(noise, cap), jnp.minimum(misalignment, self.slope_cap**2))
+
+    def expected_difference(self, found: Differences, keep: Array) -> Array:
+        """What noise and misalignment of the pair make of `Differences.fine` at each pixel, [H, W]."""
+        spread = self.fit_spread(jax.lax.stop_gradient(found), keep)
+        return jnp.sqrt(spread.noise + spread.misalignment * found.slope + self.spread_floor**2)
+
+    def detail_map(self, before: Brightness, after: Brightness, keep: Array) -> Array:
+        """Size of the difference at each pixel over the expected one, [H, W] float32; 0 where not compared."""
+        found = differences(before, after, keep)
+        return jnp.abs(found.fine) / self.expected_difference(found, keep)

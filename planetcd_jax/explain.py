@@ -7,14 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.networks.extraction import check_pair
+from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.ops import masked
-from planetcd_jax.scores.pooled import change_score, describe
-from planetcd_jax.scores.registered import registration
-from planetcd_jax.scores.registered.brightness import brightness, common_limits, pixel_noise
+from planetcd_jax.scores.registered.brightness import BrightnessDetail, pixel_noise
 from planetcd_jax.scores.registered.relief import fit_light
-from planetcd_jax.scores.registered.robust import BORDER_PX
-from planetcd_jax.types import ApplyFn, Array, Params
+from planetcd_jax.types import Array, Params
 
 QUANTUM = 0.002
 """Half a step of an 8-bit image: less noise than this cannot be told from none."""
@@ -58,38 +55,41 @@ class Explanation(NamedTuple):
     likeness: Array
 
 
-def explain(
-    params: Params, before: Array, after: Array, config: ChangeConfig, *, top: int = 5, apply: ApplyFn | None = None
-) -> Explanation:
+BORDER_PX = 8
+"""Ground this near to missing ground is not looked at for light."""
+
+
+def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *, top: int = 5) -> Explanation:
     """What moved and what else differs between the two dates of one pair.
 
     Args:
-        params, before, after, config, apply: As in `change_score`.
+        params, before, after, config: As in `change_score`.
         top: Number of features to name.
 
     Returns:
         `Explanation`.
     """
-    check_pair(before, after, config)
-    moved = describe(params, after, config, apply=apply) - describe(params, before, config, apply=apply)  # [G, D]
-    moved = moved.mean(axis=0)
+    config.score.check_pair(config.backbone, before, after)
+    network = prepared(config.backbone, params)
+    moved = (config.score.descriptor(network, after) - config.score.descriptor(network, before)).mean(axis=0)  # [D]
     _, channels = jax.lax.top_k(jnp.abs(moved), min(top, moved.shape[0]))
     a, b = (x.astype(jnp.float32) if x.ndim == 2 else x.astype(jnp.float32).mean(axis=-1) for x in (before, after))
-    laid = registration.register(a, b, config.max_misalignment)
-    weight = laid.valid.astype(jnp.float32) / jnp.maximum(laid.valid.sum(dtype=jnp.float32), 1.0)
-    mean_flow = (laid.flow * weight).sum(axis=(1, 2))
-    spread = jnp.sqrt((jnp.square(laid.flow - mean_flow[:, None, None]) * weight).sum())
-    da, db = (jnp.where(laid.valid, x - (x * weight).sum(), 0) for x in (a, laid.after))
+    second = config.score.registering.register(a, b)
+    weight = second.valid.astype(jnp.float32) / jnp.maximum(second.valid.sum(dtype=jnp.float32), 1.0)
+    mean_flow = (second.flow * weight).sum(axis=(1, 2))
+    spread = jnp.sqrt((jnp.square(second.flow - mean_flow[:, None, None]) * weight).sum())
+    da, db = (jnp.where(second.valid, x - (x * weight).sum(), 0) for x in (a, second.after))
     everywhere = jnp.ones(a.shape, bool)
-    keep = masked.erode(laid.valid, BORDER_PX)
-    limits = common_limits(a, laid.after, keep)
-    dates = [brightness(x, laid.valid, limit) for x, limit in zip((a, laid.after), limits, strict=True)]
+    keep = masked.erode(second.valid, BORDER_PX)
+    detail = BrightnessDetail()
+    limits = detail.common_limits(a, second.after, keep)
+    dates = [detail.brightness(x, second.valid, limit) for x, limit in zip((a, second.after), limits, strict=True)]
     light = fit_light(*(x.fine / masked.moments(x.level, keep)[1] for x in dates), keep)
     likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)
     return Explanation(
         channels.astype(jnp.int32),
         moved[channels],
-        laid.shift.astype(jnp.float32) + mean_flow,
+        second.shift.astype(jnp.float32) + mean_flow,
         spread,
         b.mean() - a.mean(),
         (b.std() + 1e-6) / (a.std() + 1e-6),
@@ -170,25 +170,22 @@ def row(found: Explanation, rho_by_shift: Array, changed: bool) -> dict[str, Any
     return dict(zip(COLUMNS, cells, strict=True))
 
 
-def saliency(
-    params: Params, before: Array, after: Array, config: ChangeConfig, *, apply: ApplyFn | None = None
-) -> Array:
+def saliency(params: Params, before: Array, after: Array, config: ChangeConfig) -> Array:
     """|d rho / d after| at each pixel: where the score is sensitive. [H, W] float32 >= 0, averaged over bands."""
-    gradient = jax.grad(lambda x: change_score(params, before, x, config, apply=apply))(after)
-    size = jnp.abs(gradient)
+    network = prepared(config.backbone, params)
+    size = jnp.abs(jax.grad(lambda x: config.score.rho(network, before, x))(after))
     return size if size.ndim == 2 else size.mean(axis=-1)
 
 
-def rho_by_shift(
-    params: Params, before: Array, after: Array, config: ChangeConfig, shifts: Sequence[int], *, apply=None
-) -> Array:
+def rho_by_shift(params: Params, before: Array, after: Array, config: ChangeConfig, shifts: Sequence[int]) -> Array:
     """rho when the second date is moved by each of some whole shifts in rows, [S]; the border is repeated.
 
     A score that rises steeply on both sides of 0 hangs on the alignment; a flat one does not.
     """
     rows = jnp.arange(after.shape[0])
+    network = prepared(config.backbone, params)
 
     def one(shift):
-        return change_score(params, before, after[jnp.clip(rows + shift, 0, rows.size - 1)], config, apply=apply)
+        return config.score.rho(network, before, after[jnp.clip(rows + shift, 0, rows.size - 1)])
 
     return jax.lax.map(one, jnp.asarray(shifts, jnp.int32))

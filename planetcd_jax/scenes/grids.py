@@ -1,0 +1,217 @@
+"""Where the pixels of an image lie: by an affine transform, by control points, or by a sensor's polynomials."""
+
+import dataclasses
+import math
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.transform import GCPTransformer, RPCTransformer
+
+from planetcd_jax.errors import DataError
+from planetcd_jax.scenes import body, labels
+from planetcd_jax.scenes.longitudes import short_way
+
+# Control points that lie this close to an affine transform, in pixels, are one.
+_AFFINE = 0.05
+
+# Where GDAL's polynomials leave control points further off than this, pixels, a surface through all of them is taken.
+_BENT = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Where the pixels of an image lie.
+
+    Attributes:
+        height, width: Size in pixels.
+        transform: Affine map from (column, row) of a pixel corner to coordinates.
+        crs: Coordinate reference system, or None.
+    """
+
+    height: int
+    width: int
+    transform: Affine
+    crs: CRS | None
+
+    is_affine = True
+
+    def coordinates(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates x, y of points given in pixels, (0, 0) being the outer corner of the first pixel."""
+        t = self.transform
+        return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
+
+    def pixels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Columns and rows of points given by their coordinates; not finite where these are not."""
+        t = self.transform
+        with np.errstate(invalid="ignore"):
+            x, y = np.asarray(x) - t.c, np.asarray(y) - t.f
+            return (t.e * x - t.b * y) / t.determinant, (t.a * y - t.d * x) / t.determinant
+
+    def part(self, row: int, col: int, height: int, width: int) -> "Grid":
+        """The grid of a window, which may reach outside."""
+        t, (x, y) = self.transform, self.coordinates(col, row)
+        return Grid(height, width, Affine(t.a, t.b, x, t.d, t.e, y), self.crs)
+
+    def coarser(self, row: float, col: float, step: int, height: int, width: int) -> "Grid":
+        """A grid of `height x width` pixels, each `step` of these, that begins at (row, col)."""
+        t, (x, y) = self.transform, self.coordinates(col, row)
+        return Grid(height, width, Affine(t.a * step, t.b * step, x, t.d * step, t.e * step, y), self.crs)
+
+    def resized(self, row: float, col: float, height: float, width: float, shape: tuple[int, int]) -> "Grid":
+        """A window seen by `shape` rows and columns of pixels."""
+        t, (x, y) = self.transform, self.coordinates(col, row)
+        down, along = height / shape[0], width / shape[1]
+        return Grid(*shape, Affine(t.a * along, t.b * down, x, t.d * along, t.e * down, y), self.crs)
+
+
+class ControlGrid:
+    """Where the pixels of an image lie that has no transform but control points or a sensor's polynomials (RPCs).
+
+    Attributes:
+        height, width, crs: As of a `Grid`.
+    """
+
+    is_affine = False
+
+    def __init__(self, height: int, width: int, crs: CRS, transformer: GCPTransformer | RPCTransformer):
+        """Takes rasterio's transformer, and the box of coordinates that it is used in."""
+        self.height, self.width, self.crs = height, width, crs
+        self._transformer = transformer
+        margin = 0.1 * max(height, width)
+        along = np.linspace(0.0, 1.0, 33)
+        cols, rows = np.meshgrid(along * (width + 2 * margin) - margin, along * (height + 2 * margin) - margin)
+        x, y = self.coordinates(cols, rows)
+        self._middle = float(np.median(x)) if self._in_degrees else 0.0
+        self._box = x.min(), x.max(), y.min(), y.max()
+
+    @property
+    def _in_degrees(self) -> bool:
+        return body.system_of(self.crs).is_geographic
+
+    def coordinates(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Grid.coordinates`."""
+        cols, rows = np.broadcast_arrays(np.asarray(cols, float), np.asarray(rows, float))
+        x, y = self._transformer.xy(rows.ravel(), cols.ravel(), offset="ul")
+        return np.asarray(x, float).reshape(cols.shape), np.asarray(y, float).reshape(cols.shape)
+
+    def pixels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Grid.pixels`; infinite far from the image, where polynomials mean nothing."""
+        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        left, right, low, high = self._box
+        near = (x >= left) & (x <= right) & (y >= low) & (y <= high)
+        cols, rows = np.full(x.shape, np.inf), np.full(x.shape, np.inf)
+        if near.any():
+            rows[near], cols[near] = self._transformer.rowcol(x[near], y[near], op=np.positive)
+        return cols, rows
+
+    def as_affine(self) -> Grid:
+        """The affine grid that fits best, with a margin for what lies off it: for results, which need a transform."""
+        cols, rows = np.meshgrid(np.linspace(0, self.width, 33), np.linspace(0, self.height, 33))
+        x, y = self.coordinates(cols, rows)
+        transform, off = _fit(cols.ravel(), rows.ravel(), x.ravel(), y.ravel())
+        pad = math.ceil(off)
+        grid = Grid(self.height, self.width, transform, self.crs)
+        return grid.part(-pad, -pad, self.height + 2 * pad, self.width + 2 * pad)
+
+
+def _fit(cols, rows, x, y) -> tuple[Affine, float]:
+    """Affine transform by least squares, and how far off it the worst point lies, pixels; infinite if there is none."""
+    middle = np.mean(x), np.mean(y)
+    design = np.stack([cols, rows, np.ones_like(cols)], axis=-1)
+    (a, d), (b, e), (c, f) = np.linalg.lstsq(design, np.stack([x - middle[0], y - middle[1]], axis=-1), rcond=None)[0]
+    transform = Affine(a, b, c + middle[0], d, e, f + middle[1])
+    flat = abs(transform.determinant) <= 1e-9 * (np.hypot(a, d) * np.hypot(b, e) + 1e-300)
+    if flat or np.linalg.matrix_rank(design) < 3:
+        return transform, math.inf
+    new_cols, new_rows = Grid(0, 0, transform, None).pixels(x, y)
+    return transform, float(np.hypot(new_cols - cols, new_rows - rows).max())
+
+
+def grid_of(dataset: rasterio.DatasetReader, name: str) -> tuple[Grid | ControlGrid, str]:
+    """Where an image's pixels lie, and a note on how that was told and what was left aside; empty where all is plain.
+
+    The transform counts; without one, control points; without these, RPCs.
+
+    Raises:
+        DataError: if control points are all that there is and lie on a line.
+    """
+    points, system = dataset.gcps
+    named = {f"{len(points)} control points": bool(points), "RPCs": dataset.rpcs is not None}
+    named["geolocation arrays"] = bool(dataset.tags(ns="GEOLOCATION"))
+    if not dataset.transform.is_identity or (dataset.crs and not any(named.values())):
+        spare = [kind for kind, there in named.items() if there]
+        crs, note = _labelled_system(dataset)
+        grid, turned = _east(Grid(dataset.height, dataset.width, dataset.transform, crs))
+        ignored = f"its {' and '.join(spare)} ignored, since it has a transform" if spare else ""
+        return grid, "; ".join(part for part in (note, turned, ignored) if part)
+    if len(points) >= 3 and system:
+        return _by_points(dataset, points, system, name)
+    if dataset.rpcs is not None:
+        return _by_rpcs(dataset)
+    note = ""
+    if points:
+        why = "they name no reference system" if len(points) >= 3 else "three are the least"
+        note = f"its {len(points)} control points ignored, since {why}"
+    elif named["geolocation arrays"]:
+        note = "its geolocation arrays ignored (bring it to a map with gdalwarp -geoloc)"
+    return Grid(dataset.height, dataset.width, dataset.transform, dataset.crs or None), note
+
+
+def _labelled_system(dataset: rasterio.DatasetReader) -> tuple[CRS | None, str]:
+    """The system, and a note. GDAL takes the central longitude of a label that counts west for one to the east."""
+    crs, west = dataset.crs or None, labels.west_centre(dataset)
+    if crs is None or west is None or abs(short_way(2.0 * west)) < 1e-6:  # 0 and 180 are the same both ways
+        return crs, ""
+    east = float(short_way(-west))
+    mended = body.with_centre(crs, west, east)
+    return (
+        mended,
+        "" if mended is crs else f"its label counts to the west; the map's centre lies at {east:g} degrees east",
+    )
+
+
+def _by_points(dataset, points, system: CRS, name: str) -> tuple[Grid | ControlGrid, str]:
+    cols, rows = np.array([p.col for p in points]), np.array([p.row for p in points])
+    x, y = np.array([p.x for p in points]), np.array([p.y for p in points])
+    if body.system_of(system).is_geographic:  # points on both sides of the seam
+        x = x[0] + short_way(x - x[0])
+    transform, off = _fit(cols, rows, x, y)
+    said = f"placed by its {len(points)} control points"
+    if math.isinf(off):
+        raise DataError(
+            f"{name} has {len(points)} control points on one line and no transform; give three or more that span it."
+        )
+    if off < _AFFINE:
+        return Grid(dataset.height, dataset.width, transform, system), f"{said} (an affine transform fits them)"
+    moved = [rasterio.control.GroundControlPoint(p.row, p.col, float(at), p.y) for p, at in zip(points, x, strict=True)]
+    for bent in (False, True):
+        grid = ControlGrid(dataset.height, dataset.width, system, GCPTransformer(moved, tps=bent))
+        new_cols, new_rows = grid.pixels(x, y)
+        off = float(np.hypot(new_cols - cols, new_rows - rows).max())
+        if off < _BENT or len(points) < 6:
+            break
+    kind = "a surface through them" if bent else "polynomials"
+    return grid, f"{said} ({kind}, {off:.2g} px off at most)"
+
+
+def _by_rpcs(dataset) -> tuple[ControlGrid, str]:
+    height = dataset.rpcs.height_off
+    system = dataset.crs or CRS.from_epsg(4326)
+    transformer = RPCTransformer(dataset.rpcs, RPC_HEIGHT=height)
+    note = f"placed by its RPCs at a height of {height:g} m; relief is not corrected"
+    return ControlGrid(dataset.height, dataset.width, system, transformer), note
+
+
+def _east(grid: Grid) -> tuple[Grid, str]:
+    """The same grid in a system that counts to the east, where its own counts to the west."""
+    if grid.crs is None:
+        return grid, ""
+    system, sign = body.eastward(grid.crs)
+    if sign == 1:
+        return grid, ""
+    t = grid.transform
+    turned = Affine(-t.a, -t.b, -t.c, t.d, t.e, t.f)
+    note = "its longitudes count to the west; turned to the east, as all results are"
+    return dataclasses.replace(grid, transform=turned, crs=CRS.from_wkt(system.to_wkt())), note

@@ -1,0 +1,314 @@
+"""A change score that compares places, not maxima: the second date is registered to the first one before.
+
+    rho = detail^0.9 * texture^0.1
+
+`detail` is how far the largest differences of brightness stand out from those of the rest of the patch, each divided by
+what the pair's own noise and misalignment make of the slope of brightness there. `texture` is the largest difference of
+deep features, divided by how much they vary from place to place. The null, h(x), is the first date plus the pair's own
+differences at other places (`residual_null`).
+
+For windows of a scene, registration, network and the maps of brightness are shared by all windows of an array; what a
+window makes of them (its noise, its spread, its largest differences) is its own.
+
+Axes: H rows, W columns, h and w the same in cells of the feature map, D features, G groups of bands, R rows and S
+columns of windows.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from planetcd_jax.errors import ConfigError
+from planetcd_jax.networks.backbone import Backbone, Network
+from planetcd_jax.ops import masked
+from planetcd_jax.ops.filters import blur, grey
+from planetcd_jax.ops.registration import Registering
+from planetcd_jax.ops.resampling import Registration
+from planetcd_jax.records import check_above_zero, check_pixels
+from planetcd_jax.scores.base import Score, WindowGrid, over_bands
+from planetcd_jax.scores.null import Null
+from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, Limits
+from planetcd_jax.scores.registered.residual_null import ResidualNull
+from planetcd_jax.types import Array
+
+
+class View(NamedTuple):
+    """What the comparison needs of one date on the common grid.
+
+    Attributes:
+        brightness: Maps of brightness.
+        direction: [G, h, w, D] float32, features as unit vectors.
+        varies: [h, w] float32, mean squared distance of each direction from its neighbours'.
+    """
+
+    brightness: Brightness
+    direction: Array
+    varies: Array
+
+
+class Evidence(NamedTuple):
+    """A registered pair as maps, from which any window is scored.
+
+    Attributes:
+        before, after: `Brightness` of each date.
+        keep: [H, W] bool, pixels that are compared.
+        texture: [h, w] float32, difference of features over how much they vary from place to place.
+        cells: [h, w] bool, cells that are compared.
+    """
+
+    before: Brightness
+    after: Brightness
+    keep: Array
+    texture: Array
+    cells: Array
+
+
+class Views(NamedTuple):
+    """Both dates of a registered pair, as they are compared, and [H, W] bool, the pixels that are."""
+
+    first: View
+    second: View
+    keep: Array
+
+
+def _over_features(x: Array) -> Array:
+    """Sum over the last axis, as a product with ones: a plain sum over it is slow on CPUs. [..., D] to [...]."""
+    return jnp.matmul(x, jnp.ones(x.shape[-1], x.dtype), precision=jax.lax.Precision.HIGHEST)
+
+
+def _varies(x: Array) -> Array:
+    """Mean squared distance of each unit vector from its four neighbours, [h, w, D] to [h, w].
+
+    Of the distances between neighbours each is computed once; beyond the border a vector is its own neighbour.
+    """
+    down = _over_features(jnp.square(x[1:] - x[:-1]))
+    right = _over_features(jnp.square(x[:, 1:] - x[:, :-1]))
+    by_row = jnp.pad(down, ((1, 0), (0, 0))) + jnp.pad(down, ((0, 1), (0, 0)))
+    by_column = jnp.pad(right, ((0, 0), (1, 0))) + jnp.pad(right, ((0, 0), (0, 1)))
+    return (by_row + by_column) / 4
+
+
+def compared_cells(keep: Array, cells: tuple[int, int]) -> Array:
+    """Cells of the feature map of which every pixel is compared. [H, W] bool to `cells` bool."""
+    step = max(1, keep.shape[0] // cells[0])
+    cut = keep[: cells[0] * step, : cells[1] * step]
+    return cut.reshape(cells[0], step, cells[1], step).all(axis=(1, 3))
+
+
+def evidence_of(views: Views) -> Evidence:
+    """The maps that scores are made of."""
+    before, after, keep = views
+    distance = _over_features(jnp.square(after.direction - before.direction)).mean(axis=0)
+    varies = (before.varies + after.varies) / 2
+    cells = compared_cells(keep, distance.shape)
+    typical = masked.mean(varies, cells.astype(jnp.float32))
+    return Evidence(before.brightness, after.brightness, keep, distance / (varies + typical + 1e-6), cells)
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered(Score):
+    """Registered, then compared place by place. Blind to gain, offset, noise and misalignment up to its bounds.
+
+    Attributes:
+        registration: How the second date is registered.
+        brightness: How differences of brightness are compared with what the pair explains.
+        null: `ResidualNull`, made of the pair's own differences; or another (`scores.null`).
+        network_blur_px: Standard deviation of the blur before the network, which takes noise for texture.
+        border_px: Ground this near to missing ground or to the edge is not compared: resampling and blurs are
+            one-sided there.
+        usual_cap: Largest interquartile range of `detail` that is put down to the patch: where more of it differs, the
+            patch as a whole has changed. Nineteen of twenty unchanged development pairs are below.
+        usual_least: Least interquartile range of `detail`: where nearly all pixels of both dates are equal, one grey
+            level in a few of the others is no change. Noise alone gives about 0.8.
+        equal: Largest difference of brightness, of full scale, of ground that is the same in both dates: rho is 0
+            there.
+        detail_top, texture_top: Share of the places whose mean is taken: the size of the smallest change that counts
+            in full.
+        texture_power: Power of texture in rho; that of detail is what is left of 1.
+        margin_px: Ground around the windows of an array that registration and blurs look at.
+        tile_px: Side of the ground whose windows are scored from one array: registration sees enough, and memory is
+            small.
+        pixel_map: As in `Score`.
+
+    Chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
+    """
+
+    null: Null = ResidualNull()
+    registration: Registering = Registering()
+    brightness: BrightnessDetail = BrightnessDetail()
+    network_blur_px: float = 1.2
+    border_px: int = 8
+    usual_cap: float = 1.0
+    usual_least: float = 0.1
+    equal: float = 1e-6
+    detail_top: float = 0.004
+    texture_top: float = 0.01
+    texture_power: float = 0.1
+    margin_px: int = 48
+    tile_px: int = 384
+
+    kind: ClassVar[str] = "registered"
+
+    def __post_init__(self):
+        check_above_zero(self, "network_blur_px", "usual_cap", "usual_least", "detail_top", "texture_top", "tile_px")
+        check_pixels("border_px", self.border_px)
+        check_pixels("margin_px", self.margin_px)
+        if not 0 <= self.texture_power <= 1:
+            raise ConfigError(f"texture_power is {self.texture_power!r}; give a number in [0, 1].")
+
+    @property
+    def null_uses_after(self) -> bool:
+        """Whether its null is made of the pair's own differences."""
+        return isinstance(self.null, ResidualNull)
+
+    @property
+    def registering(self) -> Registering:
+        """Its own."""
+        return self.registration
+
+    def stand_out(self, values: Array, keep: Array) -> Array:
+        """(mean of the largest - median) / interquartile range, kept within its bounds; 0 where nothing counts.
+
+        Gradients hold the median and the range fixed, as they do shifts and spreads.
+        """
+        low, middle, high = masked.quartiles(masked.thin(jax.lax.stop_gradient(values)), masked.thin(keep))
+        reach = jnp.clip(high - low, self.usual_least, self.usual_cap)
+        return jnp.maximum(masked.top_mean(values, keep, self.detail_top) - middle, 0) / (reach + 1e-3)
+
+    def blurred_features(self, network: Network, x: Array) -> Array:
+        """Features of one patch, blurred first: [H, W(, C)] to [G, h, w, D]."""
+        planes = x[None] if x.ndim == 2 else jnp.moveaxis(x, -1, 0)
+        soft = blur(planes.astype(jnp.float32), self.network_blur_px)
+        return network.features(soft[0] if x.ndim == 2 else jnp.moveaxis(soft, 0, -1))
+
+    def view(self, network: Network, x: Array, valid: Array, limits: Limits) -> View:
+        """One date, [H, W] or [H, W, C] float32 on the common grid, as it is compared; valid: [H, W] bool."""
+        found = self.blurred_features(network, x)
+        direction = found * jax.lax.rsqrt(_over_features(jnp.square(found))[..., None] + 1e-12)
+        varies = jax.vmap(_varies)(direction).mean(axis=0)
+        return View(self.brightness.brightness(grey(x), valid, limits), direction, varies)
+
+    def views(self, network: Network, before: Array, second: Registration) -> Views:
+        """Both dates; before: [H, W] or [H, W, C] float32; second: the registered second date."""
+        keep = masked.erode(second.valid, self.border_px)
+        limits = self.brightness.common_limits(grey(before), grey(second.after), keep)
+        dates = zip((before, second.after), limits, strict=True)
+        return Views(*(self.view(network, x, second.valid, limit) for x, limit in dates), keep)
+
+    def null_views(self, key: Array, network: Network, before: Array, second: Registration, views: Views) -> Views:
+        """The first date and h(x), as they are compared.
+
+        Args:
+            key: Key of the pair.
+            network, before, second: As in `views`.
+            views: What that gave.
+        """
+        first, other, keep = views
+        drawn = self.null.draw(
+            key, before, second.after, first.brightness, other.brightness, keep, self.brightness
+        )  # fmt: skip
+        limits, _ = self.brightness.common_limits(grey(before), grey(second.after), keep)
+        return views._replace(second=self.view(network, drawn, second.valid, limits))
+
+    def rho_of(self, evidence: Evidence) -> Array:
+        """rho of the ground that the maps show. Scalar float32 >= 0; 0 where both dates are the same."""
+        detail_map = self.brightness.detail_map(evidence.before, evidence.after, evidence.keep)
+        detail = self.stand_out(detail_map, evidence.keep)
+        texture = masked.top_mean(evidence.texture, evidence.cells, self.texture_top)
+        rho = self._combine(detail, texture) - self._combine(jnp.float32(0), jnp.float32(0))
+        apart = jnp.where(evidence.keep, jnp.abs(evidence.after.level - evidence.before.level), 0).max()
+        return jnp.where(apart > self.equal, rho, 0.0)
+
+    def _combine(self, detail: Array, texture: Array) -> Array:
+        # The small numbers keep the gradient finite where there is no difference at all.
+        return (detail + 0.1) ** (1 - self.texture_power) * (texture + 1e-3) ** self.texture_power
+
+    def rho(self, network: Network, before: Array, after: Array) -> Array:
+        """As `Score.rho`; NaN if a pixel is NaN."""
+        before, after = before.astype(jnp.float32), after.astype(jnp.float32)
+        second = self.registration.register(before, after)
+        rho = self.rho_of(evidence_of(self.views(network, before, second)))
+        return jnp.where(_missing(before, second), jnp.nan, rho)
+
+    def pair_rhos(
+        self, key: Array, network: Network, before: Array, after: Array, context: Array | None = None
+    ) -> tuple[Array, Array]:
+        """As `Score.pair_rhos`; `before` goes through the network once, and registration is done once."""
+        if not isinstance(self.null, ResidualNull):
+            return super().pair_rhos(key, network, before, after, context)
+        before, after = before.astype(jnp.float32), after.astype(jnp.float32)
+        second = self.registration.register(before, after)
+        views = self.views(network, before, second)
+        drawn = self.null_views(key, network, before, second, views)
+        rho, rho_null = (self.rho_of(evidence_of(pair)) for pair in (views, drawn))
+        missing = _missing(before, second)
+        return jnp.where(missing, jnp.nan, rho), jnp.where(missing, jnp.nan, rho_null)
+
+    def check_windows(self, backbone: Backbone) -> None:
+        """Raises ConfigError if windows cannot share feature maps."""
+        backbone.check_shares()
+
+    def halo_px(self, backbone: Backbone) -> int:
+        """`margin_px`."""
+        self.check_windows(backbone)
+        return self.margin_px
+
+    def window_maps(
+        self, network: Network, before: Array, after: Array, valid: Array, grid: WindowGrid
+    ) -> dict[str, Array]:
+        """As `Score.window_maps`, from one registration of the array."""
+        before, second = self._register_array(before, after, valid)
+        return {"rho": self._windows(evidence_of(self.views(network, before, second)), grid)}
+
+    def null_window_map(
+        self, key: Array, network: Network, before: Array, after: Array | None, valid: Array, grid: WindowGrid
+    ) -> Array:
+        """As `Score.null_window_map`: the second date is h(x), with the array's own differences."""
+        if not isinstance(self.null, ResidualNull):
+            return super().null_window_map(key, network, before, after, valid, grid)
+        if after is None:
+            raise ConfigError("a registered score draws its null from both dates; give after=.")
+        before, second = self._register_array(before, after, valid)
+        views = self.views(network, before, second)
+        return self._windows(evidence_of(self.null_views(key, network, before, second, views)), grid)
+
+    def _register_array(self, before: Array, after: Array, valid: Array) -> tuple[Array, Registration]:
+        """The first date and the registered second; missing pixels have the mean of the others."""
+        mask = over_bands(valid, before)
+        weight = mask.astype(jnp.float32)
+        filled = []
+        for x in (before.astype(jnp.float32), after.astype(jnp.float32)):
+            known = jnp.where(mask, x, 0.0)
+            mean = known.sum(axis=(0, 1), keepdims=True) / jnp.maximum(weight.sum(), 1.0)
+            filled.append(jnp.where(mask, x, mean))
+        return filled[0], self.registration.register_parts(*filled, valid=(valid, valid))
+
+    def _windows(self, evidence: Evidence, grid: WindowGrid) -> Array:
+        """rho of each window, [R, S]; NaN where too little of one is compared."""
+        shape = evidence.keep.shape
+        step = max(1, shape[0] // evidence.texture.shape[0])
+
+        def one(corner: Array) -> Array:
+            def cut(x: Array) -> Array:
+                fine = x.shape == shape
+                side = grid.window if fine else grid.window // step
+                return jax.lax.dynamic_slice(x, corner if fine else corner // step, (side, side))
+
+            part = jax.tree.map(cut, evidence)
+            return jnp.where(grid.enough(part.keep.mean(dtype=jnp.float32)), self.rho_of(part), jnp.nan)
+
+        return jax.lax.map(one, grid.corners(*shape)).reshape(grid.shape(*shape))
+
+    def describe(self, backbone: Backbone) -> str:
+        """As `Score.describe`."""
+        return f"registered, then compared place by place: brightness, and {backbone.kind} to {backbone.layer}"
+
+    def describe_null(self, count: int) -> str:
+        """As `Score.describe_null`."""
+        return f"{count} scores of windows that show the pair's own differences at other places"
+
+
+def _missing(before: Array, second: Registration) -> Array:
+    return jnp.isnan(before).any() | jnp.isnan(second.after).any()
