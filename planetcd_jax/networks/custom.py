@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from planetcd_jax.errors import ConfigError, WeightsError
+from planetcd_jax.files.digests import sha256_of_file
 from planetcd_jax.networks.backbone import Backbone
 from planetcd_jax.networks.flax_files import load_variables
-from planetcd_jax.networks.weights_io import Weights, sha256_of
+from planetcd_jax.networks.weights_io import Weights
 from planetcd_jax.types import Array, Params
 
 
@@ -76,5 +77,5 @@ class Custom(Backbone):
         path = pathlib.Path(source)
         variables = load_variables(path)
         return Weights(
-            variables, self.kind, self.input_mean, self.input_std, sha256_of(path), f"file {path.name}", str(path)
+            variables, self.kind, self.input_mean, self.input_std, sha256_of_file(path), f"file {path.name}", str(path)
         )
