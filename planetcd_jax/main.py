@@ -61,7 +61,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "stretch",
             STRETCHES,
             "auto",
-            "How values become [0, 1], both dates alike: 8-bit by 255, others by percentiles.",
+            "How values become [0, 1]. auto: both dates alike, 8-bit by 255, others by percentiles; each date by "
+            "itself where the two differ in type or scale.",
         ),
         Flag(
             "grey",
@@ -69,7 +70,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             None,
             "Read colour files as the mean of their bands. Default: the paper's sets yes, pairs no.",
         ),
-        Flag("nodata", "float", None, "A value that means no data, beside what files say themselves. Default: none."),
+        Flag(
+            "nodata",
+            "str",
+            "auto",
+            "A value that means no data, as stored, beside what files say; auto: what files say; none: nothing.",
+        ),
+        commandline.MASK_BANDS,
         Flag(
             "size_mismatch",
             SIZE_MISMATCHES,

@@ -38,8 +38,9 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("demo_size", "int", 3000, "Side of the simulated images, pixels."),
         Flag("before_bands", "str", None, "Bands to use, counted from 1, such as 1 or 3,2,1. Default: all but alpha."),
         Flag("after_bands", "str", None, "The same for the second image. Default: as many, from the first."),
-        Flag("before_nodata", "str", "auto", "Value to mask; auto: what the file says; none: nothing."),
+        Flag("before_nodata", "str", "auto", "Value to mask, as stored; auto: what the file says; none: nothing."),
         Flag("after_nodata", "str", "auto", "The same for the second image."),
+        commandline.MASK_BANDS,
         Flag(
             "resampling",
             ("nearest", "bilinear", "cubic", "lanczos"),
@@ -122,7 +123,8 @@ def _target(settings: types.SimpleNamespace) -> pathlib.Path:
         return default_folder("scene", datetime.datetime.now())
     if not settings.output_dir.strip():
         raise ConfigError("--output_dir is empty; name a folder, or leave the flag out.")
-    return pathlib.Path(settings.output_dir)
+    target = pathlib.Path(settings.output_dir)
+    return target.resolve() if target.is_symlink() and target.is_dir() else target
 
 
 def _images(settings: types.SimpleNamespace, target: pathlib.Path) -> tuple[str, str]:
@@ -177,9 +179,9 @@ def _start(settings: types.SimpleNamespace) -> None:
 def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     from planetcd_jax import scoremap
     from planetcd_jax.networks.winograd import engine_of, serve
-    from planetcd_jax.scenes import scene_run, scoring
+    from planetcd_jax.scenes import body, scene_run, scoring
     from planetcd_jax.scenes.alignment import AlignedPair
-    from planetcd_jax.scenes.source import Source
+    from planetcd_jax.scenes.source import Source, check_bands
     from planetcd_jax.scenes.stretch import sample
 
     scoremap.check_windows(settings.window, settings.stride, config)
@@ -190,7 +192,10 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     for date, name in zip(("before", "after"), names, strict=True):
         bands = getattr(settings, f"{date}_bands")
         chosen = None if bands is None else whole_numbers(f"{date}_bands", bands)
-        sources.append(Source(name, bands=chosen, nodata=getattr(settings, f"{date}_nodata")))
+        nodata = getattr(settings, f"{date}_nodata")
+        sources.append(Source(name, bands=chosen, nodata=nodata, mask_bands=settings.mask_bands))
+    check_bands(*sources)
+    body.check_systems(*(source.grid.crs for source in sources), *names)
     plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
     pair = AlignedPair(*sources, resampling=settings.resampling, beyond_seam=max(0, plan.window - plan.stride))
     scoring.check_plan(plan, pair, config)

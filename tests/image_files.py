@@ -24,8 +24,7 @@ def write_image(path, image, **options):
             height=height,
             width=width,
             count=count,
-            dtype=bands.dtype,
-            **options,
+            **{"dtype": bands.dtype, **options},
         ) as out:
             out.write(bands)
             if mask is not None:

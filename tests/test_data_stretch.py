@@ -79,5 +79,5 @@ def test_what_cannot_be_stretched_is_told():
     nothing = _image(np.zeros((4, 4), np.float32), np.zeros((4, 4), bool))
     with pytest.raises(BadPairError, match="no pixel has data on either date"):
         stretched(nothing, nothing, "auto")
-    with pytest.raises(DataError, match="stretch is 'linear'; choose one of auto, dtype, percentile, none"):
+    with pytest.raises(DataError, match="stretch is 'linear'; choose one of auto, dtype, percentile, each, none"):
         stretched(floats, floats, "linear")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from planetcd_jax.baselines.registry import PAPER_TEST_PAIRS
-from planetcd_jax.errors import DataError
+from planetcd_jax.errors import DataError, PlanetCDError
 from planetcd_jax.pairs import DATASETS, DatasetSpec, find_spec, open_dataset, register
 from planetcd_jax.pairs.dataset_spec import CTX_SPEC, HIRISE_RSL_SPEC, LROC_SPEC
 from planetcd_jax.pairs.published import is_papers, published_count, publisher_of, which_pairs
@@ -38,15 +38,15 @@ def test_a_new_data_set_is_one_record(tmp_path, monkeypatch):
     ("dataset", "text"),
     [
         ("venus", "dataset is 'venus'; choose one of hirise_rsl, ctx, lroc, pairs, or name a record of your own"),
-        ("no_such_module:X", "No module named 'no_such_module'; wanted a module that can be imported"),
-        ("mine:ABSENT", "has no attribute 'ABSENT'"),
-        ("mine:NOTHING", "is a int; wanted a DatasetSpec"),
+        ("no_such_module:X", "there is no module 'no_such_module'; give module:NAME of a module in this folder"),
+        ("mine:ABSENT", "mine has no 'ABSENT'; name a DatasetSpec that it defines"),
+        ("mine:NOTHING", "is int; name a DatasetSpec"),
     ],
 )
 def test_what_is_no_record_is_told(tmp_path, monkeypatch, dataset, text):
     (tmp_path / "mine.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(DataError, match=text) as err:
+    with pytest.raises(PlanetCDError, match=text) as err:
         find_spec(dataset)
     assert "\n" not in str(err.value)
 

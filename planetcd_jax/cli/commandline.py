@@ -1,6 +1,7 @@
 """What the command lines share: a table of flags, --help from it, settings by name, and errors in one line."""
 
 import ast
+import logging
 import sys
 import textwrap
 import types
@@ -78,6 +79,14 @@ RATES = (
     Flag("fdr", "float", None, "Decide by Benjamini-Hochberg at this false discovery rate. Default: by tau."),
 )
 """Every program's flags for how it decides, beside --quantile."""
+
+MASK_BANDS = Flag(
+    "mask_bands",
+    ("any", "all"),
+    "any",
+    "Of several bands: a pixel is missing where any of them holds the no-data value, or only where all of them do.",
+)
+"""Every program's flag for `missing.missing_rule`."""
 
 Groups = Mapping[str, tuple[Flag, ...]]
 """Flags by the heading that they stand below in --help."""
@@ -157,8 +166,12 @@ def start_compilation_cache(settings: types.SimpleNamespace) -> None:
     Raises:
         ConfigError: if the folder cannot be made.
     """
-    from planetcd_jax.runtime import cache_compilations  # late: --help needs no JAX
+    from planetcd_jax.files.caches import ensure_cache_home  # late: --help needs no JAX
+    from planetcd_jax.runtime import cache_compilations
 
+    reason = ensure_cache_home()
+    if reason is not None:
+        print(f"warning: {reason}; what is compiled is not kept for the next run.", file=sys.stderr)
     cache_compilations(settings.compilation_cache_dir)
 
 
@@ -293,6 +306,8 @@ def execute(
     if "--version" in arguments:
         print(f"{program} {__version__}")
         return 0
+    # What GDAL has to say comes with the error that it causes; as a log it would be lines that name nothing.
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
         start(arguments)
     except flags.Error as error:

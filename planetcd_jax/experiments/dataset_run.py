@@ -41,7 +41,7 @@ def _config_text(config: ChangeConfig) -> str:
 
 
 def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
-    return open_dataset(
+    pairs = open_dataset(
         settings.dataset,
         data_dir=settings.data_dir,
         pairs_csv=settings.pairs_csv,
@@ -54,10 +54,13 @@ def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
         seed=settings.seed,
         grey=settings.grey,
         nodata=settings.nodata,
+        mask_bands=settings.mask_bands,
         size_mismatch=settings.size_mismatch,
         missing="keep" if settings.on_bad_pair == "skip" else "error",
         composite=settings.composite,
     )
+    pairs.least_side = config.score.null.least_side_px
+    return pairs
 
 
 def _open_training(settings: types.SimpleNamespace) -> tuple[PairSet, PairSet]:
@@ -65,6 +68,7 @@ def _open_training(settings: types.SimpleNamespace) -> tuple[PairSet, PairSet]:
     folder = settings.train_data_dir or (settings.data_dir if same else None)
     options = {"source": settings.source, "revision": settings.revision, "stretch": settings.stretch}
     options |= {"data_dir": folder, "seed": settings.seed, "nodata": settings.nodata, "composite": settings.composite}
+    options |= {"mask_bands": settings.mask_bands}
     train, validation = (open_dataset(settings.train_dataset, split=split, **options) for split in ("train", "val"))
     return train, validation
 

@@ -1,9 +1,12 @@
 """Where compiled programs are kept between runs, and switching JAX's persistent cache on. Called by programs only."""
 
+import atexit
 import contextlib
 import importlib
 import os
 import pathlib
+import shutil
+import tempfile
 import zlib
 
 import jax
@@ -15,6 +18,26 @@ def cache_folder(part: str) -> pathlib.Path:
     """Folder of one kind of cached file: $XDG_CACHE_HOME/planetcd_jax/<part>, ~/.cache where that is not set."""
     home = os.environ.get("XDG_CACHE_HOME") or os.fspath(pathlib.Path.home() / ".cache")
     return pathlib.Path(home) / "planetcd_jax" / part
+
+
+def ensure_cache_home() -> str | None:
+    """Gives this process a cache folder that it may write: a temporary one where the usual one cannot be written.
+
+    Returns:
+        None, or why the usual one cannot be written, in words.
+    """
+    usual = cache_folder("")
+    try:
+        usual.mkdir(parents=True, exist_ok=True)
+        if os.access(usual, os.W_OK):
+            return None
+        reason = "Permission denied"
+    except OSError as error:
+        reason = error.strerror
+    temporary = tempfile.mkdtemp(prefix="planetcd_jax-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    os.environ["XDG_CACHE_HOME"] = temporary
+    return f"the cache folder {usual} cannot be written ({reason})"
 
 
 CHECKED = ".checked"

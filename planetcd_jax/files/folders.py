@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from planetcd_jax.errors import OutputError, PlanetCDError
+from planetcd_jax.files.room import replace_contents, works_inside
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -75,14 +76,15 @@ class UnfinishedFolder(NamedTuple):
 
 
 def begin_folder(target: pathlib.Path) -> UnfinishedFolder:
-    """Makes a hidden folder to fill: beside `target`, or inside it where that is there and empty.
+    """Makes a hidden folder to fill: beside `target`, or inside it where that is there and empty, or a mount point.
 
     Raises:
         OSError: if it cannot be made; then nothing is left.
     """
     target = target.resolve()
     beside = hidden_beside(target, f"partial-{uuid.uuid4().hex[:8]}")
-    folder = target / beside.name if target.is_dir() and not any(target.iterdir()) else beside
+    inside = target.is_dir() and (works_inside(target) or not any(target.iterdir()))
+    folder = target / beside.name if inside else beside
     parents = tuple(parent for parent in folder.parents if not parent.exists())
     try:
         folder.mkdir(parents=True)
@@ -104,10 +106,8 @@ def move_into_place(folder: pathlib.Path, target: pathlib.Path, last: str = "") 
     Raises:
         OSError: if it cannot be moved; then what was there is there again.
     """
-    if folder.parent == target:
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == last):
-            entry.rename(target / entry.name)
-        folder.rmdir()
+    if target in folder.parents:
+        replace_contents(folder, target, last)
         return
     old = hidden_beside(target, "old")
     shutil.rmtree(old, ignore_errors=True)

@@ -12,7 +12,8 @@ import numpy as np
 
 from planetcd_jax.errors import BadPairError
 from planetcd_jax.extras import brought_by
-from planetcd_jax.images.values import colour_table, differs
+from planetcd_jax.images.missing import missing_rule, parse_nodata
+from planetcd_jax.images.values import colour_table
 
 # GDAL fills what is missing of a truncated PNG with zeros when it decodes the image at once, and only warns about
 # some truncated JPEGs; both are errors here.
@@ -24,7 +25,7 @@ class Image(NamedTuple):
 
     Attributes:
         values: [H, W] for one band, else [H, W, C]; the file's own type, no-data pixels included.
-        valid: [H, W] bool, True where every band has data and is finite.
+        valid: [H, W] bool, True where a pixel has data, by the rule of `missing`.
         dtype: Type in the file, which decides the stretch; `values` of a grey mean may be floats.
     """
 
@@ -33,7 +34,13 @@ class Image(NamedTuple):
     dtype: np.dtype
 
 
-def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | None = None) -> Image:
+def read_image(
+    path: str | os.PathLike,
+    *,
+    grey: bool = False,
+    nodata: float | str | None = "auto",
+    mask_bands: str = "any",
+) -> Image:
     """An image file.
 
     Values are the physical ones where the file gives a scale and an offset (ISIS cubes). The file's own shape
@@ -44,40 +51,75 @@ def read_image(path: str | os.PathLike, *, grey: bool = False, nodata: float | N
     Args:
         path: File.
         grey: Give the mean of the bands as [H, W], exact where they are equal: for grey images saved as RGB.
-        nodata: A value that means no data, beside what the file itself says; a value as stored, before a scale, an
-            offset or a colour table, and rounded to the file's type.
+        nodata: "auto" (None is the same), "none", or a value that means no data, beside what the file itself says; a
+            value as stored, before a scale, an offset or a colour table, and rounded to the file's type. See
+            `missing`.
+        mask_bands: "any" or "all": in how many bands a pixel must be no data to be missing.
 
     Returns:
         The `Image`.
 
     Raises:
-        BadPairError: if the file is missing, empty, truncated or of no known format.
+        BadPairError: if the file is missing, empty, truncated, complex or of no known format.
+        DataError: if `nodata` is neither a number nor "auto" nor "none".
     """
     with brought_by("images"):
         import rasterio
 
+    asked = parse_nodata(nodata, "value")
     with rasterio.Env(**_STRICT), _open(path) as src:
+        colours = tuple(i for i, c in enumerate(src.colorinterp, start=1) if c.name != "alpha") or src.indexes
+        _check_type(src, colours, path)
+        _check_memory(src, colours, path)
         try:
-            bands = src.read()  # [C, H, W]
-            valid = src.dataset_mask() > 0  # [H, W]
+            rule = missing_rule(src, colours, asked, mask_bands)
+            stored = src.read(list(colours))  # [B, H, W]
+            valid = rule.valid(stored, src.read_masks(list(colours)) > 0 if rule.own_mask else None)
+            scales, offsets = ([values[i - 1] for i in colours] for values in (src.scales, src.offsets))
+            table = colour_table(src, colours[0]) if _is_palette(src, colours) else None
         except (rasterio.errors.RasterioError, MemoryError) as err:
             raise _unreadable(path, err) from err
-        kinds = [c.name for c in src.colorinterp]
-        scales, offsets = np.array(src.scales), np.array(src.offsets)
-        palette = kinds.index("palette") + 1 if [kind for kind in kinds if kind != "alpha"] == ["palette"] else None
-        table = colour_table(src, palette) if palette else None
-    if nodata is not None:
-        stored = bands[[i for i, kind in enumerate(kinds) if kind != "alpha"] or slice(None)]
-        valid = valid & differs(stored, nodata).all(0)
     if table is not None:
-        bands = table[bands[palette - 1]].transpose(2, 0, 1)
-        kinds = ["grey"] * len(bands)
-    elif not (np.allclose(scales, 1.0) and np.allclose(offsets, 0.0)):
-        scaled = bands * scales[:, None, None] + offsets[:, None, None]
-        bands = np.where(valid, scaled, 0.0)  # the marks of missing pixels are no physical values
-    colours = [i for i, kind in enumerate(kinds) if kind != "alpha"] or list(range(len(bands)))
-    bands = bands[colours]
-    return _masked(bands, valid, grey, path)
+        bands, valid = table[0][stored[0]].transpose(2, 0, 1), valid & table[1][stored[0]]
+    else:
+        bands = _scaled(stored, np.array(scales), np.array(offsets), valid)
+    return _masked(bands, valid, grey)
+
+
+def _check_type(src, bands: tuple[int, ...], path) -> None:
+    for band in bands:
+        if src.dtypes[band - 1].startswith("complex"):
+            raise BadPairError(
+                f"{path}: band {band} holds complex numbers ({src.dtypes[band - 1]}); convert it to amplitudes first."
+            )
+
+
+def _check_memory(src, bands: tuple[int, ...], path) -> None:
+    """Raises BadPairError if the image is larger than half of the machine's memory, or its header is damaged."""
+    needed = src.height * src.width * sum(np.dtype(src.dtypes[band - 1]).itemsize for band in bands)
+    if needed > _most_bytes():
+        raise BadPairError(
+            f"{path}: {src.height} x {src.width} pixels take {needed / 1e9:.1f} GB, more than half of the memory; "
+            "compare whole scenes with planetcd-scene, or fetch the file again if it is not so large."
+        )
+
+
+def _most_bytes() -> float:
+    try:
+        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, AttributeError):  # no such question on this system
+        return np.inf
+
+
+def _is_palette(src, bands: tuple[int, ...]) -> bool:
+    return [src.colorinterp[band - 1].name for band in bands] == ["palette"]
+
+
+def _scaled(stored: np.ndarray, scales: np.ndarray, offsets: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Physical values [B, H, W] where the file has a scale or an offset; 0 where not valid."""
+    if np.allclose(scales, 1.0) and np.allclose(offsets, 0.0):
+        return stored
+    return np.where(valid, stored * scales[:, None, None] + offsets[:, None, None], 0.0)
 
 
 def image_shape(path: str | os.PathLike) -> tuple[int, int]:
@@ -90,12 +132,7 @@ def image_shape(path: str | os.PathLike) -> tuple[int, int]:
         return src.height, src.width
 
 
-def _masked(bands: np.ndarray, valid: np.ndarray, grey: bool, path) -> Image:
-    if np.iscomplexobj(bands):
-        raise BadPairError(f"{path}: holds complex numbers; convert it to amplitudes first.")
-    if np.issubdtype(bands.dtype, np.floating):
-        # ISIS special pixels are the most negative floats; GDAL masks only one of them.
-        valid = valid & np.isfinite(bands).all(0) & (bands > -1e38).all(0)
+def _masked(bands: np.ndarray, valid: np.ndarray, grey: bool) -> Image:
     if len(bands) == 1:
         return Image(bands[0], valid, bands.dtype)
     if grey:
@@ -116,7 +153,7 @@ def _open(path: str | os.PathLike):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             return rasterio.open(file)
-    except rasterio.errors.RasterioError as err:
+    except (rasterio.errors.RasterioError, UnicodeDecodeError) as err:  # Unicode: a name in a damaged header
         raise _unreadable(file, err) from err
 
 

@@ -1,14 +1,31 @@
-"""Stored values to [0, 1], by one rule for both dates of a pair, so that the stretch makes no change of its own."""
+"""Stored values to [0, 1], both dates on one scale, so that the stretch makes no change of its own."""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from planetcd_jax.errors import BadPairError, DataError
+from planetcd_jax.images import scales
 from planetcd_jax.images.reading import Image
 
-STRETCHES = ("auto", "dtype", "percentile", "none")
+STRETCHES = ("auto", "dtype", "percentile", "each", "none")
 
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
 """Percentiles that become 0 and 1."""
+
+
+class DateStretch(NamedTuple):
+    """What is done to one date.
+
+    `low` becomes 0 and `high` becomes 1, the curve `scales.bent` with `bend` follows, and then 0 becomes `to_low` and 1
+    becomes `to_high`; what leaves [0, 1] is clipped.
+    """
+
+    low: float
+    high: float
+    bend: float = 0.0
+    to_low: float = 0.0
+    to_high: float = 1.0
 
 
 def describe(stretch: str) -> str:
@@ -17,11 +34,18 @@ def describe(stretch: str) -> str:
     Raises:
         DataError: if there is no such stretch.
     """
-    joint = f"percentiles {LOW_PERCENT} and {HIGH_PERCENT} of both dates together, all bands alike, to 0 and 1, clipped"
+    percent = f"percentiles {LOW_PERCENT} and {HIGH_PERCENT}"
+    joint = f"{percent} of both dates together, all bands alike, to 0 and 1, clipped"
+    each = (
+        f"{percent} of each date by itself, all bands alike, to 0 and 1, clipped; a square-root coded date is decoded"
+    )
     words = {
-        "auto": f"8-bit: value / 255; other types: {joint}",
+        "auto": f"8-bit: value / 255; other types: {joint}; a pair whose dates differ in type, in scale (ranges apart, "
+        f"or of widths that differ by a factor of {scales.UNLIKE:g}) or by a square-root code: {each}; then on the "
+        "scale of the 8-bit date, value / 255, where one is",
         "dtype": "integers: value over the largest of the type, from its smallest",
         "percentile": joint,
+        "each": each,
         "none": "none: values are in [0, 1] as stored",
     }
     if stretch not in words:
@@ -30,63 +54,123 @@ def describe(stretch: str) -> str:
 
 
 def stretched(before: Image, after: Image, stretch: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both dates in [0, 1] by the same transform.
+    """Both dates in [0, 1] on one scale.
 
     Args:
         before, after: Whole images, before any cutting, so that neighbouring patches share one stretch.
-        stretch: "auto", "dtype", "percentile" or "none" (see `describe`).
+        stretch: "auto", "dtype", "percentile", "each" or "none" (see `describe`).
 
     Returns:
         Two float32 arrays of the images' shapes. Pixels without data are 0.
 
     Raises:
-        BadPairError: if there are no valid pixels, or "dtype" is asked of floats, or the two dates' types differ so
-            that no common transform is known.
+        BadPairError: if there are no valid pixels, or "dtype" is asked of floats, or one transform is asked for two
+            dates on unlike scales.
     """
-    if stretch not in STRETCHES:
-        describe(stretch)
     if stretch == "none":
         return _masked(before, 0.0).astype(np.float32), _masked(after, 0.0).astype(np.float32)
-    low, high = _bounds(before, after, stretch)
-    return _scaled(before, low, high), _scaled(after, low, high)
+    rules = choose(before, after, stretch)
+    return _scaled(before, rules[0]), _scaled(after, rules[1])
 
 
-def _bounds(before: Image, after: Image, stretch: str) -> tuple[float, float]:
-    """Values that become 0 and 1."""
-    types = {before.dtype, after.dtype}
+def choose(before: Image, after: Image, stretch: str) -> tuple[DateStretch, DateStretch]:
+    """What `stretched` does to each date, for any stretch but "none".
+
+    Raises:
+        BadPairError, DataError: as `stretched` and `describe`.
+    """
+    describe(stretch)
     if stretch == "dtype":
-        return _type_bounds(types)
-    if stretch == "auto" and types == {np.dtype(np.uint8)}:
-        return 0.0, 255.0
-    data = np.concatenate([image.values[image.valid].ravel() for image in (before, after)])
-    if data.size == 0:
+        return (_type_bounds({before.dtype, after.dtype}),) * 2
+    data = [image.values[image.valid].ravel() for image in (before, after)]
+    if sum(part.size for part in data) == 0:
         raise BadPairError("no pixel has data on either date; check the no-data value, or leave this pair out.")
-    low, high = np.percentile(data.astype(np.float64), [LOW_PERCENT, HIGH_PERCENT])
+    unlike = _differ(before, after, data)
+    if stretch == "percentile":
+        if unlike:
+            raise BadPairError(f"the two dates are on unlike scales ({unlike}); choose --stretch=auto or each.")
+        return (_percentiles(np.concatenate(data)),) * 2
+    each = _each(before, after, data)
+    if stretch == "each":
+        return each
+    if unlike or any(rule.bend for rule in each):
+        return _onto_8_bits(each, before, after)
+    if {before.dtype, after.dtype} == {np.dtype(np.uint8)}:
+        return (DateStretch(0.0, 255.0),) * 2
+    return (_percentiles(np.concatenate(data)),) * 2
+
+
+def _differ(before: Image, after: Image, data: list[np.ndarray]) -> str:
+    """In which way two dates cannot share one scale, in words; "" where they can."""
+    types = {"float" if image.dtype.kind == "f" else image.dtype.name for image in (before, after)}
+    if types == {"uint8"} or min(part.size for part in data) == 0:
+        return ""
+    ranges = [_percentiles(part)[:2] for part in data]
+    words = " and ".join(
+        f"{image.dtype} from {low:g} to {high:g}" for image, (low, high) in zip((before, after), ranges, strict=True)
+    )
+    return words if len(types) > 1 or scales.are_unlike(*ranges) else ""
+
+
+def _each(before: Image, after: Image, data: list[np.ndarray]) -> tuple[DateStretch, DateStretch]:
+    """Each date by its own percentiles, and the curve that undoes a square-root code of one of them."""
+    if min(part.size for part in data) == 0:
+        return (_percentiles(np.concatenate(data)),) * 2
+    rules = [_percentiles(part) for part in data]
+    if before.valid.shape != after.valid.shape:
+        return rules[0], rules[1]
+    both = before.valid & after.valid
+    side = int(np.clip(min(both.shape) // 6, 4, scales.BLOCK))
+    means = []
+    for image, rule in zip((before, after), rules, strict=True):
+        values = _scaled(image, rule)
+        grey = values if values.ndim == 2 else values.mean(axis=-1)
+        means.append(scales.curve_means(grey, both, side))
+    bends = scales.bends(*means)
+    return rules[0]._replace(bend=bends[0]), rules[1]._replace(bend=bends[1])
+
+
+def _onto_8_bits(each: tuple[DateStretch, DateStretch], before: Image, after: Image) -> tuple[DateStretch, DateStretch]:
+    """Both dates on the scale of the 8-bit one, where one is: value / 255, as in the other 8-bit pairs of a set.
+
+    Scores grow with contrast, so a pair must not have more of it for the depth of its files.
+    """
+    dates = sorted(zip(each, (before, after), strict=True), key=lambda date: date[0].bend != 0)
+    for rule, image in dates:  # a coded date last
+        if image.dtype == np.uint8 and rule.high > rule.low:
+            return tuple(other._replace(to_low=rule.low / 255, to_high=rule.high / 255) for other in each)
+    return each
+
+
+def _percentiles(values: np.ndarray) -> DateStretch:
+    low, high = np.percentile(values.astype(np.float64), [LOW_PERCENT, HIGH_PERCENT])
     if low == high:  # nearly all values are the same: the percentiles say nothing, the extremes may
-        low, high = float(data.min()), float(data.max())
-    return float(low), float(high)
+        low, high = float(values.min()), float(values.max())
+    return DateStretch(float(low), float(high))
 
 
-def _type_bounds(types: set[np.dtype]) -> tuple[float, float]:
+def _type_bounds(types: set[np.dtype]) -> DateStretch:
     if len(types) > 1 or not all(np.issubdtype(t, np.integer) for t in types):
         raise BadPairError(
             f"stretch 'dtype' needs one integer type for both dates, got {', '.join(sorted(map(str, types)))}; "
-            "choose 'percentile'."
+            "choose 'percentile', or 'each' where the two differ in scale."
         )
     info = np.iinfo(next(iter(types)))
-    return float(info.min), float(info.max)
+    return DateStretch(float(info.min), float(info.max))
 
 
 def _masked(image: Image, fill: float) -> np.ndarray:
     """Values as float64, with `fill` where there is no data."""
     mask = image.valid if image.values.ndim == 2 else image.valid[..., None]
-    return np.where(mask, image.values, fill).astype(np.float64)
+    return np.where(mask, image.values.astype(np.float64), fill)
 
 
-def _scaled(image: Image, low: float, high: float) -> np.ndarray:
-    values = _masked(image, low)
-    if high > low:
-        values = (values - low) / (high - low)
+def _scaled(image: Image, rule: DateStretch) -> np.ndarray:
+    values = _masked(image, rule.low)
+    if rule.high > rule.low:
+        values = (values - rule.low) / (rule.high - rule.low)
     else:
         values = np.zeros_like(values)
-    return np.clip(values, 0.0, 1.0).astype(np.float32)
+    values = rule.to_low + scales.bent(values, rule.bend) * (rule.to_high - rule.to_low)
+    mask = image.valid if values.ndim == 2 else image.valid[..., None]
+    return np.where(mask, np.clip(values, 0.0, 1.0), 0.0).astype(np.float32)

@@ -106,7 +106,7 @@ def _bands(path: pathlib.Path, where: str) -> np.ndarray:
     return values
 
 
-def dates(path: pathlib.Path, channels: str, nodata: float | None = None) -> tuple[Image, Image]:
+def dates(path: pathlib.Path, channels: str, nodata: float | str | None = None) -> tuple[Image, Image]:
     """Before- and after-image [H, W] of a composite, by one of `CHANNELS`."""
     values, _, dtype = read_image(path)
     if values.ndim != 3 or values.shape[-1] != 3:
@@ -114,7 +114,7 @@ def dates(path: pathlib.Path, channels: str, nodata: float | None = None) -> tup
 
     def date(letter: str) -> Image:
         band = values[..., channels.index(letter)]
-        valid = np.ones(band.shape, bool) if nodata is None else differs(band, nodata)
+        valid = differs(band, nodata) if isinstance(nodata, int | float) else np.ones(band.shape, bool)
         return Image(band, valid & np.isfinite(band), dtype)
 
     return date("b"), date("a")
@@ -204,7 +204,7 @@ def doubts(facts: dict[str, Any]) -> list[str]:
 
 
 def composite_set(
-    name: str, pairs: Sequence[FilePair], channels: str, *, stretch: str, nodata: float | None, provenance: dict
+    name: str, pairs: Sequence[FilePair], channels: str, *, stretch: str, nodata: float | str | None, provenance: dict
 ) -> PairSet:
     """A `PairSet` over composites, each read when asked for.
 

@@ -31,7 +31,8 @@ def file_set(
     *,
     stretch: str = "auto",
     grey: bool = False,
-    nodata: float | None = None,
+    nodata: float | str | None = "auto",
+    mask_bands: str = "any",
     size_mismatch: str = "error",
     provenance: dict[str, Any] | None = None,
 ) -> PairSet:
@@ -42,7 +43,8 @@ def file_set(
         pairs: The files.
         stretch: See `stretch.describe`.
         grey: Read coloured files as the mean of their bands.
-        nodata: A value that means no data, beside what files say themselves.
+        nodata: A value that means no data, beside what files say themselves; "auto" (None is the same), or "none".
+        mask_bands: "any" or "all": in how many bands a pixel must be no data to be missing.
         size_mismatch: "error", or "crop": of two images of different size, the centre that both share.
         provenance: What is known beside.
 
@@ -56,12 +58,14 @@ def file_set(
         raise DataError(f"size_mismatch is {size_mismatch!r}; choose one of {', '.join(SIZE_MISMATCHES)}.")
     pairs = tuple(pairs)
     known = any(p.label != UNKNOWN for p in pairs)
-    facts = {"stretch": describe(stretch), "grey": grey, "nodata": nodata, "size_mismatch": size_mismatch}
+    facts = {"stretch": describe(stretch), "grey": grey, "nodata": nodata, "mask_bands": mask_bands}
+    facts["size_mismatch"] = size_mismatch
+    reading = {"grey": grey, "nodata": nodata, "mask_bands": mask_bands}
 
     def load(i: int) -> RawPair:
         pair = pairs[i]
         with naming(f"pair {pair.id!r}"):
-            images = [read_image(path, grey=grey, nodata=nodata) for path in (pair.before, pair.after)]
+            images = [read_image(path, **reading) for path in (pair.before, pair.after)]
         if size_mismatch == "crop":
             images = centre_crops(*images)
         elif images[0].values.shape[:2] != images[1].values.shape[:2]:

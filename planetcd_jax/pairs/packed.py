@@ -5,11 +5,13 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 import h5py
 import numpy as np
 
 from planetcd_jax.errors import BadPairError, DataError, OutputError
+from planetcd_jax.images.missing import array_rule
 from planetcd_jax.images.reading import Image
 from planetcd_jax.images.stretch import describe, stretched
 from planetcd_jax.pairs.pair_set import UNKNOWN, PairSet, RawPair, listed, naming, shape_text
@@ -18,13 +20,21 @@ UNIT = "values_in_unit_range"
 """Attribute of a file that this package packed: its values are in [0, 1] and are not stretched again."""
 
 
-def packed_set(path: pathlib.Path, *, name: str = "pairs", stretch: str = "auto") -> PairSet:
+def packed_set(
+    path: pathlib.Path,
+    *,
+    name: str = "pairs",
+    stretch: str = "auto",
+    nodata: float | str | None = "auto",
+    mask_bands: str = "any",
+) -> PairSet:
     """A `PairSet` over an HDF5 file. The file stays open until the set is closed; one pair is in memory at a time.
 
     Args:
         path: The file.
         name: Name of the data set.
         stretch: See `stretch.describe`; a file packed by this package is taken as it is.
+        nodata, mask_bands: See `missing.array_rule`.
 
     Raises:
         DataError: if the file cannot be opened, or `before` and `after` are missing or do not fit each other.
@@ -38,13 +48,13 @@ def packed_set(path: pathlib.Path, *, name: str = "pairs", stretch: str = "auto"
             f"{path}: cannot be opened as HDF5 (truncated or another format?): {err}; pack it again."
         ) from err
     try:
-        return _opened(file, path, name, stretch)
+        return _opened(file, path, name, stretch, {"nodata": nodata, "mask_bands": mask_bands})
     except DataError:
         file.close()
         raise
 
 
-def _opened(file: h5py.File, path: pathlib.Path, name: str, stretch: str) -> PairSet:
+def _opened(file: h5py.File, path: pathlib.Path, name: str, stretch: str, masking: dict[str, Any]) -> PairSet:
     before, after = _dates(file, path)
     if file.attrs.get(UNIT, False):
         stretch = "none"
@@ -62,7 +72,7 @@ def _opened(file: h5py.File, path: pathlib.Path, name: str, stretch: str) -> Pai
             raise BadPairError(
                 f"pair {ids[i]!r} ({path}): cannot be read (file damaged?): {err}; pack it again."
             ) from err
-        images = [_image(v) for v in values]
+        images = [_image(v, masking) for v in values]
         with naming(f"pair {ids[i]!r} ({path})"):
             return RawPair(*stretched(*images, stretch), images[0].valid & images[1].valid)
 
@@ -72,7 +82,13 @@ def _opened(file: h5py.File, path: pathlib.Path, name: str, stretch: str) -> Pai
         ids,
         load,
         labels=_column(file, path, "label", n),
-        provenance={"layout": "HDF5", "file": str(path), "stretch": describe(stretch), "packed_from": origin},
+        provenance={
+            "layout": "HDF5",
+            "file": str(path),
+            "stretch": describe(stretch),
+            **masking,
+            "packed_from": origin,
+        },
         files=lambda i: (str(path),),
         shape=lambda i: before.shape[1:3],
         close=file.close,
@@ -107,11 +123,11 @@ def _column(file: h5py.File, path: pathlib.Path, key: str, n: int) -> np.ndarray
     return values
 
 
-def _image(values: np.ndarray) -> Image:
+def _image(values: np.ndarray, masking: dict[str, Any]) -> Image:
     if values.ndim == 3 and values.shape[-1] == 1:
         values = values[..., 0]
-    finite = np.isfinite(values)
-    return Image(values, finite if values.ndim == 2 else finite.all(-1), values.dtype)
+    stored = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
+    return Image(values, array_rule(stored, **masking).valid(stored, None), values.dtype)
 
 
 def pack(

@@ -57,6 +57,9 @@ class PairSet:
         shape: `shape(i)` is (H, W) of the i-th image without reading it, or raises BadPairError.
         close: Called once when the set is closed.
 
+    Attributes:
+        least_side: Pixels that a pair must have in rows and in columns; smaller ones are bad. 1, unless it is set.
+
     Raises:
         DataError: if ids repeat, or there are no pairs, or the number of labels differs.
     """
@@ -85,6 +88,7 @@ class PairSet:
         self._files = files
         self._shape = shape
         self._close = close
+        self.least_side = 1
         _check_ids(name, self.ids)
 
     def __len__(self) -> int:
@@ -133,7 +137,14 @@ class PairSet:
         Raises:
             BadPairError: naming pair and files, and what to do about it.
         """
-        return checked(self._load(self._index(i)), self.where(i))
+        pair = checked(self._load(self._index(i)), self.where(i))
+        height, width = pair.before.shape[:2]
+        if min(height, width) < self.least_side:
+            raise BadPairError(
+                f"{self.where(i)}: {height}x{width} px are too few; wanted {self.least_side} or more a side: give the "
+                "whole images, or lower --max_shift."
+            )
+        return pair
 
     def _index(self, i: int) -> int:
         if not 0 <= i < len(self):
@@ -169,7 +180,8 @@ def checked(raw: RawPair, where: str) -> Pair:
         missing = int(np.size(raw.valid) - np.count_nonzero(raw.valid))
         raise BadPairError(
             f"{where}: {missing} of {np.size(raw.valid)} pixels have no data on one date or both; crop or cut "
-            "the images to the covered area (--patch_size helps), or skip the pair with --on_bad_pair=skip."
+            "the images to the covered area (--patch_size helps), or skip the pair with --on_bad_pair=skip; where "
+            "these pixels are good, say so with --nodata=none."
         )
     for name, image in (("before", before), ("after", after)):
         _check_values(name, image, where)

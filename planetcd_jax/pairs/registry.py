@@ -4,6 +4,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.images.missing import MASK_BANDS, parse_nodata
 from planetcd_jax.images.stretch import STRETCHES, describe
 from planetcd_jax.pairs import contents, hub, packed, user_pairs
 from planetcd_jax.pairs.composite import COMPOSITES, composite_set, describe_channels, doubts
@@ -30,7 +31,8 @@ def open_dataset(
     stretch: str = "auto",
     seed: int = 0,
     grey: bool | None = None,
-    nodata: float | None = None,
+    nodata: float | str | None = "auto",
+    mask_bands: str = "any",
     size_mismatch: str = "error",
     missing: str = "error",
     composite: str = "auto",
@@ -54,7 +56,8 @@ def open_dataset(
         seed: Of the simulated sets.
         grey: Read coloured files as the mean of their bands. None is True for the paper's sets, whose cameras have one
             band, and False for your own pairs, where the file's shape decides.
-        nodata: A value that means no data, beside what files say themselves.
+        nodata: A value that means no data, beside what files say themselves; "auto" (None is the same), or "none".
+        mask_bands: "any" or "all": in how many bands a pixel must be no data to be missing.
         size_mismatch: "error", or "crop" to the centre that two images of different size share.
         missing: "error", or "keep": pairs with a missing file stay in the set and raise BadPairError when read.
         composite: What the channels hold where one RGB image holds both dates, see `composite.COMPOSITES`.
@@ -72,12 +75,15 @@ def open_dataset(
         missing=(missing, user_pairs.MISSING),
         stretch=(stretch, STRETCHES),
         composite=(composite, COMPOSITES),
+        mask_bands=(mask_bands, MASK_BANDS),
     )
     describe(stretch)
+    nodata = parse_nodata(nodata, "value of --nodata")
     reading = {
         "stretch": stretch,
         "grey": spec.grey if grey is None else grey,
         "nodata": nodata,
+        "mask_bands": mask_bands,
         "size_mismatch": size_mismatch,
     }
     asked = _Asked(spec, data_dir, pairs_csv, source, split, revision, seed, missing, composite, reading)
@@ -188,7 +194,8 @@ def _own(asked: _Asked) -> PairSet:
 
 
 def _from_hdf5(asked: _Asked, path: pathlib.Path) -> PairSet:
-    pairs = packed.packed_set(path, name=asked.spec.name, stretch=asked.reading["stretch"])
+    reading = {key: asked.reading[key] for key in ("stretch", "nodata", "mask_bands")}
+    pairs = packed.packed_set(path, name=asked.spec.name, **reading)
     _unless_made_up(asked, pairs)
     told = stand_in if pairs.source == "simulated" else which_pairs
     pairs.provenance[KEY] = told(asked.spec, len(pairs), None, None)

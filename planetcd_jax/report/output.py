@@ -10,12 +10,16 @@ from collections.abc import Iterator
 
 from planetcd_jax.errors import OutputError
 from planetcd_jax.files.folders import begin_folder, output_errors
+from planetcd_jax.files.room import check_place
 
 RUNS = pathlib.Path("runs")
 LATEST = "latest"
 METRICS = "metrics.json"
 # In every metrics.json, and how a folder of results is known as one.
 PROGRAM = "planetcd_jax"
+
+# What a run of a few hundred pairs writes, bytes; asked for before it begins.
+_ROOM = 5_000_000
 
 
 def default_folder(dataset: str, now: datetime.datetime) -> pathlib.Path:
@@ -53,8 +57,9 @@ def _check_target(target: pathlib.Path, overwrite: bool) -> None:
 def run_folder(folder: pathlib.Path, *, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """A folder to fill that takes its final name when the block ends well, and is gone if it does not.
 
-    It is made at once, beside `folder` (inside it where that is there and empty), so a place that cannot be written is
-    an error before anything is computed, and a reader of `folder` never takes half a result for a whole one.
+    It is made at once, beside `folder` (inside it where that is there and empty, or a mount point), so a place that
+    cannot be written is an error before anything is computed, and a reader of `folder` never takes half a result for a
+    whole one.
 
     Args:
         folder: Where the results are to be. A folder with anything in it is refused, except that `overwrite` lets
@@ -71,6 +76,7 @@ def run_folder(folder: pathlib.Path, *, overwrite: bool = False) -> Iterator[pat
     with output_errors(name, remedy):
         target = pathlib.Path(os.path.abspath(folder))
         _check_target(target, overwrite)
+        check_place(target, _ROOM)
         unfinished = begin_folder(target)
     try:
         with output_errors(name, remedy, within=unfinished.folder):

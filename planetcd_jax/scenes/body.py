@@ -80,6 +80,35 @@ def check_same_body(before: CRS, after: CRS, before_name: str, after_name: str) 
     )
 
 
+def check_systems(before: CRS | None, after: CRS | None, before_name: str, after_name: str) -> None:
+    """Raises DataError if points of a system cannot be brought to longitudes, or from one system to the other."""
+    known = [(crs, name) for crs, name in ((before, before_name), (after, after_name)) if crs is not None]
+    for crs, name in known:
+        geodetic = system_of(crs).geodetic_crs
+        if geodetic is not None and (reason := _obstacle(system_of(crs), geodetic)):
+            raise DataError(
+                f"{name} names a reference system that cannot be used ({reason}); correct it (gdal_edit.py -a_srs), or "
+                "fetch the file again."
+            )
+    if len(known) < 2 or same_system(before, after) or not is_same_body(before, after):
+        return
+    if reason := _obstacle(system_of(before), system_of(after)):
+        raise DataError(
+            f"{after_name} cannot be brought to the reference system of {before_name} ({reason}); give both a system "
+            "of their planet (gdal_edit.py -a_srs)."
+        )
+
+
+def _obstacle(source: pyproj.CRS, target: pyproj.CRS) -> str:
+    """Why points cannot be brought from one system to another, in a few words; "" where they can."""
+    try:
+        pyproj.Transformer.from_crs(source, target, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        reason = str(error).splitlines()[0]
+        return reason if len(reason) < 200 else "no operation leads from one to the other"
+    return ""
+
+
 def same_system(before: CRS, after: CRS) -> bool:
     """Whether two systems put every point at the same coordinates. Local ones must bear one name too."""
     one, other = system_of(before), system_of(after)

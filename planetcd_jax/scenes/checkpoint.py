@@ -14,14 +14,21 @@ from rasterio.errors import RasterioError
 from planetcd_jax.errors import DataError
 from planetcd_jax.files.folders import hidden_beside, move_into_place, output_errors, whole_file
 from planetcd_jax.files.json_files import json_text, write_json
+from planetcd_jax.files.room import works_inside
 
 _IDENTITY = "identity.json"
 _FINAL = "final"
+_INSIDE = ".partial"
 
 
 def work_folder(target: pathlib.Path) -> pathlib.Path:
-    """Where a run keeps its unfinished work: beside its results, hidden."""
-    return hidden_beside(target, "partial")
+    """Where a run keeps its unfinished work, hidden: beside its results, or inside (see `works_inside`)."""
+    return target / _INSIDE if works_inside(target) else hidden_beside(target, "partial")
+
+
+def is_empty(target: pathlib.Path) -> bool:
+    """Whether a folder holds nothing but unfinished work."""
+    return all(entry.name == _INSIDE for entry in target.iterdir())
 
 
 class Checkpoint:
@@ -92,14 +99,20 @@ class Checkpoint:
                 self.save(f"{name}.{part}", array)
         self.save(name, arrays["rho"])
 
-    def publish(self, target: pathlib.Path) -> None:
+    def remove(self) -> None:
+        """Removes all of it; a later run begins anew."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def publish(self, target: pathlib.Path, last: str) -> None:
         """Moves the finished results to their place in one step and removes the rest.
+
+        Where `target` stays itself (see `room.works_inside`), file by file, that of the name `last` at the end.
 
         Raises:
             OutputError: if they cannot be moved there.
         """
         with as_output_errors(target):
-            move_into_place(self.final, target)
+            move_into_place(self.final, target, last)
             shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -4,6 +4,8 @@ import re
 
 import rasterio
 
+from planetcd_jax.images.label_values import document, tags
+
 ANGLES = {
     "sun_azimuth": ("sub_solar_azimuth", "subsolar_azimuth", "solar_azimuth", "sun_azimuth", "local_solar_azimuth"),
     "incidence": ("incidence_angle", "solar_incidence_angle", "incidence"),
@@ -30,16 +32,11 @@ _WEST = re.compile(r'"(?:POSITIVE_LONGITUDE_DIRECTION|LongitudeDirection)"\s*:\s
 _CENTRE = re.compile(r'"(?:CENTER_LONGITUDE|CenterLongitude)"\s*:\s*(?:\{\s*"value"\s*:\s*)?"?' + _NUMBER)
 
 
-def _text(dataset: rasterio.DatasetReader, space: str) -> str:
-    """A label: rasterio takes a document for a list of NAME=VALUE or NAME:VALUE and splits it at the first."""
-    return ":".join(part for pair in dataset.tags(ns=space).items() for part in pair)
-
-
 def west_centre(dataset: rasterio.DatasetReader) -> float | None:
     """Central longitude of the map, degrees to the west, where an ISIS3 or PDS3 label counts to the west; else None."""
     for space in dataset.tag_namespaces():
         if space in ("json:ISIS3", "json:PDS"):
-            text = _text(dataset, space)
+            text = document(dataset, space)
             centre = _CENTRE.search(text)
             if centre and _WEST.search(text):
                 return float(centre.group(1))
@@ -50,13 +47,13 @@ def angles(dataset: rasterio.DatasetReader) -> dict[str, float]:
     """Angles that the label of an open file states, degrees, by the names of `ANGLES`; the first of each counts."""
     found: dict[str, float] = {}
     stated: list[tuple[str, str]] = []
-    for name, value in dataset.tags().items():
+    for name, value in tags(dataset).items():
         number = re.match(r"\s*" + _NUMBER, value)
         if number:
             stated.append((name.rpartition(".")[2], number.group(1)))
     for space in dataset.tag_namespaces():
         if space.startswith(("json:", "xml:")):
-            text = _text(dataset, space)
+            text = document(dataset, space)
             stated += (_JSON if space.startswith("json:") else _XML).findall(text)
     for name, value in stated:
         meaning = _MEANING.get(_plain(name))

@@ -1,10 +1,11 @@
 """One scene from two images to a folder of results: what `scene.py` runs."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from planetcd_jax.errors import ConfigError, DataError, OutputError
 from planetcd_jax.files.digests import sha256_of, sha256_of_file
 from planetcd_jax.files.folders import write_whole
 from planetcd_jax.files.json_files import jsonable, write_json
+from planetcd_jax.files.room import check_place
 from planetcd_jax.report import page, page_images, record
 from planetcd_jax.scenes import checkpoint as checkpoints
 from planetcd_jax.scenes import places, scoring, stable, writing
@@ -108,7 +110,7 @@ def finished(target: pathlib.Path, wanted: Mapping[str, Any], *, resume: bool, o
     Raises:
         OutputError: if it holds something else that may not be replaced.
     """
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+    if not target.exists() or (target.is_dir() and checkpoints.is_empty(target)):
         return False
     path = target / RUN_FILE
     if not path.is_file():
@@ -122,13 +124,32 @@ def finished(target: pathlib.Path, wanted: Mapping[str, Any], *, resume: bool, o
     return False
 
 
+def room(request: Request, scene: Scene) -> int:
+    """Bytes that a run may write at most, apart from rounding."""
+    rows, cols = scoring.map_shape(scene.plan, scene.pair)
+    side, _ = places.chip_size(scene.plan, scene.config)
+    maps = min(request.pixel_maps, rows * cols) * side**2 * 4
+    page = min(request.page_candidates, _PAGE_MOST) * 3 * page_images.CHIP_BYTES + _OVERVIEW**2
+    return 5 * rows * cols * 4 + maps + page
+
+
+def check_possible(request: Request, scene: Scene, target: pathlib.Path) -> None:
+    """What would stop the run at its end stops it here.
+
+    Raises:
+        DataError: if the file of stable ground cannot be used.
+        OutputError: if the results cannot be written or have no room.
+    """
+    check_place(target, room(request, scene))
+    if request.stable_ground is not None:
+        stable.check(request.stable_ground, scene.pair, scene.plan)
+
+
 def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> Scored:
     """Null scores, tau, score map and p-values of a scene, with progress on standard error."""
     pair, plan = scene.pair, scene.plan
     null = None
-    if request.stable_ground is not None:
-        stable.check(request.stable_ground, pair, plan)
-    else:
+    if request.stable_ground is None:
         with tqdm(total=plan.null_draws, desc="threshold", unit="tile", disable=quiet) as bar:
             null = scoring.score_null(jax.random.key(request.seed), scene, kept, bar.update)
     pixels = scoring.ground_pixels(plan, pair)
@@ -299,6 +320,17 @@ def _angles_text(image: Mapping[str, Any]) -> str:
     return ", ".join(said) or "not in the label"
 
 
+@contextlib.contextmanager
+def _dropping(kept: Checkpoint, pair) -> Iterator[None]:
+    """Removes unfinished work when the images themselves end the run; a server that fails may answer the next time."""
+    try:
+        yield
+    except (DataError, ConfigError):
+        if not any("://" in image.name or image.name.startswith("/vsi") for image in (pair.before, pair.after)):
+            kept.remove()
+        raise
+
+
 def run_scene(
     request: Request, scene: Scene, target: pathlib.Path, *, resume: bool, overwrite: bool, quiet: bool = False
 ) -> dict[str, Any] | None:
@@ -311,12 +343,14 @@ def run_scene(
         DataError, ConfigError, OutputError: in one line, for what a user can mend.
     """
     who = identity(request, scene)
+    check_possible(request, scene, target)
     if finished(target, who, resume=resume, overwrite=overwrite):
         return None
     started = time.monotonic()
     kept = Checkpoint(checkpoints.work_folder(target), who, resume=resume)
-    scored = score(request, scene, kept, quiet=quiet)
-    with checkpoints.as_output_errors(target):
-        report = write_results(request, scene, scored, kept, quiet=quiet)
-        kept.publish(target)
+    with _dropping(kept, scene.pair):
+        scored = score(request, scene, kept, quiet=quiet)
+        with checkpoints.as_output_errors(target):
+            report = write_results(request, scene, scored, kept, quiet=quiet)
+            kept.publish(target, RUN_FILE)
     return {**report, "seconds": time.monotonic() - started}

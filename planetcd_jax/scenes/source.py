@@ -13,23 +13,12 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.images.values import colour_table, differs
+from planetcd_jax.images.label_values import tags
+from planetcd_jax.images.missing import Missing, missing_rule, parse_nodata
+from planetcd_jax.images.values import colour_table
 from planetcd_jax.scenes import labels
 from planetcd_jax.scenes.grids import grid_of
 from planetcd_jax.scenes.longitudes import closes
-
-# ISIS keeps five special values for null and saturated pixels; valid values lie strictly between these.
-# Source: ISIS SpecialPixel.h, https://isis.astrogeology.usgs.gov (VALID_MIN and VALID_MAX of each type).
-_ISIS_VALID = {
-    "uint8": (1, 254),
-    "uint16": (3, 65522),
-    "int16": (-32752, 32767),
-    "float32": (-3.4028225e38, np.inf),
-}
-
-_LARGEST = np.finfo(np.float32).max
-
-_NO_DATA_CHOICES = "a number, 'none', or 'auto'"
 
 
 @contextlib.contextmanager
@@ -58,14 +47,17 @@ class Source:
         exact: Type of the pixels that reads give.
     """
 
-    def __init__(self, name: str, *, bands: tuple[int, ...] | None = None, nodata: str = "auto"):
+    def __init__(
+        self, name: str, *, bands: tuple[int, ...] | None = None, nodata: str = "auto", mask_bands: str = "any"
+    ):
         """Opens an image.
 
         Args:
             name: Path, or a URL or /vsi path that GDAL reads.
             bands: Bands to read, counted from 1; None: all but alpha.
             nodata: "auto" (what the file says), "none" (nothing but NaN and alpha is masked), or a number, compared
-                with stored values after rounding to the file's type.
+                with stored values after rounding to the file's type. See `missing`.
+            mask_bands: "any" or "all": in how many bands a pixel must be no data to be missing.
 
         Raises:
             DataError: if the file cannot be opened, has complex pixels, or lacks the bands.
@@ -76,12 +68,13 @@ class Source:
         self.bands = self._choose_bands(bands)
         self._table = self._colours()
         if self._table is not None:
-            self.bands *= self._table.shape[1]
+            self.bands *= self._table[0].shape[1]
         self.exact = np.result_type(np.float32, *(self._dataset.dtypes[band - 1] for band in self.bands))
         with no_grid_warning():
             self.grid, self.note = grid_of(self._dataset, self.name)
         self.closed = closes(self.grid)
-        self._nodata, self._use_mask, self._valid_range, self.nodata_rule = self._choose_nodata(nodata)
+        self._missing = self._missing_rule(nodata, mask_bands)
+        self.nodata_rule = self._missing.said
 
     def _choose_bands(self, bands: tuple[int, ...] | None) -> tuple[int, ...]:
         data = self._dataset
@@ -99,33 +92,26 @@ class Source:
             )
         return tuple(bands or colour)
 
-    def _colours(self) -> np.ndarray | None:
-        """Colour table [N, 1 or 3] of the only band that is read, or None where it has none."""
+    def _colours(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Colour table of the only band that is read (see `colour_table`), or None where it has none."""
         interps = [self._dataset.colorinterp[band - 1] for band in self.bands]
         return colour_table(self._dataset, self.bands[0]) if interps == [ColorInterp.palette] else None
 
-    def _choose_nodata(self, rule: str) -> tuple[float | None, bool, tuple[float, float] | None, str]:
-        """No-data value to compare with, whether to use the file's own mask, the range of valid values, and words."""
-        data = self._dataset
-        isis = _ISIS_VALID.get(self.dtype) if data.driver == "ISIS3" else None
-        if rule == "none":
-            alpha = any(interp == ColorInterp.alpha for interp in data.colorinterp)
-            return None, alpha, None, "nothing but NaN" + (" and alpha" if alpha else "")
-        if rule != "auto":
-            try:
-                value = float(rule)
-            except ValueError:
-                raise DataError(f"no-data of {self.name} is {rule!r}; give {_NO_DATA_CHOICES}.") from None
-            return value, True, isis, f"{value:g}, as asked for"
-        flags = {flag.name for band in self.bands for flag in data.mask_flag_enums[band - 1]}
-        if isis is not None:
-            return None, True, isis, f"ISIS special pixels of {self.dtype}"
-        # HiRISE's JPEG 2000 products keep their CORE_NULL = 0 in the detached label only.
-        if data.driver.startswith("JP2") and flags == {"all_valid"} and self.dtype.startswith("uint"):
-            return 0.0, True, None, "0 (the file names none; as in HiRISE's JP2)"
-        named = [data.nodatavals[band - 1] for band in self.bands]
-        own = f"no-data {named[0]:g}" if named[0] is not None else ", ".join(sorted(flags - {"all_valid"}))
-        return None, True, None, own or "nothing but NaN (the file names no no-data)"
+    def _missing_rule(self, nodata: str, mask_bands: str) -> Missing:
+        asked = parse_nodata(nodata, f"of {self.name}")
+        try:
+            return missing_rule(self._dataset, self.bands, asked, mask_bands)
+        except RasterioError as error:
+            raise self._damaged("", error) from None
+
+    def _damaged(self, where: str, error: RasterioError) -> DataError:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        return DataError(f"{self.name} cannot be read{where} ({cause}); it is damaged or cut short: fetch it again.")
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether the pixels are looked up in a colour table that is not grey."""
+        return self._table is not None and self._table[0].shape[1] == 3
 
     def read(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels of a window, and which of them are valid; outside the image nothing is.
@@ -165,11 +151,7 @@ class Source:
             block = self._dataset.read(list(self.bands), window=window)  # [B, h, w]
             good = self._good(block, window)
         except RasterioError as error:
-            cause = str(error.__cause__ or error).splitlines()[0]
-            raise DataError(
-                f"{self.name} cannot be read at rows {top} to {bottom - 1} ({cause}); the file is damaged or cut "
-                "short: fetch it again."
-            ) from None
+            raise self._damaged(f" at rows {top} to {bottom - 1}", error) from None
         inside = (slice(top - row, bottom - row), slice(left - col, right - col))
         pixels[inside] = self._pixels(block, good)
         valid[inside] = good
@@ -202,28 +184,23 @@ class Source:
             block = self._dataset.read(list(self.bands), window=window, out_shape=(len(self.bands), *shape))
             good = self._good(block, window, shape)
         except RasterioError as error:
-            raise DataError(f"{self.name} cannot be read ({str(error).splitlines()[0]}); fetch it again.") from None
+            raise self._damaged("", error) from None
         return self._pixels(block, good), good
 
     def _pixels(self, block: np.ndarray, good: np.ndarray) -> np.ndarray:
         """[B, h, w] as stored and [h, w] bool to [h, w, B] pixels, 0 where not valid."""
         if self._table is not None:
-            block = self._table[block[0]].transpose(2, 0, 1)
+            block = self._table[0][block[0]].transpose(2, 0, 1)
         return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(self.exact)
 
     def _good(self, block: np.ndarray, window: Window, shape: tuple[int, int] | None = None) -> np.ndarray:
-        """[h, w] bool: pixels that are valid in every band."""
-        # What 32 bits cannot hold is a mark, as -1.8e308; NaN and infinity compare false.
-        good = (abs(block) <= _LARGEST).all(axis=0) if block.dtype.kind == "f" else np.ones(block.shape[1:], bool)
-        if self._use_mask:
+        """[h, w] bool: pixels that have data."""
+        masks = None
+        if self._missing.own_mask:
             out = None if shape is None else (len(self.bands), *shape)
-            good &= (self._dataset.read_masks(list(self.bands), window=window, out_shape=out) > 0).all(axis=0)
-        if self._nodata is not None:
-            good &= differs(block, self._nodata).all(axis=0)
-        if self._valid_range is not None:
-            low, high = self._valid_range
-            good &= ((block >= low) & (block <= high)).all(axis=0)
-        return good
+            masks = self._dataset.read_masks(list(self.bands), window=window, out_shape=out) > 0
+        good = self._missing.valid(block, masks)
+        return good if self._table is None else good & self._table[1][block[0]]
 
     def describe(self) -> dict:
         """What a report needs to name this image and to tell whether it is still the same one."""
@@ -240,12 +217,22 @@ class Source:
             "placed": self.note or "by its transform",
             "masked": self.nodata_rule,
             "angles": labels.angles(self._dataset),
-            "tags": {key: value for key, value in self._dataset.tags().items() if len(value) < 200},
+            "tags": {key: value for key, value in tags(self._dataset).items() if len(value) < 200},
         }
 
     def close(self) -> None:
         """Closes the file."""
         self._dataset.close()
+
+
+def check_bands(before: Source, after: Source) -> None:
+    """Raises DataError if one image is grey and the other has a colour table that is not."""
+    for image, other in ((before, after), (after, before)):
+        if image.has_colours and len(other.bands) == 1:
+            raise DataError(
+                f"{image.name} has a colour table, so it is a picture in red, green and blue, and {other.name} has one "
+                "band; give two colour pictures, or the image from which the picture was made."
+            )
 
 
 def _open(name: str) -> rasterio.DatasetReader:
@@ -258,7 +245,7 @@ def _open(name: str) -> rasterio.DatasetReader:
     try:
         with no_grid_warning():
             dataset = rasterio.open(name)
-    except RasterioError as error:
+    except (RasterioError, UnicodeDecodeError) as error:  # Unicode: a name in a damaged header
         reason = str(error).splitlines()[0]
         if name.startswith(("http://", "https://")):
             raise DataError(

@@ -6,6 +6,7 @@ import hashlib
 import numpy as np
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.images import scales
 from planetcd_jax.scenes.alignment import AlignedPair
 
 # Shares of the sampled pixels that become 0 and 1, percent.
@@ -17,14 +18,16 @@ _SQUARE, _SQUARES = 96, 12
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-    """Linear map of each band to [0, 1].
+    """Map of each band to [0, 1]: a line, and a curve where the image is square-root coded and the other is not.
 
     Attributes:
         low, high: Value that becomes 0 and 1, for each band.
+        bend: Curve of each band that undoes a square-root code (see `scales.bent`); empty for none.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    bend: tuple[float, ...] = ()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """[H, W, B] to [H, W, B] float32 in [0, 1]; one band loses its axis. Values beyond are clipped.
@@ -34,6 +37,8 @@ class Stretch:
         exact = np.result_type(pixels, np.float32)
         low, high = np.asarray(self.low, exact), np.asarray(self.high, exact)
         scaled = np.clip((pixels - low) / (high - low), 0.0, 1.0).astype(np.float32)
+        if any(self.bend):
+            scaled = scales.bent(scaled, np.asarray(self.bend, np.float32))
         return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
 
 
@@ -74,6 +79,23 @@ def _stretch(name: str, pixels: np.ndarray) -> Stretch:
     return Stretch(tuple(float(v) for v in low), tuple(float(v) for v in high))
 
 
+def _decoded(before: Stretch, after: Stretch, squares: list) -> tuple[Stretch, Stretch]:
+    """Both stretches with the curves that undo a square-root code, from squares (before, after, valid in both)."""
+    bends = []
+    for band in range(len(before.low)):
+        means = [[], []]
+        for *dates, valid in squares:
+            for into, stretch, pixels in zip(means, (before, after), dates, strict=True):
+                low, high = stretch.low[band], stretch.high[band]
+                values = np.clip((pixels[..., band].astype(np.float64) - low) / (high - low), 0.0, 1.0)
+                into.append(scales.curve_means(values, valid))
+        bends.append(scales.bends(*(np.concatenate(parts) for parts in means)))
+    return tuple(
+        dataclasses.replace(stretch, bend=bend) if any(bend) else stretch
+        for stretch, bend in zip((before, after), zip(*bends, strict=True), strict=True)
+    )
+
+
 def sample(pair: AlignedPair) -> Samples:
     """Stretches of both images from squares spread over the overlap, using pixels that are valid in both.
 
@@ -83,6 +105,7 @@ def sample(pair: AlignedPair) -> Samples:
     side = min(_SQUARE, pair.grid.height, pair.grid.width)
     digest = hashlib.sha256()
     kept: tuple[list, list] = [], []
+    squares = []
     shares, corners = [], []
     for row in _starts(pair.grid.height):
         for col in _starts(pair.grid.width):
@@ -92,6 +115,7 @@ def sample(pair: AlignedPair) -> Samples:
             for (pixels, valid), into in zip(reads, kept, strict=True):
                 digest.update(pixels.tobytes() + valid.tobytes())
                 into.append(pixels[both])
+            squares.append((reads[0][0], reads[1][0], both))
             shares.append(both.mean())
             corners.append((row, col))
     before, after = (np.concatenate(part) for part in kept)
@@ -101,9 +125,9 @@ def sample(pair: AlignedPair) -> Samples:
             f"their no-data (masked in the first: {pair.before.nodata_rule}; in the second: {pair.after.nodata_rule})."
         )
     full = [corner for corner, share in zip(corners, shares, strict=True) if share > 0.9]
+    stretches = _stretch(pair.before.name, before), _stretch(pair.after.name, after)
     return Samples(
-        _stretch(pair.before.name, before),
-        _stretch(pair.after.name, after),
+        *_decoded(*stretches, squares),
         float(np.mean(shares)),
         digest.hexdigest(),
         np.asarray(full, int).reshape(-1, 2),

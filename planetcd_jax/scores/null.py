@@ -81,6 +81,11 @@ class NoiseAndShift:
         """Pixels of true ground on each side of a patch that take the place of `shift_fill`."""
         return self.max_shift
 
+    @property
+    def least_side_px(self) -> int:
+        """Side of the smallest patch that it can be drawn for without a context."""
+        return {"reflect": self.max_shift + 1, "crop": 2 * self.max_shift + 1}.get(self.shift_fill, 1)
+
     def describe(self) -> str:
         """In words."""
         return f"noise {self.noise_sigma:g}, shift up to {self.max_shift} px"
@@ -141,6 +146,7 @@ class OwnNull:
 
     kind: ClassVar[str] = "own"
     margin_px: ClassVar[int] = 0
+    least_side_px: ClassVar[int] = 1
 
     def __post_init__(self):
         if not callable(self.function):
@@ -172,7 +178,7 @@ class OwnNull:
 
 
 Null = Any
-"""`NoiseAndShift`, `OwnNull`, or another record with `margin_px`, `describe` and `pair`."""
+"""`NoiseAndShift`, `OwnNull`, or another record with their properties and methods."""
 
 
 def pseudo_unchanged(

@@ -41,6 +41,7 @@ class ResidualNull:
 
     kind: ClassVar[str] = "residual"
     margin_px: ClassVar[int] = 0
+    least_side_px: ClassVar[int] = 1
 
     def __post_init__(self):
         check_above_zero(self, "residual_clip", "outlier", "least_likeness", "tries")

@@ -1,0 +1,255 @@
+"""Which pixels of a file have data: one rule for scenes and for sets of pairs.
+
+A pixel is missing where
+1. a float is NaN, infinite, or beyond 1e38 either way (ISIS, PDS and ESRI keep their marks there);
+2. the file's own mask, alpha or no-data value says so, or the value that the user names;
+3. a label names its value, or names a range of valid values that it lies outside of (see `label_values`);
+4. it has a special value of its type in ISIS and PDS: always where an ISIS label says that the file is a cube, and
+   where the values themselves show it in 16-bit integers of any format (see `_shown_range`);
+5. its entry of a colour table is fully transparent.
+
+Values of 8 bits are special only where a label or a mask says so: in a picture, 0 is black and 255 is white.
+
+Where several bands are read, a pixel is missing where any of them says so; `mask_bands="all"` lets 2 count only where
+all bands say so, for pictures in which one band may well be 0.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from planetcd_jax.errors import DataError
+from planetcd_jax.images.label_values import LabelValues, label_values
+from planetcd_jax.images.values import differs
+
+MASK_BANDS = ("any", "all")
+
+NODATA_CHOICES = "a number, 'none', or 'auto'"
+
+# Source: ISIS SpecialPixel.h, https://isis.astrogeology.usgs.gov (VALID_MIN and VALID_MAX of each type).
+_ISIS_VALID = {
+    "uint8": (1, 254),
+    "uint16": (3, 65522),
+    "int16": (-32752, 32767),
+    "uint32": (3, 4294967282),
+}
+
+_SPECIAL = {"int16": (-32768, -32767, -32766, -32765, -32764), "uint16": (0, 1, 2, 65534, 65535)}
+
+_APART = 1024
+"""Levels of a 16-bit type between special values and data: nearer than this, they are data themselves."""
+
+_MARK = 1e38
+"""Floats beyond this are marks: -3.4e38 in 32 bits, -1.8e308 in 64."""
+
+_WHOLE = 4_000_000
+"""Images of at most this many pixels are looked at whole; of larger ones, squares on a lattice."""
+
+_LATTICE, _SQUARE = 6, 160
+
+_HALF = 0.5
+"""A range of valid values that holds less than this share of the pixels is meant for other values than the stored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """The rule for one file, by its stored values.
+
+    Attributes:
+        own_mask: Whether the file's own mask (no-data value, alpha, mask band) counts.
+        nodata: A value that means no data, beside it, or None.
+        marks: Special values, missing in whichever band they stand.
+        low, high: Range of valid stored values, or None where there is no bound.
+        mask_bands: "any" or "all", see above.
+        said: The rule in words.
+    """
+
+    own_mask: bool = True
+    nodata: float | None = None
+    marks: tuple[float, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    mask_bands: str = "any"
+    said: str = ""
+
+    def valid(self, stored: np.ndarray, masks: np.ndarray | None) -> np.ndarray:
+        """Which pixels have data.
+
+        Args:
+            stored: [B, h, w] values as stored, of the bands that are read.
+            masks: [B, h, w] bool, the file's own masks; None where they do not count.
+
+        Returns:
+            [h, w] bool.
+        """
+        named = np.ones(stored.shape, bool) if masks is None else masks.copy()
+        if self.nodata is not None:
+            named &= differs(stored, self.nodata)
+        good = named.all(axis=0) if self.mask_bands == "any" else named.any(axis=0)
+        if stored.dtype.kind == "f":
+            good &= (abs(stored) < _MARK).all(axis=0)  # NaN and infinity compare false
+        for mark in self.marks:
+            good &= differs(stored, mark).all(axis=0)
+        if self.low is not None:
+            good &= (stored >= self.low).all(axis=0)
+        if self.high is not None:
+            good &= (stored <= self.high).all(axis=0)
+        return good
+
+
+def parse_nodata(nodata: float | str | None, whose: str) -> float | str:
+    """ "auto" (also for None), "none" or a number; `whose` is for the message.
+
+    Raises:
+        DataError: if it is something else.
+    """
+    if nodata is None or nodata in ("auto", "none"):
+        return nodata or "auto"
+    try:
+        return float(nodata)
+    except ValueError:
+        raise DataError(f"no-data {whose} is {nodata!r}; give {NODATA_CHOICES}.") from None
+
+
+def missing_rule(
+    dataset, bands: tuple[int, ...], nodata: float | str | None = "auto", mask_bands: str = "any"
+) -> Missing:
+    """The rule for an open rasterio dataset.
+
+    Args:
+        dataset: Open rasterio dataset.
+        bands: Bands that are read, counted from 1.
+        nodata: "auto" (None is the same): rules 1 to 5. "none": NaN, infinity and alpha only. A number: a value that
+            means no data beside all of them, as stored, and rounded to the file's type.
+        mask_bands: "any" or "all".
+
+    Raises:
+        DataError: if `nodata` is something else.
+        RasterioError: if a look at the values fails.
+    """
+    asked = parse_nodata(nodata, f"of {dataset.name}")
+    if asked == "none":
+        alpha = any(interp.name == "alpha" for interp in dataset.colorinterp)
+        return Missing(alpha, mask_bands=mask_bands, said="nothing but NaN" + (" and alpha" if alpha else ""))
+    label = label_values(dataset, dataset.dtypes[bands[0] - 1])
+    names = [_named_by_file(dataset, bands, label)]
+    low, high, why = _valid_range(dataset, bands, label)
+    names += [f"{', '.join(f'{v:g}' for v in label.marks)} (named by the label)"] if label.marks else []
+    names += [why] if why else []
+    value = None if asked == "auto" else float(asked)
+    if value is None and not label.marks and _is_hirise_like(dataset, bands):
+        value = 0.0
+        names.insert(0, "0 (the file names none; as in HiRISE's JP2)")
+    elif value is not None:
+        names.insert(0, f"{value:g}, as asked for")
+    said = "; ".join(name for name in names if name) or "nothing but NaN (the file names no no-data)"
+    if len(bands) > 1:
+        said += f" in {mask_bands} band" + ("s" if mask_bands == "all" else "")
+    return Missing(not _misread(dataset, bands, label), value, label.marks, low, high, mask_bands, said)
+
+
+def array_rule(stored: np.ndarray, nodata: float | str | None = "auto", mask_bands: str = "any") -> Missing:
+    """The rule for values that come from no image file, such as an array of HDF5: 1, the value asked for, and 4.
+
+    Args:
+        stored: [B, H, W].
+        nodata, mask_bands: As for `missing_rule`.
+
+    Raises:
+        DataError: if `nodata` is something else.
+    """
+    asked = parse_nodata(nodata, "value")
+    if asked == "none":
+        return Missing(False, mask_bands=mask_bands)
+    value = None if asked == "auto" else float(asked)
+    name = stored.dtype.name
+    low, high, _ = _shown_range(name, {value}, stored.ravel()) if name in _SPECIAL else (None, None, "")
+    return Missing(False, value, (), low, high, mask_bands)
+
+
+def _flags(dataset, bands: tuple[int, ...]) -> set[str]:
+    return {flag.name for band in bands for flag in dataset.mask_flag_enums[band - 1]}
+
+
+def _misread(dataset, bands: tuple[int, ...], label: LabelValues) -> bool:
+    """Whether the no-data value that GDAL gives is a number of the label that it read wrongly."""
+    return label.misread is not None and {dataset.nodatavals[band - 1] for band in bands} == {label.misread}
+
+
+def _named_by_file(dataset, bands: tuple[int, ...], label: LabelValues) -> str:
+    if _misread(dataset, bands, label):
+        return ""
+    named = dataset.nodatavals[bands[0] - 1]
+    if named is not None:
+        return f"no-data {named:g}"
+    return ", ".join(sorted(_flags(dataset, bands) - {"all_valid"}))
+
+
+def _is_hirise_like(dataset, bands: tuple[int, ...]) -> bool:
+    """HiRISE's JPEG 2000 products keep their CORE_NULL = 0 in the detached label only."""
+    unsigned = all(dataset.dtypes[band - 1].startswith("uint") for band in bands)
+    return dataset.driver.startswith("JP2") and _flags(dataset, bands) == {"all_valid"} and unsigned
+
+
+def _valid_range(dataset, bands: tuple[int, ...], label: LabelValues) -> tuple[float | None, float | None, str]:
+    """Lowest and highest valid stored value, or None, and the reason in words."""
+    dtype = dataset.dtypes[bands[0] - 1]
+    if label.isis:
+        low, high = _ISIS_VALID.get(dtype, (None, None))
+        return low, high, f"ISIS special pixels of {dtype}"
+    named = {*label.marks, *(dataset.nodatavals[band - 1] for band in bands)}
+    if label.low is not None or label.high is not None:
+        found = _named_range(_look(dataset, bands), named, label)
+        if found[2]:
+            return found
+    return _shown_range(dtype, named, _look(dataset, bands)) if dtype in _SPECIAL else (None, None, "")
+
+
+def _named_range(values: np.ndarray, named: set, label: LabelValues) -> tuple[float | None, float | None, str]:
+    """VALID_MINIMUM and VALID_MAXIMUM, unless most pixels lie outside: then they are meant for scaled values."""
+    marks = [*(mark for mark in named if mark is not None), *_SPECIAL.get(values.dtype.name, ())]
+    values = values[~np.isin(values, marks)]
+    low = -np.inf if label.low is None else label.low
+    high = np.inf if label.high is None else label.high
+    if values.size and np.mean((values >= low) & (values <= high)) < _HALF:
+        return None, None, ""
+    return label.low, label.high, f"values outside {low:g} to {high:g} (named by the label)"
+
+
+def _shown_range(dtype: str, named: set, values: np.ndarray) -> tuple[float | None, float | None, str]:
+    """The range of valid 16-bit values, as the values themselves show it.
+
+    Special values stand alone at an end of the type: no pixel has a value between them and the data, over `_APART`
+    levels. Signed, -32768 to -32764: where they lie apart, or the file names -32768 itself. Unsigned, where 0 to 2,
+    65534 and 65535 may well be data: only where, besides, the file names 0 as no data, or three of them are there.
+    """
+    special = np.isin(values, _SPECIAL[dtype])
+    data, seen = values[~special], np.unique(values[special])
+    if data.size == 0:
+        return None, None, ""
+    bottom, top = float(data.min()), float(data.max())
+    low, high = _ISIS_VALID[dtype]
+    if dtype == "int16":
+        shown = bottom - low >= (0 if -32768 in named else _APART)
+        return (low, None, "special pixels of int16, below -32752") if shown else (None, None, "")
+    if 0 not in named and seen.size < 3:
+        return None, None, ""
+    low = low if bottom - low >= _APART else None
+    high = high if high - top >= _APART else None
+    words = [text for text, bound in (("0 to 2", low), ("65534 and 65535", high)) if bound is not None]
+    return low, high, f"special pixels of uint16, {' and '.join(words)}" if words else ""
+
+
+def _look(dataset, bands: tuple[int, ...]) -> np.ndarray:
+    """Values of the bands, [N], all of a small image and squares of a large one."""
+    from rasterio.windows import Window
+
+    height, width = dataset.height, dataset.width
+    if height * width <= _WHOLE:
+        return dataset.read(sorted(set(bands))).ravel()
+    parts = []
+    for row in np.linspace(0, max(0, height - _SQUARE), _LATTICE).astype(int):
+        for col in np.linspace(0, max(0, width - _SQUARE), _LATTICE).astype(int):
+            window = Window(int(col), int(row), min(_SQUARE, width), min(_SQUARE, height))
+            parts.append(dataset.read(sorted(set(bands)), window=window).ravel())
+    return np.concatenate(parts)

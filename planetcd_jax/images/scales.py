@@ -1,0 +1,105 @@
+"""Whether two dates hold the same ground on unlike scales: other depth, other unit, or square-root coded.
+
+A date that is coded by a square root, as many cameras send their images, follows the other by a parabola, not by a
+line. On values t that a linear stretch has brought to [0, 1], the curve
+
+    t + b t (1 - t),    -1 <= b <= 0
+
+undoes the root of any such coding, whatever its pedestal: b = -1 is t^2, b = 0 the line. It keeps 0, 1 and the order.
+"""
+
+import numpy as np
+
+BLOCK = 16
+"""Side of the squares, pixels, whose means are compared: wide enough for a few pixels of misregistration."""
+
+_LEAST_BLOCKS = 24
+
+_WORST, _ROUNDS = 0.3, 8
+"""Share of the blocks that may have changed: those farthest from the curve are left out, in so many rounds."""
+
+_EXPLAINED, _GAIN = 0.99, 0.35
+"""A curve is taken where it explains this share of the variance, and leaves at most this share of what a line does."""
+
+UNLIKE = 1.9
+"""Ranges that differ by this factor are unlike scales: 11 bits against 12 differ by 2, 10 against 12 by 4."""
+
+
+def bent(values: np.ndarray, bend: float | np.ndarray) -> np.ndarray:
+    """The curve of the module's head, any shape; `bend` broadcasts against the last axis. It never falls."""
+    lowest = np.where(bend < 0, 0.5 * (1.0 + bend) / np.where(bend < 0, bend, 1.0), -np.inf)  # where it turns
+    values = np.maximum(values, lowest.astype(values.dtype))
+    return values + bend * values * (1.0 - values)
+
+
+def are_unlike(before: tuple[float, float], after: tuple[float, float]) -> bool:
+    """Whether two ranges (low, high) of values cannot be of one scale: other width, or apart."""
+    widths = before[1] - before[0], after[1] - after[0]
+    apart = max(before[0], after[0]) > min(before[1], after[1])
+    return apart or (min(widths) > 0 and max(widths) > UNLIKE * min(widths))
+
+
+def block_means(values: np.ndarray, valid: np.ndarray, side: int = BLOCK) -> np.ndarray:
+    """Means of the whole squares of an image in which every pixel is valid; NaN where one is not.
+
+    Args:
+        values: [H, W] or [H, W, C].
+        valid: [H, W] bool.
+        side: Of a square, pixels.
+
+    Returns:
+        [N] or [N, C] float64, N squares row by row.
+    """
+    rows, cols = (size // side for size in valid.shape)
+    cut = np.where(valid.reshape(*valid.shape, *(1,) * (values.ndim - 2)), values, np.nan)[: rows * side, : cols * side]
+    blocks = cut.reshape(rows, side, cols, side, *cut.shape[2:])
+    return blocks.mean(axis=(1, 3), dtype=np.float64).reshape(rows * cols, *cut.shape[2:])
+
+
+def curve_means(values: np.ndarray, valid: np.ndarray, side: int = BLOCK) -> np.ndarray:
+    """[N, 2]: means of t and of t (1 - t) in the squares of an image [H, W] in [0, 1]; what `bends` takes."""
+    values = values.astype(np.float64)
+    return np.stack([block_means(x, valid, side) for x in (values, values * (1.0 - values))], axis=1)
+
+
+def bends(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """The bend of each date that brings both to one scale; at most one of them is not 0.
+
+    The mean of the curve over a square is linear in the two means of `curve_means`, so what varies inside a square
+    makes no error.
+
+    Args:
+        before, after: [N, 2] `curve_means` of the same squares of both dates, each stretched to [0, 1] linearly.
+    """
+    known = np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
+    before, after = before[known], after[known]
+    if len(before) < _LEAST_BLOCKS or min(np.ptp(before[:, 0]), np.ptp(after[:, 0])) == 0:
+        return 0.0, 0.0
+    fits = _fit(before, after[:, 0]), _fit(after, before[:, 0])
+    coded = 0 if fits[0][1] >= fits[1][1] else 1
+    bend, explained, line = fits[coded]
+    if bend == 0 or explained < _EXPLAINED or 1 - explained > _GAIN * (1 - line):
+        return 0.0, 0.0
+    return (bend, 0.0) if coded == 0 else (0.0, bend)
+
+
+def _fit(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+    """Bend of `coded` [N, 2], and the shares of the variance of `other` [N] that the curve and a line explain."""
+    terms = np.concatenate([np.ones((len(coded), 1)), coded], axis=1)
+    keep = np.ones(len(coded), bool)
+    for _ in range(_ROUNDS):
+        weights = np.linalg.lstsq(terms[keep], other[keep], rcond=None)[0]
+        rest = abs(other - terms @ weights)
+        keep = rest <= np.quantile(rest, 1 - _WORST)
+    if weights[1] <= 0:
+        return 0.0, 0.0, 0.0
+    bend = float(np.clip(weights[2] / weights[1], -1.0, 0.0))
+    curve = coded[:, 0] + bend * coded[:, 1]
+    return bend, _explained(curve[keep], other[keep]), _explained(coded[keep, 0], other[keep])
+
+
+def _explained(x: np.ndarray, y: np.ndarray) -> float:
+    """Squared correlation."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
