@@ -21,7 +21,7 @@ from absl import app
 
 from planetcd_jax.baselines import inception_weights
 from planetcd_jax.baselines.inception import InceptionV3
-from planetcd_jax.config import VGG16_LAYERS
+from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.networks import vgg16, weights_io
 from scripts import port_inception, port_weights
 
