@@ -181,8 +181,8 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     from planetcd_jax.networks.winograd import engine_of, serve
     from planetcd_jax.scenes import body, scene_run, scoring
     from planetcd_jax.scenes.alignment import AlignedPair
+    from planetcd_jax.scenes.samples import sample
     from planetcd_jax.scenes.source import Source, check_bands
-    from planetcd_jax.scenes.stretch import sample
 
     scoremap.check_windows(settings.window, settings.stride, config)
     config, weights = commandline.fitted_weights(config, settings)

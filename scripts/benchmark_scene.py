@@ -28,8 +28,8 @@ from planetcd_jax.networks import weights_io
 from planetcd_jax.scenes import scoring
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
+from planetcd_jax.scenes.samples import sample
 from planetcd_jax.scenes.source import Source
-from planetcd_jax.scenes.stretch import sample
 from planetcd_jax.scores.features import TILE
 
 _SIZE = flags.DEFINE_integer("size", 1084, "Side of the scene, pixels.")

@@ -14,7 +14,7 @@ from image_files import noise, write_image
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.pairs import open_dataset
-from planetcd_jax.pairs.records import class_values, date_of_column
+from planetcd_jax.pairs.pair_rows import class_values, date_of_column
 from planetcd_jax.pairs.splits import split_of_path
 from scripts import make_hub_fixtures as made
 

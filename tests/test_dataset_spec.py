@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from planetcd_jax.baselines.registry import PAPER_TEST_PAIRS
+from planetcd_jax.baselines.systems import PAPER_TEST_PAIRS
 from planetcd_jax.errors import DataError, PlanetCDError
 from planetcd_jax.pairs import DATASETS, DatasetSpec, find_spec, open_dataset, register
 from planetcd_jax.pairs.dataset_spec import CTX_SPEC, HIRISE_RSL_SPEC, LROC_SPEC

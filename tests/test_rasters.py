@@ -10,10 +10,11 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.images.stretch import Stretch
 from planetcd_jax.scenes import body
 from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.samples import sample
 from planetcd_jax.scenes.source import Source, no_grid_warning
-from planetcd_jax.scenes.stretch import Stretch, sample
 
 MARS, MOON = "IAU_2015:49910", "IAU_2015:30110"
 GRID = Affine(2.0, 0.0, 10_000.0, 0.0, -2.0, 50_000.0)

@@ -8,7 +8,7 @@ from scipy import ndimage, stats
 
 import planetcd_jax as pcd
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.ops import filters, masked, resampling
+from planetcd_jax.ops import filters, masked, shifted
 from planetcd_jax.scores.registered import brightness
 from planetcd_jax.thresholds import benjamini_hochberg
 
@@ -163,7 +163,7 @@ def test_noise_of_single_pixels_is_measured_and_allowed_for():
 def test_doubling_keeps_the_pixels_and_is_exact_for_planes_and_parabolas():
     rows, columns = np.mgrid[:9, :11].astype(np.float32)
     x = (rows**2 - 3 * columns + 1)[..., None]
-    fine = np.asarray(resampling._doubled(jnp.asarray(x)))
+    fine = np.asarray(shifted._doubled(jnp.asarray(x)))
     np.testing.assert_allclose(fine[::2, ::2], x, atol=1e-4)
     # Oracle: the parabola itself; cubic convolution reproduces it away from the border (Keys 1981).
     half_rows, half_columns = np.mgrid[:17, :21] / 2

@@ -9,8 +9,8 @@ from planetcd_jax.images import scales
 from planetcd_jax.images.reading import Image
 from planetcd_jax.images.stretch import choose, stretched
 from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.samples import sample
 from planetcd_jax.scenes.source import Source
-from planetcd_jax.scenes.stretch import sample
 
 CODES = {
     "8 bits": lambda x: np.round(255 * x).astype(np.uint8),

@@ -20,8 +20,8 @@ from planetcd_jax.scenes import scoring
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.candidates import correlation, find_peaks, residual_shift, sites
 from planetcd_jax.scenes.checkpoint import Checkpoint
+from planetcd_jax.scenes.samples import sample
 from planetcd_jax.scenes.source import Source, no_grid_warning
-from planetcd_jax.scenes.stretch import sample
 from planetcd_jax.simulate import demo_scene
 
 geopandas = pytest.importorskip("geopandas", reason="needs the extra 'scene'")
@@ -393,7 +393,7 @@ from planetcd_jax.scenes import scoring
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.source import Source
-from planetcd_jax.scenes.stretch import sample
+from planetcd_jax.scenes.samples import sample
 import rasterio
 with rasterio.Env(GDAL_CACHEMAX=16 * 2**20):
     pair = AlignedPair(Source(sys.argv[1]), Source(sys.argv[1]))

@@ -8,8 +8,8 @@ from image_files import write_image
 from planetcd_jax.images.reading import read_image
 from planetcd_jax.pairs.files import FilePair, file_set
 from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.samples import sample
 from planetcd_jax.scenes.source import Source, no_grid_warning
-from planetcd_jax.scenes.stretch import sample
 
 
 @pytest.mark.parametrize("asked", ["-9999.9", "-3.4e38", "0.1"])

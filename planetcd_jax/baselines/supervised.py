@@ -18,8 +18,8 @@ import numpy as np
 
 from planetcd_jax.baselines import classifier, representations, training
 from planetcd_jax.baselines.inception_weights import InceptionWeights, load_inception
-from planetcd_jax.baselines.registry import Method
-from planetcd_jax.baselines.registry import method as find_method
+from planetcd_jax.baselines.systems import Method
+from planetcd_jax.baselines.systems import method as find_method
 from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.extras import brought_by
 from planetcd_jax.types import Array

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from planetcd_jax import explain, records
-from planetcd_jax.baselines.registry import require_modules
+from planetcd_jax.baselines.systems import require_modules
 from planetcd_jax.cli.commandline import fitted_weights, given_quantile
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import decide, pixel_change_map

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from planetcd_jax.baselines import METHODS, Method, registry
+from planetcd_jax.baselines import METHODS, Method, systems
 from planetcd_jax.baselines.train_config import SMALL, TrainConfig
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import BadPairError, ConfigError, DataError, PatchError
@@ -129,7 +129,7 @@ class Bench:
         Raises:
             PlanetCDError: as the parts that it is made of.
         """
-        method = registry.method(name)
+        method = systems.method(name)
         if method.kind == "supervised" and jax.process_count() > 1:
             raise ConfigError(f"{name} is trained in one process; run it without --coordinator_address.")
         return self._supervised(method) if method.kind == "supervised" else self._unsupervised(method)

@@ -1,5 +1,11 @@
-"""Stored values to [0, 1], both dates on one scale, so that the stretch makes no change of its own."""
+"""Stored values to [0, 1].
 
+Sets of pairs stretch both dates by a policy of `STRETCHES`, on one scale, so that the stretch makes no change of its
+own (`stretched`). Scenes stretch each image by its own percentiles, from samples of the common ground
+(`own_percentiles`), because the two may be in different units.
+"""
+
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -174,3 +180,44 @@ def _scaled(image: Image, rule: DateStretch) -> np.ndarray:
     values = rule.to_low + scales.bent(values, rule.bend) * (rule.to_high - rule.to_low)
     mask = image.valid if values.ndim == 2 else image.valid[..., None]
     return np.where(mask, np.clip(values, 0.0, 1.0), 0.0).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Map of each band to [0, 1]: a line, and a curve where the image is square-root coded and the other is not.
+
+    Attributes:
+        low, high: Value that becomes 0 and 1, for each band.
+        bend: Curve of each band that undoes a square-root code (see `scales.bent`); empty for none.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    bend: tuple[float, ...] = ()
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """[H, W, B] to [H, W, B] float32 in [0, 1]; one band loses its axis. Values beyond are clipped.
+
+        Subtracts in the pixels' own precision: metres on a radius of 1,737,400 m are lost in 32 bits.
+        """
+        exact = np.result_type(pixels, np.float32)
+        low, high = np.asarray(self.low, exact), np.asarray(self.high, exact)
+        scaled = np.clip((pixels - low) / (high - low), 0.0, 1.0).astype(np.float32)
+        if any(self.bend):
+            scaled = scales.bent(scaled, np.asarray(self.bend, np.float32))
+        return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
+
+
+def own_percentiles(name: str, pixels: np.ndarray) -> Stretch:
+    """The stretch of a scene's image: `LOW_PERCENT` and `HIGH_PERCENT` of [N, B] samples of it, each band by itself.
+
+    Raises:
+        DataError: if the image, which `name` is for, has one value wherever it was sampled.
+    """
+    low, high = np.percentile(pixels, [LOW_PERCENT, HIGH_PERCENT], axis=0)
+    if not (high > low).all():
+        # An image of very few grey levels, or one with a small bright thing on a constant ground.
+        low, high = pixels.min(axis=0), pixels.max(axis=0)
+    if not (high > low).all():
+        raise DataError(f"{name} has one value, {float(low[0]):g}, wherever it was sampled; nothing can be seen in it.")
+    return Stretch(tuple(float(v) for v in low), tuple(float(v) for v in high))

@@ -16,7 +16,7 @@ from scipy import fft
 
 from planetcd_jax import constants
 from planetcd_jax.ops.filters import blur, blur_matrix, both_axes, grey
-from planetcd_jax.ops.resampling import Registration, resample
+from planetcd_jax.ops.shifted import Registration, resample
 from planetcd_jax.records import MAIN, check_above_zero, check_pixels
 from planetcd_jax.types import Array
 

@@ -15,8 +15,8 @@ from planetcd_jax.images.reading import Image, image_shape, read_image
 from planetcd_jax.images.stretch import describe, stretched
 from planetcd_jax.images.values import differs
 from planetcd_jax.pairs.files import FilePair
+from planetcd_jax.pairs.pair_rows import EXPECTED
 from planetcd_jax.pairs.pair_set import UNKNOWN, PairSet, RawPair, naming
-from planetcd_jax.pairs.records import EXPECTED
 
 CHANNELS = ("0ab", "0ba", "a0b", "b0a", "ab0", "ba0")
 """What red, green and blue hold: 0 nothing, a the after-image, b the before-image."""

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.pairs import imagefolder, layouts, parquet, records, webdataset
+from planetcd_jax.pairs import imagefolder, layouts, pair_rows, parquet, webdataset
 from planetcd_jax.pairs.dataset_spec import DatasetSpec
 from planetcd_jax.pairs.files import FilePair
+from planetcd_jax.pairs.pair_rows import Found
 from planetcd_jax.pairs.pair_set import listed
-from planetcd_jax.pairs.records import Found
 from planetcd_jax.pairs.splits import chosen_split, is_wanted, split_of_path
 from planetcd_jax.pairs.unpacking import ZIP, is_archive, unpacked_archive
 
@@ -94,7 +94,7 @@ def _rows(reader: Callable[[pathlib.Path, Names, str | None], Found]) -> Callabl
         found = reader(root, files, chosen)
         if not found.records:
             raise DataError(f"{root}: {found.layout} without a row of split {chosen!r}; choose another --split.")
-        pairs = records.file_pairs(found.records, str(root))
+        pairs = pair_rows.file_pairs(found.records, str(root))
         facts = {"layout": found.layout, "root": str(root), "split": chosen, **found.facts}
         if pairs is None:
             pairs = [FilePair(r.id, *(2 * tuple(r.images.values())), r.label) for r in found.records]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.pairs import records
+from planetcd_jax.pairs import pair_rows
 from planetcd_jax.pairs.files import hashes
+from planetcd_jax.pairs.pair_rows import Found, Record
 from planetcd_jax.pairs.pair_set import UNKNOWN, listed
-from planetcd_jax.pairs.records import Found, Record
 from planetcd_jax.pairs.splits import is_wanted, split_of_path
 from planetcd_jax.pairs.tables import parse_label
 from planetcd_jax.pairs.user_pairs import IMAGE_SUFFIXES, dates_of_files
@@ -47,7 +47,7 @@ def read_folder(root: pathlib.Path, names: Sequence[str], split: str | None) -> 
 
 def _unique(rows: list[Record]) -> list[Record]:
     counted = [f"{row.split or 'row'}_{i:05d}" for i, row in enumerate(rows)]
-    ids = records.unique_ids([row.id for row in rows], counted)
+    ids = pair_rows.unique_ids([row.id for row in rows], counted)
     return [row._replace(id=id_) for row, id_ in zip(rows, ids, strict=True)]
 
 
@@ -60,7 +60,7 @@ def _listed(root: pathlib.Path, name: str) -> list[Record]:
     if not images:
         raise DataError(f"{table}: columns {listed(columns) or 'none'}; wanted file_name, or before_file_name and "
                         "after_file_name, and label.")  # fmt: skip
-    label = records.column_named(columns, records.LABEL_COLUMNS)
+    label = pair_rows.column_named(columns, pair_rows.LABEL_COLUMNS)
     return [_listed_row(table, i, row, images, label, split_of_path(name)) for i, row in enumerate(rows)]
 
 
@@ -70,7 +70,7 @@ def _listed_row(table: pathlib.Path, i: int, row: dict[str, Any], images, label,
     if gone:
         raise DataError(f"{table}, row {i}: {listed(gone)} not there; fetch the set again, or correct the table.")
     first = str(row[images[0]])
-    value = records.label_of(row.get(label) if label else _class_of(first), None, f"{table}, row {i}")
+    value = pair_rows.label_of(row.get(label) if label else _class_of(first), None, f"{table}, row {i}")
     return Record(pathlib.PurePosixPath(first).stem, split or split_of_path(first), value, paths)
 
 
@@ -105,7 +105,7 @@ def _lone_row(root: pathlib.Path, name: str) -> Record:
 
 def _row(root: pathlib.Path, id_: str, images: dict[str, pathlib.Path], name: str) -> Record:
     del root
-    return Record(id_, split_of_path(name), records.label_of(_class_of(name), None, name), images)
+    return Record(id_, split_of_path(name), pair_rows.label_of(_class_of(name), None, name), images)
 
 
 def _class_of(name: str) -> str | None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.extras import brought_by
-from planetcd_jax.pairs import records
+from planetcd_jax.pairs import pair_rows
 from planetcd_jax.pairs.files import hashes
+from planetcd_jax.pairs.pair_rows import Found, Record
 from planetcd_jax.pairs.pair_set import listed
-from planetcd_jax.pairs.records import Found, Record
 from planetcd_jax.pairs.splits import is_wanted, split_of_path
 from planetcd_jax.pairs.unpacking import unpacked
 
@@ -58,7 +58,7 @@ def _is_simulated(path: pathlib.Path) -> bool:
 def _numbered(rows: list[Record]) -> list[Record]:
     """The rows with ids of their own, or counted by split where those are missing or repeat."""
     counted = [f"{row.split or 'row'}_{i:05d}" for i, row in enumerate(rows)]
-    ids = records.unique_ids([row.id for row in rows], counted)
+    ids = pair_rows.unique_ids([row.id for row in rows], counted)
     return [row._replace(id=id_) for row, id_ in zip(rows, ids, strict=True)]
 
 
@@ -80,8 +80,8 @@ def _write_shard(path: pathlib.Path, folder: pathlib.Path, *, root: pathlib.Path
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             columns = image_columns(schema, str(path))
-            label = records.column_named(schema.names, records.LABEL_COLUMNS)
-            id_ = records.column_named(schema.names, records.ID_COLUMNS)
+            label = pair_rows.column_named(schema.names, pair_rows.LABEL_COLUMNS)
+            id_ = pair_rows.column_named(schema.names, pair_rows.ID_COLUMNS)
             wanted = [name for name in (*columns, label, id_) if name]
             batches = file.iter_batches(batch_size=BATCH, columns=wanted)
             rows = (row for batch in batches for row in batch.to_pylist())
@@ -111,19 +111,19 @@ def image_columns(schema: Any, where: str) -> list[str]:
 
     found = [field.name for field in schema if is_image(field)]
     texts = [field.name for field in schema if kinds.is_string(field.type) or kinds.is_large_string(field.type)]
-    found = found or [name for name in texts if name.lower() == "image" or records.date_of_column(name)]
+    found = found or [name for name in texts if name.lower() == "image" or pair_rows.date_of_column(name)]
     if not found:
         told = [f"{field.name} ({field.type})" for field in schema]
-        raise DataError(f"{where}: no column of images; columns are {listed(told)}; wanted {records.EXPECTED}.")
-    dated = [name for name in found if records.date_of_column(name)]
-    return dated if {records.date_of_column(name) for name in dated} == {"before", "after"} else found
+        raise DataError(f"{where}: no column of images; columns are {listed(told)}; wanted {pair_rows.EXPECTED}.")
+    dated = [name for name in found if pair_rows.date_of_column(name)]
+    return dated if {pair_rows.date_of_column(name) for name in dated} == {"before", "after"} else found
 
 
 def _classes(schema: Any, label: str | None, where: str) -> list[int] | None:
     """Values of numbered classes, from what the `datasets` library keeps in the schema; None without."""
     kept = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     feature = kept.get("info", {}).get("features", {}).get(label) or {}
-    return records.class_values(feature["names"], f"{where}, column {label}") if "names" in feature else None
+    return pair_rows.class_values(feature["names"], f"{where}, column {label}") if "names" in feature else None
 
 
 def _unpack(row: dict[str, Any], i: int, folder: pathlib.Path, root: pathlib.Path, columns: tuple, path) -> dict:
@@ -134,7 +134,7 @@ def _unpack(row: dict[str, Any], i: int, folder: pathlib.Path, root: pathlib.Pat
               for n, name in enumerate(images)}  # fmt: skip
     named = [row[id_]] if id_ else [_path_of(row[name]) for name in images[:1]]
     name = next((pathlib.PurePosixPath(str(n)).stem for n in named if n is not None), None)
-    value = records.label_of(row[label] if label else None, classes, where)
+    value = pair_rows.label_of(row[label] if label else None, classes, where)
     return {"id": name, "label": value, "images": stored}
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.pairs import records
+from planetcd_jax.pairs import pair_rows
 from planetcd_jax.pairs.files import hashes
-from planetcd_jax.pairs.records import Found, Record
+from planetcd_jax.pairs.pair_rows import Found, Record
 from planetcd_jax.pairs.splits import is_wanted, split_of_path
 from planetcd_jax.pairs.unpacking import extract_archive, unpacked
 from planetcd_jax.pairs.user_pairs import IMAGE_SUFFIXES
@@ -32,7 +32,7 @@ def read_tars(root: pathlib.Path, names: Sequence[str], split: str | None) -> Fo
     rows = [row for name in shards for row in _rows(root / name, split_of_path(name))]
     facts = {"shards": shards, "sha256": hashes([root / name for name in shards], root)}
     counted = [f"{row.split or 'row'}_{i:05d}" for i, row in enumerate(rows)]
-    ids = records.unique_ids([row.id for row in rows], counted)
+    ids = pair_rows.unique_ids([row.id for row in rows], counted)
     return Found("WebDataset", [row._replace(id=id_) for row, id_ in zip(rows, ids, strict=True)], facts)
 
 
@@ -50,7 +50,7 @@ def _row(key: str, parts: dict[str, pathlib.Path], split: str | None, path: path
     images = {part: file for part, file in parts.items() if file.suffix.lower() in IMAGE_SUFFIXES}
     named = {pathlib.PurePosixPath(part[1:]).stem if part.count(".") > 1 else "image": f for part, f in images.items()}
     stored = next((parts[part] for part in LABEL_FILES if part in parts), None)
-    label = records.label_of(None if stored is None else _stored_label(stored), None, f"{path}, {key}")
+    label = pair_rows.label_of(None if stored is None else _stored_label(stored), None, f"{path}, {key}")
     return Record(pathlib.PurePosixPath(key).name, split, label, named)
 
 
@@ -64,5 +64,5 @@ def _stored_label(path: pathlib.Path) -> Any:
         raise DataError(f"{path}: is no JSON ({err}); pack the archive again.") from err
     if not isinstance(values, dict):
         return values
-    column = records.column_named(list(values), records.LABEL_COLUMNS)
+    column = pair_rows.column_named(list(values), pair_rows.LABEL_COLUMNS)
     return values[column] if column else None

@@ -13,8 +13,8 @@ from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import pixel_change_map
 from planetcd_jax.scenes import candidates
 from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scenes.scoring import Plan, Scene
-from planetcd_jax.scenes.stretch import Samples
 from planetcd_jax.types import Array, Params
 
 # A chip shows this much ground around its window, as a share of the window's side.

@@ -16,7 +16,7 @@ from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.networks.winograd import with_engine
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
-from planetcd_jax.scenes.stretch import Samples
+from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scores.features import TILE
 from planetcd_jax.types import Params
 

@@ -137,8 +137,8 @@ def scene_seconds(rows: int, cols: int, chunk: int) -> dict:
     from planetcd_jax.scenes import scoring
     from planetcd_jax.scenes.alignment import AlignedPair
     from planetcd_jax.scenes.checkpoint import Checkpoint
+    from planetcd_jax.scenes.samples import sample
     from planetcd_jax.scenes.source import Source
-    from planetcd_jax.scenes.stretch import sample
 
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": rows, "width": cols, "tiled": True,
                "blockxsize": 512, "blockysize": 512, "crs": "IAU_2015:49910",

@@ -25,7 +25,7 @@ from planetcd_jax.networks.backbone import Backbone, Network
 from planetcd_jax.ops import masked
 from planetcd_jax.ops.filters import blur, grey
 from planetcd_jax.ops.registration import Registering
-from planetcd_jax.ops.resampling import Registration
+from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
 from planetcd_jax.scores.base import Score, WindowGrid, over_bands
 from planetcd_jax.scores.null import Null

@@ -1,4 +1,4 @@
-"""One stretch to [0, 1] for each image of a pair, from samples of the ground that both show."""
+"""A sparse look at both images of a scene: what becomes 0 and 1 in each, and where both show ground."""
 
 import dataclasses
 import hashlib
@@ -7,39 +7,11 @@ import numpy as np
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.images import scales
+from planetcd_jax.images.stretch import Stretch, own_percentiles
 from planetcd_jax.scenes.alignment import AlignedPair
-
-# Shares of the sampled pixels that become 0 and 1, percent.
-LOW, HIGH = 0.5, 99.5
 
 # Samples are squares of this side, pixels, on a lattice of at most this many squares in each axis.
 _SQUARE, _SQUARES = 96, 12
-
-
-@dataclasses.dataclass(frozen=True)
-class Stretch:
-    """Map of each band to [0, 1]: a line, and a curve where the image is square-root coded and the other is not.
-
-    Attributes:
-        low, high: Value that becomes 0 and 1, for each band.
-        bend: Curve of each band that undoes a square-root code (see `scales.bent`); empty for none.
-    """
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    bend: tuple[float, ...] = ()
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """[H, W, B] to [H, W, B] float32 in [0, 1]; one band loses its axis. Values beyond are clipped.
-
-        Subtracts in the pixels' own precision: metres on a radius of 1,737,400 m are lost in 32 bits.
-        """
-        exact = np.result_type(pixels, np.float32)
-        low, high = np.asarray(self.low, exact), np.asarray(self.high, exact)
-        scaled = np.clip((pixels - low) / (high - low), 0.0, 1.0).astype(np.float32)
-        if any(self.bend):
-            scaled = scales.bent(scaled, np.asarray(self.bend, np.float32))
-        return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,16 +39,6 @@ def _starts(size: int) -> np.ndarray:
     side = min(_SQUARE, size)
     count = min(_SQUARES, -(-size // side))
     return np.unique(np.linspace(0, size - side, count).round().astype(int))
-
-
-def _stretch(name: str, pixels: np.ndarray) -> Stretch:
-    low, high = np.percentile(pixels, [LOW, HIGH], axis=0)
-    if not (high > low).all():
-        # An image of very few grey levels, or one with a small bright thing on a constant ground.
-        low, high = pixels.min(axis=0), pixels.max(axis=0)
-    if not (high > low).all():
-        raise DataError(f"{name} has one value, {float(low[0]):g}, wherever it was sampled; nothing can be seen in it.")
-    return Stretch(tuple(float(v) for v in low), tuple(float(v) for v in high))
 
 
 def _decoded(before: Stretch, after: Stretch, squares: list) -> tuple[Stretch, Stretch]:
@@ -125,7 +87,7 @@ def sample(pair: AlignedPair) -> Samples:
             f"their no-data (masked in the first: {pair.before.nodata_rule}; in the second: {pair.after.nodata_rule})."
         )
     full = [corner for corner, share in zip(corners, shares, strict=True) if share > 0.9]
-    stretches = _stretch(pair.before.name, before), _stretch(pair.after.name, after)
+    stretches = own_percentiles(pair.before.name, before), own_percentiles(pair.after.name, after)
     return Samples(
         *_decoded(*stretches, squares),
         float(np.mean(shares)),
