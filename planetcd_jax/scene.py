@@ -51,8 +51,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "after_shift",
             "str",
             "auto",
-            "Rows and columns (whole pixels) by which the second image is read further on, to undo a misregistration, "
-            "such as 4,-7; 0,0 for none; auto: what is measured, where many places agree on it.",
+            "Misregistration to correct: whole pixels by which the second image lies down and right of the first, such as "
+            "4,-7; 0,0 for none; auto: what is measured, where many places agree on it.",
         ),
     ),
     "The windows": (
@@ -240,8 +240,17 @@ def _after_shift(text: str, pair, samples) -> tuple[int, int]:
         print(f"misregistration: {said}, which differ by {found['spread']:.1f} px; left as it is")
         return 0, 0
     shift = round(found["rows"]), round(found["cols"])
-    print(f"misregistration: {said}; the second image is read {shift[0]:+d} rows, {shift[1]:+d} columns further on")
+    print(f"misregistration: {said}; {_lies(*shift)}")
     return shift
+
+
+def _lies(rows: int, cols: int) -> str:
+    """A misregistration in words."""
+    parts = [(rows, "row", "down", "up"), (cols, "column", "right", "left")]
+    said = [f"{abs(n)} {unit}{'s' * (abs(n) != 1)} {ahead if n > 0 else back}" for n, unit, ahead, back in parts if n]
+    if not said:
+        return "nothing to correct"
+    return f"the second image lies {' and '.join(said)} of the first; corrected"
 
 
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:

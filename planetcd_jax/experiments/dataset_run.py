@@ -130,7 +130,7 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
     start_hosts(settings.coordinator_address, settings.num_processes, settings.process_id)
     target = _target(settings)
     if jax.process_index() > 0:
-        _help(config, settings)
+        _score_own_share(config, settings)
         return target
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
         config, weights = fitted_weights(config, settings)
@@ -150,7 +150,7 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
     return target
 
 
-def _help(config: ChangeConfig, settings: types.SimpleNamespace) -> None:
+def _score_own_share(config: ChangeConfig, settings: types.SimpleNamespace) -> None:
     """Scores this process's share of the pairs; process 0 has the results too, prints and writes."""
     config, weights = fitted_weights(config, settings)
     with _open(config, settings) as pair_set:

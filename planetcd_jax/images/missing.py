@@ -199,10 +199,10 @@ def _valid_range(dataset, bands: tuple[int, ...], label: LabelValues) -> tuple[f
         return low, high, f"ISIS special pixels of {dtype}"
     named = {*label.marks, *(dataset.nodatavals[band - 1] for band in bands)}
     if label.low is not None or label.high is not None:
-        found = _named_range(_look(dataset, bands), named, label)
+        found = _named_range(_sampled_values(dataset, bands), named, label)
         if found[2]:
             return found
-    return _shown_range(dtype, named, _look(dataset, bands)) if dtype in _SPECIAL else (None, None, "")
+    return _shown_range(dtype, named, _sampled_values(dataset, bands)) if dtype in _SPECIAL else (None, None, "")
 
 
 def _named_range(values: np.ndarray, named: set, label: LabelValues) -> tuple[float | None, float | None, str]:
@@ -240,7 +240,7 @@ def _shown_range(dtype: str, named: set, values: np.ndarray) -> tuple[float | No
     return low, high, f"special pixels of uint16, {' and '.join(words)}" if words else ""
 
 
-def _look(dataset, bands: tuple[int, ...]) -> np.ndarray:
+def _sampled_values(dataset, bands: tuple[int, ...]) -> np.ndarray:
     """Values of the bands, [N], all of a small image and squares of a large one."""
     from rasterio.windows import Window
 

@@ -109,7 +109,7 @@ def _whole_offset(pixel_map: PixelMap, after: Source, box: tuple[int, int, int, 
     return (row, col) if np.maximum(abs(apart), abs(down - row)).max() < _ONE_GRID else None
 
 
-def _laid(before: Source, after: Source) -> tuple[Overlap, PixelMap | None, tuple[int, int]]:
+def _overlap_and_map(before: Source, after: Source) -> tuple[Overlap, PixelMap | None, tuple[int, int]]:
     """The overlap, the way from the before-image's pixels to the after-image's, and the offset if it is whole."""
     if before.grid.crs is None or after.grid.crs is None:
         return _pixel_overlap(before, after), None, (0, 0)
@@ -141,7 +141,7 @@ def find_overlap(before: Source, after: Source) -> Overlap:
     Raises:
         DataError: if they lie on different bodies, do not overlap, or lack a reference system and differ in size.
     """
-    return _laid(before, after)[0]
+    return _overlap_and_map(before, after)[0]
 
 
 class AlignedPair:
@@ -151,7 +151,7 @@ class AlignedPair:
         before, after: The two `Source`s; the first is a `Warped` one where control points place it.
         overlap: Their `Overlap`.
         grid: The `Grid` of the overlap.
-        after_shift: Rows and columns by which the after-image is read further on, to undo a misregistration.
+        after_shift: Rows and columns by which the content of the after-image lies further down and right, to undo a misregistration.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class AlignedPair:
         if not before.grid.is_affine and after.grid.crs is not None:
             before = Warped(before, before.grid.as_affine(), resampling)
         self.before, self.after, self.after_shift = before, after, after_shift
-        box, pixel_map, self._offset = _laid(before, after)
+        box, pixel_map, self._offset = _overlap_and_map(before, after)
         notes = [box.note] + [f"{image.name}: {image.note}" for image in (before, after) if image.note]
         self.overlap = box = dataclasses.replace(box, note="; ".join(notes))
         if self.before.closed and box.width == before.grid.width:

@@ -190,7 +190,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     found = places.list_candidates(
         scored.rho, scored.p_value, tau, plan, pair, at_least=min(request.page_candidates, _PAGE_MOST)
     )
-    measured, shown, chip_side, inner = _look(request, scene, found, kept.final, tags, quiet=quiet)
+    measured, shown, chip_side, inner = _measure_and_draw(request, scene, found, kept.final, tags, quiet=quiet)
     rows = writing.table(measured, pair.before.grid, plan.window)
     changed = [row for row, one in zip(rows, measured, strict=True) if one.changed]
     writing.write_places(kept.final, changed, pair.before.grid, parquet=request.parquet)
@@ -217,7 +217,9 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     return report
 
 
-def _look(request: Request, scene: Scene, found, folder: pathlib.Path, tags: Mapping[str, str], *, quiet: bool):
+def _measure_and_draw(
+    request: Request, scene: Scene, found, folder: pathlib.Path, tags: Mapping[str, str], *, quiet: bool
+):
     """Measures every candidate, makes the pictures of those on the page, and writes pixel maps."""
     pair = scene.pair
     on_page = min(request.page_candidates, _PAGE_MOST)
