@@ -51,8 +51,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "after_shift",
             "str",
             "auto",
-            "Misregistration to correct: whole pixels by which the second image lies down and right of the first, such as "
-            "4,-7; 0,0 for none; auto: what is measured, where many places agree on it.",
+            "Misregistration to correct: whole pixels by which the second image lies down and right of the first, "
+            "such as 4,-7; 0,0 for none; auto: what is measured, where many places agree on it.",
         ),
     ),
     "The windows": (

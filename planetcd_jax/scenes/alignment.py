@@ -151,7 +151,8 @@ class AlignedPair:
         before, after: The two `Source`s; the first is a `Warped` one where control points place it.
         overlap: Their `Overlap`.
         grid: The `Grid` of the overlap.
-        after_shift: Rows and columns by which the content of the after-image lies further down and right, to undo a misregistration.
+        after_shift: Rows and columns by which the content of the after-image lies further down and right, to undo a
+            misregistration.
     """
 
     def __init__(
