@@ -84,7 +84,8 @@ def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *
     detail = BrightnessDetail()
     limits = detail.common_limits(a, second.after, keep)
     dates = [detail.brightness(x, second.valid, limit) for x, limit in zip((a, second.after), limits, strict=True)]
-    light = fit_light(*(x.fine / masked.moments(x.level, keep)[1] for x in dates), keep)
+    one, two = (x.fine / masked.moments(x.level, keep)[1] for x in dates)
+    light = fit_light(one, two, keep)
     likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)
     return Explanation(
         channels.astype(jnp.int32),

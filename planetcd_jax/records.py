@@ -7,11 +7,14 @@ A field is named by its own name where only one of the records inside has it ("q
 import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from planetcd_jax.errors import ConfigError
 
-Record = TypeVar("Record")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 
 MAIN = {"main": True}
 """Metadata of a field that the start of a run shows even where it has its default."""

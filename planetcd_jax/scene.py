@@ -195,7 +195,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
         nodata = getattr(settings, f"{date}_nodata")
         sources.append(Source(name, bands=chosen, nodata=nodata, mask_bands=settings.mask_bands))
     check_bands(*sources)
-    body.check_systems(*(source.grid.crs for source in sources), *names)
+    body.check_systems(sources[0].grid.crs, sources[1].grid.crs, *names)
     plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
     pair = AlignedPair(*sources, resampling=settings.resampling, beyond_seam=max(0, plan.window - plan.stride))
     scoring.check_plan(plan, pair, config)

@@ -163,3 +163,20 @@ def test_the_script_packs_skips_and_explains(tmp_path):
     assert made == {"out_40x40.h5", "out_30x40.h5"}
     with open_dataset("pairs", pairs_csv=str(tmp_path / "out_30x40.h5")) as got:
         np.testing.assert_allclose(got.read(0).before, noise(2, (30, 40)) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("what", ["scalar id", "group label", "provenance"])
+def test_files_of_another_program_are_told(tmp_path, what):
+    path = tmp_path / "other.h5"
+    with h5py.File(path, "w") as file:
+        for date in ("before", "after"):
+            file[date] = np.zeros((2, 8, 8), np.float32)
+        if what == "scalar id":
+            file["id"] = "one"
+        elif what == "group label":
+            file.create_group("label")
+        else:
+            file.attrs["provenance"] = "made by hand"
+    words = "provenance is no JSON" if what == "provenance" else r"has shape \(\); wanted \(2,\)"
+    with pytest.raises(DataError, match=words):
+        open_dataset("pairs", pairs_csv=str(path))

@@ -202,3 +202,14 @@ def test_places_in_a_local_system_are_written_without_longitude(tmp_path):
     writing.write_geotiff(tmp_path / "rho.tif", {"rho": np.ones((20, 22))}, grid.coarser(0, 0, 10, 20, 22))
     with rasterio.open(tmp_path / "rho.tif") as out:
         assert out.transform.a == 1.0 and "Site a" in out.crs.to_wkt()
+
+
+def test_control_points_without_a_system_on_the_other_side_are_one_line():
+    """Neither can be brought to the other: said, with what to do."""
+    from types import SimpleNamespace
+
+    placed = ControlGrid.__new__(ControlGrid)
+    before = SimpleNamespace(bands=(1,), grid=placed, name="a.tif")
+    after = SimpleNamespace(bands=(1,), grid=SimpleNamespace(crs=None), name="b.tif")
+    with pytest.raises(DataError, match=r"a.tif is placed by control points, and b.tif has no reference system"):
+        AlignedPair(before, after)

@@ -121,10 +121,12 @@ def help_text(usage: str, groups: Groups) -> str:
     for group, members in groups.items():
         lines.append(f"{group}:")
         for flag in members:
-            text = flag.help + default_text(flag)
+            text, form = flag.help + default_text(flag), "=NAME"
             if isinstance(flag.kind, tuple):
                 text += f" One of: {', '.join(flag.kind)}."
-            lines.append(f"  --{flag.name}{_FORMS.get(flag.kind, '=NAME')}")
+            else:
+                form = _FORMS.get(flag.kind, form)
+            lines.append(f"  --{flag.name}{form}")
             lines += textwrap.wrap(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 8)
         lines.append("")
     return "\n".join(lines)

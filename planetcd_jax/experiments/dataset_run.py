@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from planetcd_jax import explain, records
@@ -222,7 +223,7 @@ def _at_false_discovery_rate(outcome: Outcome, rate: float | None) -> Outcome:
     scores = outcome.scores
     if rate is None or outcome.method.decision != "self_supervised":
         return outcome
-    changed = np.asarray(benjamini_hochberg(scores.p_value, rate))
+    changed = np.asarray(benjamini_hochberg(jnp.asarray(scores.p_value), rate))
     details = {**outcome.details, "false_discovery_rate": rate}
     return dataclasses.replace(outcome, scores=scores._replace(changed=changed), details=details)
 
@@ -343,7 +344,7 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
     decision = Decision(**{name: value for name, value in was.items() if name in fields})
     decision = decision if quantile is None else dataclasses.replace(decision, quantile=quantile)
     config, quantile = ChangeConfig(decision=decision), decision.quantile  # the rest does not matter
-    found = decide(scores.rho, scores.rho_null, config)
+    found = decide(jnp.asarray(scores.rho), jnp.asarray(scores.rho_null), config)
     changed = found.changed if settings.fdr is None else benjamini_hochberg(found.p_value, settings.fdr)
     scores = scores._replace(tau=float(found.tau), changed=np.asarray(changed), p_value=np.asarray(found.p_value))
     skipped = [(entry["id"], entry["reason"]) for entry in about["skipped"]]

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from planetcd_jax.report import metrics
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.table import ComparisonRow, source_word
 from planetcd_jax.runtime import RunResult, batches, run_detection
-from planetcd_jax.types import Params
+from planetcd_jax.types import Array, Params
 
 
 def _read_size(shape: tuple[int, ...]) -> int:
@@ -107,8 +107,9 @@ class _LargeEnough:
 
     def read(self, i: int) -> Pair:
         pair = self._pair_set.read(i)
+        before, after = cast(Array, pair.before), cast(Array, pair.after)  # only their shapes and types are looked at
         try:
-            self._config.score.check_pair(self._config.backbone, pair.before, pair.after)
+            self._config.score.check_pair(self._config.backbone, before, after)
         except PatchError as error:
             raise BadPairError(f"{self._pair_set.where(i)}: {error}") from None
         return pair

@@ -175,10 +175,14 @@ def value_of(said: Any, dtype: str) -> float | None:
         return None
     text = str(said).strip().strip('"')
     radix, hexadecimal = _RADIX.match(text), _HEXADECIMAL.match(text)
-    if radix is None and hexadecimal is None:
+    if radix is not None:
+        base, digits = radix.groups()
+    elif hexadecimal is not None:
+        base, digits = "16", hexadecimal.group(1)
+    else:
         return float(text) if _NUMBER.fullmatch(text) else None
     try:
-        bits = int(hexadecimal.group(1), 16) if radix is None else int(radix.group(2), int(radix.group(1)))
+        bits = int(digits, int(base))
         size = np.dtype(dtype).itemsize
         raw = bits.to_bytes(size, "big")
     except (ValueError, OverflowError, TypeError):

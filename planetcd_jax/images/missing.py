@@ -15,6 +15,7 @@ all bands say so, for pictures in which one band may well be 0.
 """
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class Missing:
         named = np.ones(stored.shape, bool) if masks is None else masks.copy()
         if self.nodata is not None:
             named &= differs(stored, self.nodata)
-        good = named.all(axis=0) if self.mask_bands == "any" else named.any(axis=0)
+        good = cast(np.ndarray, named.all(axis=0) if self.mask_bands == "any" else named.any(axis=0))
         if stored.dtype.kind == "f":
             good &= (abs(stored) < _MARK).all(axis=0)  # NaN and infinity compare false
         for mark in self.marks:
@@ -250,6 +251,8 @@ def _sampled_values(dataset, bands: tuple[int, ...]) -> np.ndarray:
     parts = []
     for row in np.linspace(0, max(0, height - _SQUARE), _LATTICE).astype(int):
         for col in np.linspace(0, max(0, width - _SQUARE), _LATTICE).astype(int):
-            window = Window(int(col), int(row), min(_SQUARE, width), min(_SQUARE, height))
+            size = min(_SQUARE, width), min(_SQUARE, height)
+            # rasterio makes its fields with attr.ib() and no annotation, so no constructor is seen.
+            window = Window(int(col), int(row), *size)  # pyright: ignore[reportCallIssue]
             parts.append(dataset.read(sorted(set(bands)), window=window).ravel())
     return np.concatenate(parts)

@@ -6,7 +6,7 @@ Formats seen to work with rasterio's wheels: PNG, JPEG, TIFF and GeoTIFF, JP2, I
 import os
 import pathlib
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from planetcd_jax.images.values import colour_table
 
 # GDAL fills what is missing of a truncated PNG with zeros when it decodes the image at once, and only warns about
 # some truncated JPEGs; both are errors here.
-_STRICT = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO", "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE"}
+_STRICT: dict[str, Any] = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO", "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE"}
 
 
 class Image(NamedTuple):
@@ -65,6 +65,7 @@ def read_image(
     """
     with brought_by("images"):
         import rasterio
+        import rasterio.errors
 
     asked = parse_nodata(nodata, "value")
     with rasterio.Env(**_STRICT), _open(path) as src:
@@ -143,6 +144,7 @@ def _masked(bands: np.ndarray, valid: np.ndarray, grey: bool) -> Image:
 def _open(path: str | os.PathLike):
     with brought_by("images"):
         import rasterio
+        import rasterio.errors
 
     file = pathlib.Path(path)
     if not file.is_file():

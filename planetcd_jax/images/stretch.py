@@ -87,7 +87,8 @@ def choose(before: Image, after: Image, stretch: str) -> tuple[DateStretch, Date
     """
     describe(stretch)
     if stretch == "dtype":
-        return (_type_bounds({before.dtype, after.dtype}),) * 2
+        joint = _type_bounds({before.dtype, after.dtype})
+        return joint, joint
     data = [image.values[image.valid].ravel() for image in (before, after)]
     if sum(part.size for part in data) == 0:
         raise BadPairError("no pixel has data on either date; check the no-data value, or leave this pair out.")
@@ -95,15 +96,18 @@ def choose(before: Image, after: Image, stretch: str) -> tuple[DateStretch, Date
     if stretch == "percentile":
         if unlike:
             raise BadPairError(f"the two dates are on unlike scales ({unlike}); choose --stretch=auto or each.")
-        return (_percentiles(np.concatenate(data)),) * 2
+        joint = _percentiles(np.concatenate(data))
+        return joint, joint
     each = _each(before, after, data)
     if stretch == "each":
         return each
     if unlike or any(rule.bend for rule in each):
         return _onto_8_bits(each, before, after)
     if {before.dtype, after.dtype} == {np.dtype(np.uint8)}:
-        return (DateStretch(0.0, 255.0),) * 2
-    return (_percentiles(np.concatenate(data)),) * 2
+        joint = DateStretch(0.0, 255.0)
+        return joint, joint
+    joint = _percentiles(np.concatenate(data))
+    return joint, joint
 
 
 def _differ(before: Image, after: Image, data: list[np.ndarray]) -> str:
@@ -121,7 +125,8 @@ def _differ(before: Image, after: Image, data: list[np.ndarray]) -> str:
 def _each(before: Image, after: Image, data: list[np.ndarray]) -> tuple[DateStretch, DateStretch]:
     """Each date by its own percentiles, and the curve that undoes a square-root code of one of them."""
     if min(part.size for part in data) == 0:
-        return (_percentiles(np.concatenate(data)),) * 2
+        joint = _percentiles(np.concatenate(data))
+        return joint, joint
     rules = [_percentiles(part) for part in data]
     if before.valid.shape != after.valid.shape:
         return rules[0], rules[1]
@@ -144,7 +149,8 @@ def _onto_8_bits(each: tuple[DateStretch, DateStretch], before: Image, after: Im
     dates = sorted(zip(each, (before, after), strict=True), key=lambda date: date[0].bend != 0)
     for rule, image in dates:  # a coded date last
         if image.dtype == np.uint8 and rule.high > rule.low:
-            return tuple(other._replace(to_low=rule.low / 255, to_high=rule.high / 255) for other in each)
+            first, second = (other._replace(to_low=rule.low / 255, to_high=rule.high / 255) for other in each)
+            return first, second
     return each
 
 

@@ -60,6 +60,7 @@ class Custom(Backbone):
 
     def apply(self, params: Params, x: Array) -> Mapping[str, Array]:
         """Named activations."""
+        assert self.function is not None  # `__post_init__` has seen to it
         found = self.function(params, x)
         return found if isinstance(found, Mapping) else {self.layer: found}
 

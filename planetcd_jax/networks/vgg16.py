@@ -6,7 +6,7 @@ D. Padding is zero, pooling is 2x2 with stride 2 and drops an odd last row or co
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import chex
 import flax.linen as nn
@@ -118,6 +118,11 @@ class VGG16(nn.Module):
         return acts
 
 
+def activations(module: VGG16, params: Params, x: Array) -> Mapping[str, Array]:
+    """Named activations of normalised images, [N, H, W, C'], by a module and its parameters."""
+    return cast(Mapping[str, Array], module.apply({"params": params}, x))  # Flax types it as of any module
+
+
 def parameter_shapes(layers: tuple[str, ...] = VGG16_LAYERS, *, batch_norm: bool = False) -> dict[str, tuple[int, ...]]:
     """Shapes of the parameters of some layers, keyed "conv1_1/kernel", "conv1_1/bias", "bn1_1/scale", ..."""
     shapes = {}
@@ -224,7 +229,7 @@ class Vgg16(Backbone):
 
     def apply(self, params: Params, x: Array) -> Mapping[str, Array]:
         """See `VGG16`."""
-        return self.module().apply({"params": params}, x)
+        return activations(self.module(), params, x)
 
     def check_parameters(self, params: Params) -> None:
         """Raises WeightsError, with what is missing."""
@@ -256,12 +261,12 @@ class Vgg16(Backbone):
         """Activations of one group of bands, [H, W] or [H, W, 3]."""
         self.check_parameters(params)
         if x.ndim == 3:
-            return module.apply({"params": params}, self.normalise(x)[None])
+            return activations(module, params, self.normalise(x)[None])
         x, mean, std = x.astype(jnp.float32), self.input_mean, self.input_std
         if self.patch_standardize:
             x, mean, std = self.standardized(x), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         planes = jnp.stack([x - sum(mean) / 3, jnp.ones_like(x)], axis=-1)  # [H, W, 2]
-        return module.apply({"params": fold_equal_channels(params, mean, std)}, planes[None])
+        return activations(module, fold_equal_channels(params, mean, std), planes[None])
 
 
 @dataclasses.dataclass(frozen=True)

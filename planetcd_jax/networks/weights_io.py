@@ -4,7 +4,7 @@ import json
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import h5py
 import jax.numpy as jnp
@@ -199,8 +199,8 @@ def load_weights(source: str | pathlib.Path | None = None) -> Weights:
     return Weights(
         params={layer: {part: jnp.asarray(a) for part, a in parts.items()} for layer, parts in params.items()},
         backbone=str(about["backbone"]),
-        input_mean=tuple(float(v) for v in about["input_mean"]),
-        input_std=tuple(float(v) for v in about["input_std"]),
+        input_mean=cast("tuple[float, float, float]", tuple(float(v) for v in about["input_mean"])),
+        input_std=cast("tuple[float, float, float]", tuple(float(v) for v in about["input_std"])),
         sha256=sha256,
         origin=str(about["origin"]),
         path=str(path),

@@ -20,11 +20,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.errors import ConfigError
@@ -148,7 +149,7 @@ def pack(params: Params, layers: tuple[str, ...]) -> Array:
     The first kernel as it is, [3, 3, 3, 64]; the others as [36 points, D / 64 panels, C, 64]. Transformed in 64 bits,
     or, while JAX traces, in 32.
     """
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params))
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params))
     transform = _transformed if traced else lambda kernel: _transformed_exactly(np.asarray(kernel, np.float64))
     parts = []
     for layer in layers:
@@ -199,7 +200,15 @@ class Winograd(Vgg16):
     unpadded_group_features = Backbone.unpadded_group_features
 
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    class _WithBackbone(DataclassInstance, Protocol):
+        @property
+        def backbone(self) -> Backbone: ...
+
+
+Config = TypeVar("Config", bound="_WithBackbone")
 
 
 def with_engine(config: Config, name: str = "winograd") -> Config:
@@ -234,7 +243,7 @@ def _convolutions(backbone: Winograd) -> Callable[[Params, Array], Array]:
 
     def backward(saved, slope):
         params, x = saved
-        _, pull = jax.vjp(lambda p, x: network.apply({"params": p}, x)[layer], params["vgg16"], x)
+        _, pull = jax.vjp(lambda p, x: vgg16.activations(network, p, x)[layer], params["vgg16"], x)
         by_params, by_x = pull(slope)
         return {"packed": jnp.zeros_like(params["packed"]), "vgg16": by_params}, by_x
 

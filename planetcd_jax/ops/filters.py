@@ -3,10 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import fft
 
 from planetcd_jax.types import Array
 
 _HIGH = jax.lax.Precision.HIGHEST
+
+
+def fast_length(length: int) -> int:
+    """The least length from `length` on whose Fourier transform is quick."""
+    return int(fft.next_fast_len(length, real=True))  # pyright: ignore[reportArgumentType]  (SciPy gives no type)
 
 
 def blur_matrix(length: int, sigma: float) -> np.ndarray:

@@ -12,10 +12,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import fft
 
 from planetcd_jax import constants
-from planetcd_jax.ops.filters import blur, blur_matrix, both_axes, grey
+from planetcd_jax.ops.filters import blur, blur_matrix, both_axes, fast_length, grey
 from planetcd_jax.ops.shifted import Registration, resample
 from planetcd_jax.records import MAIN, check_above_zero, check_pixels
 from planetcd_jax.types import Array
@@ -121,7 +120,7 @@ class Registering:
             reach: Pixels, below H and W.
         """
         height, width = a.shape
-        size = tuple(fft.next_fast_len(n + reach, real=True) for n in (height, width))
+        size = (fast_length(height + reach), fast_length(width + reach))
 
         def transform(x):
             return jnp.fft.rfft2(x.astype(jnp.float32), s=size)
@@ -252,9 +251,12 @@ class Registering:
         fields = [jnp.pad(x, rest) for x in (a, b, valid_a, valid_b)]
 
         def one(corner):
-            parts = [jax.lax.dynamic_slice(x, corner, (self.block_px, self.block_px)) for x in fields]
-            enough = (parts[2] & parts[3]).mean(dtype=jnp.float32) >= self.least_share
-            return jnp.where(enough, self.whole_shift(*parts, reach).astype(jnp.float32), jnp.nan)
+            one_a, one_b, here, there = (
+                jax.lax.dynamic_slice(x, corner, (self.block_px, self.block_px)) for x in fields
+            )
+            enough = (here & there).mean(dtype=jnp.float32) >= self.least_share
+            shift = self.whole_shift(one_a, one_b, here, there, reach)
+            return jnp.where(enough, shift.astype(jnp.float32), jnp.nan)
 
         corners = jnp.stack(jnp.meshgrid(*(jnp.arange(k) * self.block_step_px for k in counts), indexing="ij"), axis=-1)
         shifts = jnp.moveaxis(jax.lax.map(one, corners.reshape(-1, 2)).reshape(*counts, 2), -1, 0)
@@ -271,8 +273,7 @@ class Registering:
         here, there = valid
         a, b = (self.local_contrast(jax.lax.stop_gradient(grey(x)), v) for x, v in ((before, here), (after, there)))
         blocks = self.block_shifts(a, b, here, there, min(self.max_misalignment, self.block_px - 1))
-        coarse = both_axes(
-            *(self._between_matrix(n, k) for n, k in zip(a.shape, blocks.shape[1:], strict=True)), blocks
-        )
+        by_row, by_column = (self._between_matrix(n, k) for n, k in zip(a.shape, blocks.shape[1:], strict=True))
+        coarse = both_axes(by_row, by_column, blocks)
         flow = self.flow_field(a, b, here, there, coarse)
         return resample(after, here, there, jnp.zeros(2, jnp.int32), flow, fine=self.fine)

@@ -6,7 +6,7 @@ along columns. Axes: h, w cells of the map, R rows and S columns of windows; any
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -34,21 +34,28 @@ def _join(sets: list[Moments]) -> Moments:
 
     Source: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
     """
-    count = sum(s.count for s in sets)
+    count = functools.reduce(jnp.add, [s.count for s in sets])
     mean = deviations = top = None
-    if sets[0].mean is not None:
-        mean = sum(s.mean * s.count for s in sets) / jnp.maximum(count, 1.0)
-        if sets[0].deviations is not None:
-            deviations = sum(s.deviations + s.count * jnp.square(s.mean - mean) for s in sets)
-    if sets[0].top is not None:
-        top = functools.reduce(jnp.maximum, [s.top for s in sets])
+    means = [s.mean for s in sets if s.mean is not None]
+    if means:
+        sums = [m * s.count for m, s in zip(means, sets, strict=True)]
+        mean = functools.reduce(jnp.add, sums) / jnp.maximum(count, 1.0)
+        spreads = [s.deviations for s in sets if s.deviations is not None]
+        if spreads:
+            known = zip(spreads, means, sets, strict=True)
+            deviations = functools.reduce(jnp.add, [d + s.count * jnp.square(m - mean) for d, m, s in known])
+    tops = [s.top for s in sets if s.top is not None]
+    if tops:
+        top = functools.reduce(jnp.maximum, tops)
     # Computed once and kept: fused into what follows, every block would be computed again for each of its windows.
     return jax.lax.optimization_barrier(Moments(count, mean, deviations, top))
 
 
 def _each(cells: Moments, change: Callable[..., Array], *values: Any) -> Moments:
     """`change` of every field that is there."""
-    return Moments(*(None if x is None else change(x, *v) for x, *v in zip(cells, *values, strict=True)))
+    count, *others = (None if x is None else change(x, *v) for x, *v in zip(cells, *values, strict=True))
+    assert count is not None  # a count is always there
+    return Moments(count, *others)
 
 
 def _slide(cells: Moments, side: int, stride: int, many: int, axis: int) -> Moments:
@@ -64,7 +71,7 @@ def _slide(cells: Moments, side: int, stride: int, many: int, axis: int) -> Mome
 
     cut = _each(cells, in_blocks, (0.0, 0.0, 0.0, -jnp.inf))  # [..., blocks, stride, ...]
     members = [_each(cut, lambda x, k=k: jax.lax.index_in_dim(x, k, axis + 1, keepdims=False)) for k in range(stride)]
-    parts = [(_join(members), range(whole))] if whole else []
+    parts: list[tuple[Moments, Sequence[int]]] = [(_join(members), range(whole))] if whole else []
     if rest:
         parts.append((_join(members[:rest]), (whole,)))
     return _join([
@@ -103,8 +110,9 @@ def summaries(
     found = _slide(cells, side, stride, shape[0], maps.ndim - 3)  # [..., R, w, D]
     found = _slide(found, side, stride, shape[1], maps.ndim - 2)  # [..., R, S, D]
     some = found.count > 0
-    pooled = jnp.where(some, found.top, 0.0) if largest else found.mean
-    if standardize:
+    pooled = found.mean if found.top is None else jnp.where(some, found.top, 0.0)
+    assert pooled is not None  # either the largest or the mean was asked for
+    if found.deviations is not None and found.mean is not None:
         variance = found.deviations / jnp.maximum(found.count, 1.0)
         pooled = (pooled - found.mean) * jax.lax.rsqrt(variance + constants.STANDARDIZE_EPSILON)
     share = found.count.reshape(-1, *shape)[0] / side**2

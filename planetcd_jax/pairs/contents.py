@@ -97,7 +97,7 @@ def _rows(reader: Callable[[pathlib.Path, Names, str | None], Found]) -> Callabl
         pairs = pair_rows.file_pairs(found.records, str(root))
         facts = {"layout": found.layout, "root": str(root), "split": chosen, **found.facts}
         if pairs is None:
-            pairs = [FilePair(r.id, *(2 * tuple(r.images.values())), r.label) for r in found.records]
+            pairs = [FilePair(r.id, image, image, r.label) for r in found.records for image in r.images.values()]
             return Contents(pairs, True, facts)
         return Contents(pairs, False, facts)
 

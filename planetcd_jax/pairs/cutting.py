@@ -1,6 +1,7 @@
 """Images larger than a patch, cut into patches on a grid, each with the true pixels around it."""
 
 import functools
+from typing import NoReturn
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def _places(images: PairSet, i: int, size: int) -> list[tuple[int, int] | None]:
     return [(row, col) for row in grid_origins(height, size) for col in grid_origins(width, size)] or [None]
 
 
-def _too_small(images: PairSet, i: int, shape: tuple[int, ...], size: int) -> None:
+def _too_small(images: PairSet, i: int, shape: tuple[int, ...], size: int) -> NoReturn:
     raise BadPairError(
         f"{images.where(i)}: {shape_text(shape[:2])} pixels are too few for a patch of {size} x {size}; "
         f"choose a --patch_size of at most {min(shape[:2])}."

@@ -61,7 +61,8 @@ def fetch_files(spec: DatasetSpec, revision: str, split: str | None, say: Callab
 
 def _announcement(repository: str, listing: hub.Listing, names: list[str]) -> str:
     sizes = [listing.sizes[name] for name in names]
-    total = None if None in sizes else sum(sizes)
+    known = [size for size in sizes if size is not None]
+    total = sum(known) if len(known) == len(sizes) else None
     each = [f"{name} ({size_text(size)})" for name, size in zip(names, sizes, strict=True)]
     return f"{repository} at commit {listing.commit}: {len(names)} files, {size_text(total)}: {listed(each)}"
 

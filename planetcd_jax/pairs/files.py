@@ -65,14 +65,15 @@ def file_set(
     def load(i: int) -> RawPair:
         pair = pairs[i]
         with naming(f"pair {pair.id!r}"):
-            images = [read_image(path, **reading) for path in (pair.before, pair.after)]
+            first, second = (read_image(path, **reading) for path in (pair.before, pair.after))
         if size_mismatch == "crop":
-            images = centre_crops(*images)
-        elif images[0].values.shape[:2] != images[1].values.shape[:2]:
-            return RawPair(*(np.zeros(image.values.shape, np.float32) for image in images))  # `checked` says it
+            first, second = centre_crops(first, second)
+        elif first.values.shape[:2] != second.values.shape[:2]:
+            before, after = (np.zeros(image.values.shape, np.float32) for image in (first, second))
+            return RawPair(before, after)  # `checked` says it
         with naming(f"pair {pair.id!r} ({pair.before} and {pair.after})"):
-            before, after = stretched(*images, stretch)
-        return RawPair(before, after, images[0].valid & images[1].valid)
+            before, after = stretched(first, second, stretch)
+        return RawPair(before, after, first.valid & second.valid)
 
     def shape(i: int) -> tuple[int, int]:
         pair = pairs[i]

@@ -59,9 +59,10 @@ def fetch(
     listing, reason = ask(repository, revision)
     if listing is None:
         return _stored(repository, revision, choose, reason)
-    names = choose(sorted(listing.sizes))
+    there = sorted(listing.sizes)
+    names = choose(there)
     if not names:
-        raise HubUnreachable(f"{repository} at commit {listing.commit}: {contents.unknown('its files', listing.sizes)}")
+        raise HubUnreachable(f"{repository} at commit {listing.commit}: {contents.unknown('its files', there)}")
     folder = _download(repository, revision, names)
     _keep_listing(repository, revision, listing._replace(commit=folder.name))  # snapshots lie by commit
     return folder, {"repository": repository, "revision": revision, "commit": folder.name}

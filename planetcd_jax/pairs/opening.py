@@ -183,12 +183,13 @@ def _own(asked: _Asked) -> PairSet:
     name = asked.spec.name
     if asked.data_dir is not None and asked.pairs_csv is not None:
         raise DataError("--data_dir and --pairs_csv are both given; give the one that holds your pairs.")
-    if asked.data_dir is None and asked.pairs_csv is None:
+    given = asked.data_dir if asked.pairs_csv is None else asked.pairs_csv
+    if given is None:
         advice = "give a folder by --data_dir, or a table or HDF5 file by --pairs_csv"
         if asked.spec.simulated is not None and asked.source == "auto":
             return _simulated(asked, [f"SIMULATED data are used instead of {name}: no --data_dir; {advice}."])
         raise DataError(f"--dataset={name} needs your data: {advice}.")
-    path = pathlib.Path(asked.pairs_csv or asked.data_dir)
+    path = pathlib.Path(given)
     _no_split(name, asked.split, str(path))
     return _from_hdf5(asked, path) if path.suffix.lower() in _HDF5 else _from_own_files(asked, path)
 

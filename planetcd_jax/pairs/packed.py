@@ -5,7 +5,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -63,7 +63,7 @@ def _opened(file: h5py.File, path: pathlib.Path, name: str, stretch: str, maskin
     ids = (
         [f"{i:06d}" for i in range(n)] if ids is None else [i.decode() if isinstance(i, bytes) else str(i) for i in ids]
     )
-    origin = json.loads(file.attrs["provenance"]) if "provenance" in file.attrs else {}
+    origin = _provenance(file, path)
 
     def load(i: int) -> RawPair:
         try:
@@ -72,9 +72,9 @@ def _opened(file: h5py.File, path: pathlib.Path, name: str, stretch: str, maskin
             raise BadPairError(
                 f"pair {ids[i]!r} ({path}): cannot be read (file damaged?): {err}; pack it again."
             ) from err
-        images = [_image(v, masking) for v in values]
+        first, second = (_image(v, masking) for v in values)
         with naming(f"pair {ids[i]!r} ({path})"):
-            return RawPair(*stretched(*images, stretch), images[0].valid & images[1].valid)
+            return RawPair(*stretched(first, second, stretch), first.valid & second.valid)
 
     return PairSet(
         name,
@@ -109,6 +109,7 @@ def _dates(file: h5py.File, path: pathlib.Path) -> tuple[h5py.Dataset, h5py.Data
             f"{path}: before is {before.shape} and after {after.shape}; wanted both [N, H, W] or both [N, H, W, C]."
         )
     for array in (before, after):
+        assert array.name is not None  # it was found by its name
         if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
             raise DataError(f"{path}: {array.name[1:]} has type {array.dtype}; wanted integers or floats.")
     return before, after
@@ -117,10 +118,20 @@ def _dates(file: h5py.File, path: pathlib.Path) -> tuple[h5py.Dataset, h5py.Data
 def _column(file: h5py.File, path: pathlib.Path, key: str, n: int) -> np.ndarray | None:
     if key not in file:
         return None
-    values = file[key][()]
+    item = file[key]
+    values = np.asarray(item[()]) if isinstance(item, h5py.Dataset) else np.zeros(())
     if values.shape != (n,):
         raise DataError(f"{path}: {key} has shape {values.shape}; wanted ({n},), one for each pair.")
     return values
+
+
+def _provenance(file: h5py.File, path: pathlib.Path) -> dict[str, Any]:
+    """What `pack` wrote of the origin of the pairs; nothing for a file of another program."""
+    try:
+        found = json.loads(cast("str | bytes", file.attrs.get("provenance", "{}")))
+    except (ValueError, TypeError) as err:
+        raise DataError(f"{path}: the attribute provenance is no JSON ({err}); remove or rename it.") from err
+    return found if isinstance(found, dict) else {"provenance": found}
 
 
 def _image(values: np.ndarray, masking: dict[str, Any]) -> Image:

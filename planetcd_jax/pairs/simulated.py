@@ -50,6 +50,7 @@ def simulated_set(name: str | DatasetSpec, *, split: str | None = None, seed: in
     maker = _Maker(spec, seed)
     ids = [f"SIMULATED_{s}_{i:04d}" for s, i in parts]  # so that a table of ids alone says so too
     ranges = spec.simulated
+    assert ranges is not None  # `_with_ranges` has seen to it
     return SimulatedSet(
         spec.name,
         "simulated",
@@ -143,4 +144,4 @@ class _Maker:
 
 
 def _raw(pair: imaging.SimulatedPair) -> RawPair:
-    return RawPair(pair.before, pair.after)
+    return RawPair(np.asarray(pair.before), np.asarray(pair.after))

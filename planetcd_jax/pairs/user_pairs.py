@@ -83,8 +83,8 @@ def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FileP
         )
     pairs = []
     for key in sorted(dates[0].keys() | dates[1].keys()):
-        paths = [dates[i].get(key) or root / f"{key} ({words[i]} image not found)" for i in (0, 1)]
-        pairs.append(FilePair(key, *paths, _label_of(root, paths[0])))
+        before, after = (dates[i].get(key) or root / f"{key} ({words[i]} image not found)" for i in (0, 1))
+        pairs.append(FilePair(key, before, after, _label_of(root, before)))
     used = len(dates[0]) + len(dates[1])
     facts = {"layout": "folder", "root": str(root), "date_words": "/".join(words), "other_images": len(files) - used}
     return pairs, facts

@@ -11,15 +11,29 @@ from planetcd_jax.errors import BadPairError, ConfigError
 class PairLike(Protocol):
     """One pair: float32 arrays in [0, 1], `context` None or `before` with true pixels around it."""
 
-    before: np.ndarray
-    after: np.ndarray
-    context: np.ndarray | None
+    @property
+    def before(self) -> np.ndarray:
+        """[H, W] or [H, W, C]."""
+        ...
+
+    @property
+    def after(self) -> np.ndarray:
+        """The same shape."""
+        ...
+
+    @property
+    def context(self) -> np.ndarray | None:
+        """None or [H + 2m, W + 2m(, C)]."""
+        ...
 
 
 class PairSource(Protocol):
     """A sequence of pairs with names; `planetcd_jax.pairs.PairSet` is one."""
 
-    ids: Sequence[str]
+    @property
+    def ids(self) -> Sequence[str]:
+        """Name of each pair."""
+        ...
 
     def __len__(self) -> int:
         """Number of pairs."""

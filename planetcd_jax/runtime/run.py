@@ -14,7 +14,7 @@ from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import batch_scores, decide
 from planetcd_jax.errors import DataError, PlanetCDError
 from planetcd_jax.runtime.batches import Batch, PairSource, batches
-from planetcd_jax.runtime.devices import Plan, choose_devices, make_plan
+from planetcd_jax.runtime.devices import Device, Plan, choose_devices, make_plan
 from planetcd_jax.runtime.hosts import Share, gather_scores
 from planetcd_jax.types import Array, Params
 
@@ -64,7 +64,7 @@ class Scorer:
         key: Array,
         params: Params,
         config: ChangeConfig,
-        devices: tuple[jax.Device, ...],
+        devices: tuple[Device, ...],
         plan: Callable[[tuple[int, ...]], Plan],
     ):
         self._mesh = Mesh(np.array(devices), ("pairs",))

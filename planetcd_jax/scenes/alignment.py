@@ -1,11 +1,13 @@
 """Two images brought to one grid: the before-image's. Only what both cover is scored."""
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import body
+from planetcd_jax.scenes.grids import ControlGrid, Grid
 from planetcd_jax.scenes.pixel_map import PixelMap, lattice
 from planetcd_jax.scenes.source import Source
 from planetcd_jax.scenes.warp import Warped
@@ -17,6 +19,8 @@ _ONE_GRID = 0.05
 
 # Points on each side of an image, and in each axis of its inside, that are looked at to find what two images share.
 _ON_EDGES, _INSIDE = 513, 65
+
+_Image = Source | Warped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Overlap:
     note: str
 
 
-def _pixel_overlap(before: Source, after: Source) -> Overlap:
+def _pixel_overlap(before: _Image, after: Source) -> Overlap:
     grids = before.grid, after.grid
     lacking = " and ".join(s.name for s in (before, after) if s.grid.crs is None)
     if (grids[0].height, grids[0].width) != (grids[1].height, grids[1].width):
@@ -61,15 +65,16 @@ def _points(grid) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([cols, *(c for c, _ in edges)]), np.concatenate([rows, *(r for _, r in edges)])
 
 
-def _shared_points(before: Source, after: Source) -> tuple[np.ndarray, np.ndarray]:
+def _shared_points(before: _Image, after: Source) -> tuple[np.ndarray, np.ndarray]:
     """Columns and rows, on the before-image, of points that both images cover."""
     there, back = PixelMap(before.grid, after.grid), PixelMap(after.grid, before.grid)
     own, others = _points(before.grid), back(*_points(after.grid))
     on = there.inside(*there(*own)), back.inside(*others)
-    return tuple(np.concatenate([one[on[0]], two[on[1]]]) for one, two in zip(own, others, strict=True))
+    cols, rows = (np.concatenate([one[on[0]], two[on[1]]]) for one, two in zip(own, others, strict=True))
+    return cols, rows
 
 
-def _box(cols: np.ndarray, rows: np.ndarray, before: Source) -> tuple[int, int, int, int]:
+def _box(cols: np.ndarray, rows: np.ndarray, before: _Image) -> tuple[int, int, int, int]:
     """Row, column, height and width of the whole pixels round points, cut to the before-image; sizes may be 0."""
     grid = before.grid
     if before.closed:
@@ -109,7 +114,7 @@ def _whole_offset(pixel_map: PixelMap, after: Source, box: tuple[int, int, int, 
     return (row, col) if np.maximum(abs(apart), abs(down - row)).max() < _ONE_GRID else None
 
 
-def _overlap_and_map(before: Source, after: Source) -> tuple[Overlap, PixelMap | None, tuple[int, int]]:
+def _overlap_and_map(before: _Image, after: Source) -> tuple[Overlap, PixelMap | None, tuple[int, int]]:
     """The overlap, the way from the before-image's pixels to the after-image's, and the offset if it is whole."""
     if before.grid.crs is None or after.grid.crs is None:
         return _pixel_overlap(before, after), None, (0, 0)
@@ -149,6 +154,7 @@ class AlignedPair:
 
     Attributes:
         before, after: The two `Source`s; the first is a `Warped` one where control points place it.
+        before_grid: The `Grid` of the whole before-image.
         overlap: Their `Overlap`.
         grid: The `Grid` of the overlap.
         after_shift: Rows and columns by which the content of the after-image lies further down and right, to undo a
@@ -181,19 +187,27 @@ class AlignedPair:
                 f"{before.name} has {len(before.bands)} band(s) and {after.name} has {len(after.bands)}; choose as "
                 "many from each with --before_bands and --after_bands."
             )
-        if not before.grid.is_affine and after.grid.crs is not None:
-            before = Warped(before, before.grid.as_affine(), resampling)
-        self.before, self.after, self.after_shift = before, after, after_shift
-        box, pixel_map, self._offset = _overlap_and_map(before, after)
-        notes = [box.note] + [f"{image.name}: {image.note}" for image in (before, after) if image.note]
+        self.before: _Image = before
+        if isinstance(before.grid, ControlGrid) and after.grid.crs is not None:
+            self.before = Warped(before, before.grid.as_affine(), resampling)
+        elif isinstance(before.grid, ControlGrid):
+            raise DataError(
+                f"{before.name} is placed by control points, and {after.name} has no reference system, so they cannot "
+                "be brought together; warp the first to a grid (gdalwarp), or give the second a system (gdal_edit.py "
+                "-a_srs)."
+            )
+        self.before_grid = cast(Grid, self.before.grid)
+        self.after, self.after_shift = after, after_shift
+        box, pixel_map, self._offset = _overlap_and_map(self.before, after)
+        notes = [box.note] + [f"{image.name}: {image.note}" for image in (self.before, after) if image.note]
         self.overlap = box = dataclasses.replace(box, note="; ".join(notes))
-        if self.before.closed and box.width == before.grid.width:
+        if self.before.closed and box.width == self.before_grid.width:
             self.overlap = box = dataclasses.replace(box, width=box.width + beyond_seam)
-        self.grid = before.grid.part(box.row, box.col, box.height, box.width)
-        self._seen = after
+        self.grid = self.before_grid.part(box.row, box.col, box.height, box.width)
+        self._seen: _Image = after
         if box.how == "warp":
             part = box.row, box.col, box.height, box.width
-            self._seen = Warped(after, before.grid, resampling, pixel_map, part)
+            self._seen = Warped(after, self.before_grid, resampling, pixel_map, part)
 
     def read_before(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels [height, width, B] and mask [height, width] of the before-image."""

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pyproj
+from pyproj.exceptions import CRSError, ProjError
 from rasterio.crs import CRS
 
 from planetcd_jax.errors import DataError
@@ -34,7 +35,7 @@ def system_of(crs: CRS) -> pyproj.CRS:
     if system.to_authority() is None and known.get("authority") == "IAU":
         try:
             listed = pyproj.CRS.from_authority("IAU_2015", known["code"])
-        except pyproj.exceptions.CRSError:
+        except CRSError:
             return system
         return listed if listed.equals(system, ignore_axis_order=True) else system
     return system
@@ -103,7 +104,7 @@ def _obstacle(source: pyproj.CRS, target: pyproj.CRS) -> str:
     """Why points cannot be brought from one system to another, in a few words; "" where they can."""
     try:
         pyproj.Transformer.from_crs(source, target, always_xy=True)
-    except pyproj.exceptions.ProjError as error:
+    except ProjError as error:
         reason = str(error).splitlines()[0]
         return reason if len(reason) < 200 else "no operation leads from one to the other"
     return ""
@@ -132,7 +133,7 @@ def degrees_of(crs: CRS) -> pyproj.CRS | None:
     degrees = pyproj.CRS.from_json_dict(described)
     try:
         pyproj.Transformer.from_crs(eastward(crs)[0], degrees, always_xy=True)
-    except pyproj.exceptions.ProjError:
+    except ProjError:
         return None
     return degrees
 

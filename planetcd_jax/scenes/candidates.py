@@ -1,6 +1,7 @@
 """From a score map to places: peaks, the windows that belong to each, and what was measured there."""
 
 import dataclasses
+from typing import Any, cast
 
 import numpy as np
 import scipy.ndimage
@@ -55,8 +56,8 @@ def find_peaks(rho: np.ndarray, reach: int) -> Peaks:
 def sites(rho: np.ndarray, tau: float) -> np.ndarray:
     """Number, from 1, of the connected group of changed windows that each window is in; 0 where unchanged. [R, S]."""
     with np.errstate(invalid="ignore"):
-        labels, _ = scipy.ndimage.label(rho > tau, structure=np.ones((3, 3), int))
-    return labels
+        found = scipy.ndimage.label(rho > tau, structure=np.ones((3, 3), int))
+    return cast(tuple[np.ndarray, int], found)[0]
 
 
 def residual_shift(before: np.ndarray, after: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
@@ -74,7 +75,8 @@ def residual_shift(before: np.ndarray, after: np.ndarray, valid: np.ndarray) -> 
     images = [_tapered(image, valid) for image in (before, after)]
     if min(np.abs(image).max() for image in images) < 1e-6:
         return float("nan"), float("nan")
-    shift, _, _ = phase_cross_correlation(*images, upsample_factor=10, normalization=None)
+    plain = cast(Any, None)  # scikit-image does not annotate it, and its default is a str
+    shift, _, _ = phase_cross_correlation(*images, upsample_factor=10, normalization=plain)
     return -float(shift[0]), -float(shift[1])
 
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from typing import overload
 
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import GCPTransformer, RPCTransformer
 
@@ -37,7 +39,13 @@ class Grid:
 
     is_affine = True
 
-    def coordinates(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    @overload
+    def coordinates(self, cols: float, rows: float) -> tuple[float, float]: ...
+
+    @overload
+    def coordinates(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def coordinates(self, cols, rows):
         """Coordinates x, y of points given in pixels, (0, 0) being the outer corner of the first pixel."""
         t = self.transform
         return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
@@ -116,6 +124,9 @@ class ControlGrid:
         return grid.part(-pad, -pad, self.height + 2 * pad, self.width + 2 * pad)
 
 
+AnyGrid = Grid | ControlGrid
+
+
 def _fit(cols, rows, x, y) -> tuple[Affine, float]:
     """Affine transform by least squares, and how far off it the worst point lies, pixels; infinite if there is none."""
     middle = np.mean(x), np.mean(y)
@@ -185,7 +196,7 @@ def _by_points(dataset, points, system: CRS, name: str) -> tuple[Grid | ControlG
         )
     if off < _AFFINE:
         return Grid(dataset.height, dataset.width, transform, system), f"{said} (an affine transform fits them)"
-    moved = [rasterio.control.GroundControlPoint(p.row, p.col, float(at), p.y) for p, at in zip(points, x, strict=True)]
+    moved = [GroundControlPoint(p.row, p.col, float(at), p.y) for p, at in zip(points, x, strict=True)]
     for bent in (False, True):
         grid = ControlGrid(dataset.height, dataset.width, system, GCPTransformer(moved, tps=bent))
         new_cols, new_rows = grid.pixels(x, y)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyproj
+from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 
 from planetcd_jax.errors import DataError
@@ -43,7 +44,7 @@ class Crossing:
         there = body.system_of(target)
         try:
             self._to_degrees = pyproj.Transformer.from_crs(here, degrees, always_xy=True)
-        except pyproj.exceptions.ProjError:  # two radii of one body, which PROJ takes for two bodies
+        except ProjError:  # two radii of one body, which PROJ takes for two bodies
             self._to_degrees = pyproj.Transformer.from_crs(here, body.degrees_of(source), always_xy=True)
         self._from_degrees = pyproj.Transformer.from_crs(degrees, there, always_xy=True, force_over=True)
         if not self._goes_on(pyproj.Transformer.from_crs(there, degrees, always_xy=True)):
@@ -94,7 +95,7 @@ def _no_way(source: CRS | None, target: CRS | None) -> str:
     )
 
 
-def short_way(degrees: np.ndarray) -> np.ndarray:
+def short_way(degrees: np.ndarray | float) -> np.ndarray:
     """An angle or a difference of two, brought to -180 (with it) to 180 (without); what is not finite stays."""
     with np.errstate(invalid="ignore"):
         turned = (np.asarray(degrees, float) + 180.0) % 360.0 - 180.0

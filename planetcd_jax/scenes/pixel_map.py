@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from planetcd_jax.scenes.grids import Grid
+from planetcd_jax.scenes.grids import AnyGrid
 from planetcd_jax.scenes.longitudes import ALL_TURNS, Crossing, short_way
 
 # Exact places are computed on a lattice of this many pixels; between its points they are interpolated where that errs
@@ -35,13 +35,14 @@ class Places:
 
 def lattice(row: float, col: float, height: float, width: float, n: int = 33) -> tuple[np.ndarray, np.ndarray]:
     """Columns and rows of n x n points over a rectangle, its edges included."""
-    return tuple(np.meshgrid(np.linspace(col, col + width, n), np.linspace(row, row + height, n)))
+    cols, rows = np.meshgrid(np.linspace(col, col + width, n), np.linspace(row, row + height, n))
+    return cols, rows
 
 
 class PixelMap:
     """Maps columns and rows of one grid to another's. Of all whole turns it takes the nearest to the image's middle."""
 
-    def __init__(self, source: Grid, target: Grid, ways: tuple[int | None, ...] | None = None):
+    def __init__(self, source: AnyGrid, target: AnyGrid, ways: tuple[int | None, ...] | None = None):
         """Prepares the map.
 
         Args:
@@ -79,7 +80,7 @@ class PixelMap:
     def _nearest(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Columns, rows, and the turns that were taken; NaN for coordinates as they are."""
         degrees = None if self.ways == (None,) else self.crossing.degrees(x, y)
-        best = None
+        best: tuple[np.ndarray, ...] | None = None
         for way in self.ways:
             cols, rows = self._by(way, x, y, degrees)
             away = np.maximum(abs(cols / self.target.width - 0.5), abs(rows / self.target.height - 0.5))
@@ -90,7 +91,8 @@ class PixelMap:
                 continue
             nearer = away < best[3] - 1e-6
             best = tuple(np.where(nearer, one, other) for one, other in zip(new, best, strict=True))
-        return best[:3]
+        assert best is not None  # there is always a way: without one there is no `Crossing`
+        return best[0], best[1], best[2]
 
     def _by(self, turns, x, y, degrees) -> tuple[np.ndarray, np.ndarray]:
         if turns is None:
@@ -100,7 +102,7 @@ class PixelMap:
     def exact(self, cols: np.ndarray, rows: np.ndarray) -> Places:
         """Places of points, and their change over a pixel round each of them."""
         x, y = self.source.coordinates(cols, rows)
-        *points, turns = self._nearest(x, y)
+        new_cols, new_rows, turns = self._nearest(x, y)
         middle = None if self.ways == (None,) else self.crossing.degrees(x, y)[0]
         changes = []
         for c, r in ((0.5, 0.0), (0.0, 0.5)):
@@ -108,7 +110,7 @@ class PixelMap:
             with np.errstate(invalid="ignore"):
                 changes.append([last - first for first, last in zip(*ends, strict=True)])
         (col_by_col, row_by_col), (col_by_row, row_by_row) = changes
-        return Places(*points, col_by_col, col_by_row, row_by_col, row_by_row)
+        return Places(new_cols, new_rows, col_by_col, col_by_row, row_by_col, row_by_row)
 
     def _beside(self, cols, rows, turns, middle) -> tuple[np.ndarray, np.ndarray]:
         """Places of points, by as many turns as a neighbour whose longitude is given was brought there."""
@@ -122,7 +124,8 @@ class PixelMap:
         if None not in self.ways:
             return found
         as_they_are = self.target.pixels(x, y)
-        return tuple(np.where(np.isnan(turns), one, other) for one, other in zip(as_they_are, found, strict=True))
+        own = np.isnan(turns)
+        return np.where(own, as_they_are[0], found[0]), np.where(own, as_they_are[1], found[1])
 
     def over(self, row: int, col: int, height: int, width: int) -> Places:
         """Places of the middles of a window's pixels, [height, width] each.
@@ -161,12 +164,12 @@ def _between(nodes, i, j, f, g) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _rough(nodes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Cells of 2 x 2 steps over which places are not linear enough to interpolate."""
-    smooth = True
+    smooth = []
     with np.errstate(invalid="ignore"):
         for v in nodes:
             along = abs(v[::2, 1::2] - 0.5 * (v[::2, :-1:2] + v[::2, 2::2])) < _SMOOTH
             down = abs(v[1::2, ::2] - 0.5 * (v[:-1:2, ::2] + v[2::2, ::2])) < _SMOOTH
             corners = v[:-1:2, :-1:2] + v[:-1:2, 2::2] + v[2::2, :-1:2] + v[2::2, 2::2]
             middle = abs(v[1::2, 1::2] - 0.25 * corners) < _SMOOTH
-            smooth = smooth & along[:-1] & along[1:] & down[:, :-1] & down[:, 1:] & middle
-    return ~smooth
+            smooth.append(along[:-1] & along[1:] & down[:, :-1] & down[:, 1:] & middle)
+    return ~(smooth[0] & smooth[1])

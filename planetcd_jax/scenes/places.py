@@ -166,7 +166,8 @@ def measure(found: list[Candidate], scene: Scene, *, heats: int) -> Iterator[tup
                 np.where(_like(known, x), x, x[known].mean(axis=0) if known.any() else 0.5)[window, window]
                 for x in (samples.before(before), samples.after(after))
             ]
-            cells = explain.row(*why_of(params, *pair_there), candidate.changed)
+            explanation, curve = why_of(params, *pair_there)
+            cells = explain.row(explanation, curve, candidate.changed)
             measured = dataclasses.replace(measured, why={name: cells[name] for name in WHY})
         yield (
             measured,

@@ -29,6 +29,9 @@ def _weights(kernel: str, t: np.ndarray) -> list[np.ndarray]:
     return [tap / total for tap in taps]
 
 
+_Step = tuple[np.ndarray, np.ndarray]  # columns, rows
+
+
 class _Image:
     """Pixels [h, w, B] and mask [h, w] to be sampled at many points, prepared once."""
 
@@ -85,7 +88,7 @@ class _Image:
         return ((weights / total)[..., None] * self._flat[index]).sum(axis=(0, 1)).astype(self.dtype)
 
 
-def _footprint(places: Places) -> tuple[np.ndarray, ...]:
+def _footprint(places: Places) -> tuple[np.ndarray, np.ndarray, _Step, _Step]:
     """How a pixel is averaged: counts and steps (columns, rows) of points along two directions at right angles.
 
     A pixel of the source is a mean over its own square already. The points add what it lacks: their scatter is that of
@@ -107,13 +110,14 @@ def _footprint(places: Places) -> tuple[np.ndarray, ...]:
         step = np.where(count > 1, scatter / np.sqrt(np.maximum(count.astype(float) ** 2 - 1.0, 1.0)), 0.0)
         counts.append(count)
         steps.append(((a * x + b * y) * step, (d * x + e * y) * step))
-    return counts[0], counts[1], *steps
+    return counts[0], counts[1], steps[0], steps[1]
 
 
 def extent(places: Places) -> tuple[np.ndarray, np.ndarray]:
     """Columns and rows by which the points that `resample` averages lie on either side of a place, at most."""
     sides = np.hypot(places.col_by_col, places.col_by_row), np.hypot(places.row_by_col, places.row_by_row)
-    return tuple(np.where(side > 1.0, side, 0.0) for side in sides)
+    wide, high = (np.where(side > 1.0, side, 0.0) for side in sides)
+    return wide, high
 
 
 def resample(image: np.ndarray, valid: np.ndarray, places: Places, kernel: str) -> tuple[np.ndarray, np.ndarray]:
@@ -135,10 +139,9 @@ def resample(image: np.ndarray, valid: np.ndarray, places: Places, kernel: str) 
     chosen = np.nonzero(known.ravel())[0]
     cols, rows = places.cols.ravel()[chosen], places.rows.ravel()[chosen]
     with np.errstate(invalid="ignore", over="ignore"):
-        first, second, one, two = (
-            part.ravel()[chosen] if isinstance(part, np.ndarray) else tuple(p.ravel()[chosen] for p in part)
-            for part in _footprint(places)
-        )
+        count, other_count, step, other_step = _footprint(places)
+        first, second = count.ravel()[chosen], other_count.ravel()[chosen]
+        axes = [along.ravel()[chosen] for along in (*step, *other_step)]
     if kernel == "nearest":
         first, second = np.ones_like(first), np.ones_like(second)
     seen = _Image(image, valid, kernel)
@@ -148,7 +151,7 @@ def resample(image: np.ndarray, valid: np.ndarray, places: Places, kernel: str) 
         for k in range(0, group.size, _BATCH):
             part = group[k : k + _BATCH]
             n, m = int(first[part[0]]), int(second[part[0]])
-            steps = [axis[part] for axis in (*one, *two)]
+            steps = [axis[part] for axis in axes]
             values[chosen[part]], good[chosen[part]] = _mean(seen, cols[part], rows[part], n, m, steps)
     values[~good] = 0
     return values.reshape(*shape, bands), good.reshape(shape)

@@ -52,10 +52,11 @@ def _decoded(before: Stretch, after: Stretch, squares: list) -> tuple[Stretch, S
                 values = np.clip((pixels[..., band].astype(np.float64) - low) / (high - low), 0.0, 1.0)
                 into.append(scales.curve_means(values, valid))
         bends.append(scales.bends(*(np.concatenate(parts) for parts in means)))
-    return tuple(
+    decoded = [
         dataclasses.replace(stretch, bend=bend) if any(bend) else stretch
         for stretch, bend in zip((before, after), zip(*bends, strict=True), strict=True)
-    )
+    ]
+    return decoded[0], decoded[1]
 
 
 def sample(pair: AlignedPair) -> Samples:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import rasterio
 from tqdm import tqdm
@@ -162,11 +163,13 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
             "lower --min_valid or --window, or check what is masked."
         )
     if null is None:
+        assert request.stable_ground is not None
         null = stable.scores(request.stable_ground, rho, pair, plan)
-    p_value = np.asarray(thresholds.p_values(rho.ravel(), null)).reshape(rho.shape)
-    tau = float(thresholds.threshold(null, scene.config.decision))
+    p_value = np.asarray(thresholds.p_values(jnp.asarray(rho.ravel()), jnp.asarray(null))).reshape(rho.shape)
+    tau = float(thresholds.threshold(jnp.asarray(null), scene.config.decision))
     if request.fdr is not None:
-        found = np.asarray(thresholds.benjamini_hochberg(p_value.ravel(), request.fdr)).reshape(rho.shape)
+        finding = thresholds.benjamini_hochberg(jnp.asarray(p_value.ravel()), request.fdr)
+        found = np.asarray(finding).reshape(rho.shape)
         tau = float(np.max(rho, where=np.isfinite(rho) & ~found, initial=0.0))
     return Scored(rho, p_value, tau, null, layers)
 
@@ -191,9 +194,9 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
         scored.rho, scored.p_value, tau, plan, pair, at_least=min(request.page_candidates, _PAGE_MOST)
     )
     measured, shown, chip_side, inner = _measure_and_draw(request, scene, found, kept.final, tags, quiet=quiet)
-    rows = writing.table(measured, pair.before.grid, plan.window)
+    rows = writing.table(measured, pair.before_grid, plan.window)
     changed = [row for row, one in zip(rows, measured, strict=True) if one.changed]
-    writing.write_places(kept.final, changed, pair.before.grid, parquet=request.parquet)
+    writing.write_places(kept.final, changed, pair.before_grid, parquet=request.parquet)
     report = _run_report(request, scene, scored, who, run, len(changed))
     on_page = [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)]
     html = page.scene_page(
@@ -236,7 +239,7 @@ def _measure_and_draw(
             heat = None if chip.heat is None else page_images.heat_picture(chip.heat, side)
             shown.append((*pictures, heat))
         if candidate.rank <= request.pixel_maps and chip.heat is not None:
-            grid = pair.before.grid.part(chip.row, chip.col, *chip.heat.shape)
+            grid = pair.before_grid.part(chip.row, chip.col, *chip.heat.shape)
             path = folder / "pixel_maps" / f"candidate_{candidate.rank:04d}.tif"
             writing.write_geotiff(path, {"pixel_change": chip.heat}, grid, {**tags, "rank": str(candidate.rank)})
     return measured, shown, chip_side, inner

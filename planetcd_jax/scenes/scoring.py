@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -27,7 +27,9 @@ NULL_SIDE = 4
 _AHEAD = 2
 
 Progress = Callable[[int], Any]
-Reads = tuple[np.ndarray, ...]
+Reads = tuple[np.ndarray, np.ndarray, np.ndarray]
+NullReads = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+_Read = TypeVar("_Read")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +128,7 @@ def map_shape(plan: Plan, pair: AlignedPair) -> tuple[int, int]:
     return scoremap.map_shape(pair.grid.height, pair.grid.width, plan.window, plan.stride)
 
 
-def _read_ahead(jobs: Sequence, read: Callable[[Any], Reads]) -> Iterator[tuple[Any, Reads]]:
+def _read_ahead(jobs: Sequence, read: Callable[[Any], _Read]) -> Iterator[tuple[Any, _Read]]:
     """Each job with what was read for it, in order, by one thread that stays a little ahead."""
     waiting: collections.deque[tuple[Any, Future]] = collections.deque()
     remaining = iter(jobs)
@@ -256,7 +258,7 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
     edge = scoremap.halo(scene.config) + own.null.margin_px
     height, width = ((n - 1) * plan.stride + plan.window + 2 * edge for n in (tall, wide))
 
-    def read(draw: int) -> Reads:
+    def read(draw: int) -> NullReads:
         row, col = corners[order[draw % len(corners)]]
         place = row * plan.stride - edge, col * plan.stride - edge, height, width
         before, valid = pair.read_before(*place)

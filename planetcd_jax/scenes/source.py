@@ -17,7 +17,7 @@ from planetcd_jax.images.label_values import tags
 from planetcd_jax.images.missing import Missing, missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 from planetcd_jax.scenes import labels
-from planetcd_jax.scenes.grids import grid_of
+from planetcd_jax.scenes.grids import Grid, grid_of
 from planetcd_jax.scenes.longitudes import closes
 
 
@@ -27,6 +27,11 @@ def no_grid_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+def _window(col: int, row: int, width: int, height: int) -> Window:
+    # rasterio makes its fields with attr.ib() and no annotation, so no constructor is seen.
+    return Window(col, row, width, height)  # pyright: ignore[reportCallIssue]
 
 
 class Source:
@@ -146,7 +151,7 @@ class Source:
         bottom, right = min(row + height, self.grid.height), min(col + width, self.grid.width)
         if top >= bottom or left >= right:
             return pixels, valid
-        window = Window(left, top, right - left, bottom - top)
+        window = _window(left, top, right - left, bottom - top)
         try:
             block = self._dataset.read(list(self.bands), window=window)  # [B, h, w]
             good = self._good(block, window)
@@ -170,14 +175,15 @@ class Source:
         shape = max(1, round(height / shrink)), max(1, round(width / shrink))
         before_seam = self.grid.width - col
         if not self.closed or width <= before_seam:
-            return self._read_reduced_inside(Window(col, row, width, height), shape)
+            return self._read_reduced_inside(_window(col, row, width, height), shape)
         first = min(max(1, round(before_seam / shrink)), shape[1] - 1)
         parts = [
-            (Window(col, row, before_seam, height), first),
-            (Window(0, row, width - before_seam, height), shape[1] - first),
+            (_window(col, row, before_seam, height), first),
+            (_window(0, row, width - before_seam, height), shape[1] - first),
         ]
         reads = [self._read_reduced_inside(window, (shape[0], n)) for window, n in parts]
-        return tuple(np.concatenate(part, axis=1) for part in zip(*reads, strict=True))
+        pixels, valid = zip(*reads, strict=True)
+        return np.concatenate(pixels, axis=1), np.concatenate(valid, axis=1)
 
     def _read_reduced_inside(self, window: Window, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         try:
@@ -213,7 +219,7 @@ class Source:
             "bands": list(self.bands),
             "dtype": self.dtype,
             "crs": self.grid.crs.to_wkt() if self.grid.crs else None,
-            "transform": list(self.grid.transform)[:6] if self.grid.is_affine else None,
+            "transform": list(self.grid.transform)[:6] if isinstance(self.grid, Grid) else None,
             "placed": self.note or "by its transform",
             "masked": self.nodata_rule,
             "angles": labels.angles(self._dataset),

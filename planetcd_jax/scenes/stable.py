@@ -7,6 +7,7 @@ import numpy as np
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
+from shapely.geometry.base import BaseGeometry
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import body
@@ -57,7 +58,7 @@ def _corner(pair: AlignedPair) -> tuple[int, int]:
     return pair.overlap.row, pair.overlap.col
 
 
-def _within(ground: shapely.Geometry, x: np.ndarray, y: np.ndarray, crossing: Crossing | None) -> np.ndarray:
+def _within(ground: BaseGeometry, x: np.ndarray, y: np.ndarray, crossing: Crossing | None) -> np.ndarray:
     """Which outlines [N, P] of points in the scene's system lie within the ground, whatever turn they are read at."""
     if crossing is None or crossing.same:
         found = _contained(ground, x, y)
@@ -73,7 +74,7 @@ def _within(ground: shapely.Geometry, x: np.ndarray, y: np.ndarray, crossing: Cr
     return found
 
 
-def _contained(ground: shapely.Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _contained(ground: BaseGeometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     left, low, right, high = ground.bounds
     with np.errstate(invalid="ignore"):
         near = ((x >= left) & (x <= right) & (y >= low) & (y <= high)).all(axis=1)
@@ -83,7 +84,7 @@ def _contained(ground: shapely.Geometry, x: np.ndarray, y: np.ndarray) -> np.nda
     return found
 
 
-def _ground(path: str, pair: AlignedPair) -> tuple[shapely.Geometry, Crossing | None]:
+def _ground(path: str, pair: AlignedPair) -> tuple[BaseGeometry, Crossing | None]:
     """The union of the marked polygons, and the way from the scene's system to theirs; None where either has none."""
     if not pathlib.Path(path).exists():
         raise DataError(f"{path} does not exist; --stable_ground names a vector file of polygons.")
@@ -113,7 +114,7 @@ def _ground(path: str, pair: AlignedPair) -> tuple[shapely.Geometry, Crossing | 
     return ground, crossing
 
 
-def _joined_at_the_seam(ground: shapely.Geometry, crossing: Crossing) -> shapely.Geometry:
+def _joined_at_the_seam(ground: BaseGeometry, crossing: Crossing) -> BaseGeometry:
     """Polygons that reach from one edge of a map to the other, and the same a turn on, made one where they touch."""
     turn = crossing.length_of_a_turn()
     if turn is None or ground.bounds[2] - ground.bounds[0] < 0.9 * turn:

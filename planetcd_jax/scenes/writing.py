@@ -5,7 +5,7 @@ import math
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import geopandas
 import numpy as np
@@ -77,7 +77,8 @@ def outline(candidate: Candidate, grid: Grid, window: int) -> shapely.Polygon:
     corners = candidate.windows if len(candidate.windows) else np.array([[candidate.row, candidate.col]])
     boxes = shapely.box(corners[:, 1], corners[:, 0], corners[:, 1] + window, corners[:, 0] + window)
     shape = shapely.union_all(boxes)
-    return shapely.transform(shape, lambda xy: np.stack(grid.coordinates(xy[:, 0], xy[:, 1]), axis=-1))
+    placed = shapely.transform(shape, lambda xy: np.stack(grid.coordinates(xy[:, 0], xy[:, 1]), axis=-1))
+    return cast(shapely.Polygon, placed)  # one piece: every window that a peak owns overlaps the peak's
 
 
 def _area(shape: shapely.Polygon, grid: Grid) -> tuple[float, str]:
@@ -86,7 +87,9 @@ def _area(shape: shapely.Polygon, grid: Grid) -> tuple[float, str]:
         return shape.area / abs(grid.transform.determinant), "px2"
     system = body.system_of(grid.crs)
     if system.is_geographic:
-        return abs(system.get_geod().geometry_area_perimeter(shape)[0]), "m2"
+        geod = system.get_geod()
+        assert geod is not None  # a geographic system has an ellipsoid
+        return abs(geod.geometry_area_perimeter(shape)[0]), "m2"
     return shape.area * system.axis_info[0].unit_conversion_factor ** 2, "m2"
 
 

@@ -45,7 +45,8 @@ class WindowGrid(NamedTuple):
 
     def shape(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of windows of an array; 0 where it is smaller than one window."""
-        return tuple(max(0, (n - 2 * self.margin - self.window) // self.stride + 1) for n in (height, width))
+        rows, columns = (max(0, (n - 2 * self.margin - self.window) // self.stride + 1) for n in (height, width))
+        return rows, columns
 
     def corners(self, height: int, width: int) -> Array:
         """First row and column of each window, [R S, 2] int32."""

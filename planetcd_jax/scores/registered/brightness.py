@@ -131,7 +131,8 @@ class BrightnessDetail:
         moments = masked.moments(before, keep), masked.moments(after, keep)
         low = jnp.stack([(self.dark - mean) / deviation for mean, deviation in moments]).max()
         high = jnp.stack([(self.bright - mean) / deviation for mean, deviation in moments]).min()
-        return tuple((mean + deviation * low, mean + deviation * high) for mean, deviation in moments)
+        first, second = ((mean + deviation * low, mean + deviation * high) for mean, deviation in moments)
+        return first, second
 
     def brightness(self, x: Array, valid: Array, limits: Limits) -> Brightness:
         """Maps of one date, blurred over valid ground only. [H, W] float32 and bool."""

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import fft
 
 from planetcd_jax.ops import masked
+from planetcd_jax.ops.filters import fast_length
 from planetcd_jax.types import Array
 
 # Chosen on the development split of `scripts/evaluate.py`.
@@ -56,7 +56,7 @@ def _directions(height: int, width: int) -> np.ndarray:
 
 def relief_maps(x: Array) -> ReliefMaps:
     """Of a map [H, W] float32 with mean about 0; its opposite borders are taken for neighbours."""
-    size = tuple(fft.next_fast_len(n, real=True) for n in x.shape)
+    size = fast_length(x.shape[0]), fast_length(x.shape[1])
     waves = jnp.fft.rfft2(x, s=size) * _directions(*size)
     even, odd = jnp.fft.irfft2(waves, s=size)[:, : x.shape[0], : x.shape[1]]
     return even, odd
@@ -109,4 +109,4 @@ def _solve(sums: Array) -> Light:
     own = sums[2, 2] - sums[2, 0] * of_before[0] - sums[2, 1] * of_before[1]
     common = sums[2, 3] - sums[2, 0] * of_after[0] - sums[2, 1] * of_after[1]
     gain = jnp.clip(common / (own + 1e-6), *GAIN_BOUNDS)
-    return Light(gain, tuple(b - gain * a for a, b in zip(of_before, of_after, strict=True)))
+    return Light(gain, (of_after[0] - gain * of_before[0], of_after[1] - gain * of_before[1]))

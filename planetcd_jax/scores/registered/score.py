@@ -102,7 +102,7 @@ def evidence_of(views: Views) -> Evidence:
     before, after, keep = views
     distance = _over_features(jnp.square(after.direction - before.direction)).mean(axis=0)
     varies = (before.varies + after.varies) / 2
-    cells = compared_cells(keep, distance.shape)
+    cells = compared_cells(keep, (distance.shape[0], distance.shape[1]))
     typical = masked.mean(varies, cells.astype(jnp.float32))
     return Evidence(before.brightness, after.brightness, keep, distance / (varies + typical + 1e-6), cells)
 
@@ -194,8 +194,8 @@ class Registered(Score):
         """Both dates; before: [H, W] or [H, W, C] float32; second: the registered second date."""
         keep = masked.erode(second.valid, self.border_px)
         limits = self.brightness.common_limits(grey(before), grey(second.after), keep)
-        dates = zip((before, second.after), limits, strict=True)
-        return Views(*(self.view(network, x, second.valid, limit) for x, limit in dates), keep)
+        one = self.view(network, before, second.valid, limits[0])
+        return Views(one, self.view(network, second.after, second.valid, limits[1]), keep)
 
     def null_views(self, key: Array, network: Network, before: Array, second: Registration, views: Views) -> Views:
         """The first date and h(x), as they are compared.
