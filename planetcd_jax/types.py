@@ -3,7 +3,7 @@
 Axes: N pairs, H rows, W columns, C bands, D features.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +11,6 @@ import jax
 Array = jax.Array
 Params = Mapping[str, Any]
 """A pytree of network parameters, as `load_vgg16` returns it."""
-
-ApplyFn = Callable[[Params, Array], Mapping[str, Array]]
-"""`apply(params, x)`: network input [N, H, W, C'] to a dict of named activations, each [N, H', W', D]."""
-
-PerturbFn = Callable[[Array, Array], Array]
-"""`perturb(key, patch)`: one patch [H, W] or [H, W, C] to a pseudo-unchanged patch of the same shape."""
 
 
 class Detection(NamedTuple):

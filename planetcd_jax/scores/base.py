@@ -169,7 +169,7 @@ class Score:
 
         def one(corner: Array) -> Array:
             x, y, known = (_cut(z, corner, grid.window) for z in (before, after, valid))
-            rho = self.rho(network, *(_filled(z, known) for z in (x, y)))
+            rho = self.rho(network, *(filled(z, known) for z in (x, y)))
             return jnp.where(grid.enough(known.mean(dtype=jnp.float32)), rho, jnp.nan)
 
         return {"rho": jax.lax.map(one, grid.corners(*before.shape[:2])).reshape(shape)}
@@ -232,7 +232,7 @@ def _cut(x: Array, corner: Array, side: int) -> Array:
     return jax.lax.dynamic_slice(x, start, (side, side, *x.shape[2:]))
 
 
-def _filled(x: Array, known: Array) -> Array:
+def filled(x: Array, known: Array) -> Array:
     """`x` with its missing pixels at the mean of the others, each band by itself."""
     mask = over_bands(known, x)
     count = jnp.maximum(known.sum(dtype=jnp.float32), 1.0)

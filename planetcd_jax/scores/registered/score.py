@@ -27,7 +27,7 @@ from planetcd_jax.ops.filters import blur, grey
 from planetcd_jax.ops.registration import Registering
 from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
-from planetcd_jax.scores.base import Score, WindowGrid, over_bands
+from planetcd_jax.scores.base import Score, WindowGrid, filled
 from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, Limits
 from planetcd_jax.scores.registered.residual_null import ResidualNull
@@ -276,14 +276,8 @@ class Registered(Score):
 
     def _register_array(self, before: Array, after: Array, valid: Array) -> tuple[Array, Registration]:
         """The first date and the registered second; missing pixels have the mean of the others."""
-        mask = over_bands(valid, before)
-        weight = mask.astype(jnp.float32)
-        filled = []
-        for x in (before.astype(jnp.float32), after.astype(jnp.float32)):
-            known = jnp.where(mask, x, 0.0)
-            mean = known.sum(axis=(0, 1), keepdims=True) / jnp.maximum(weight.sum(), 1.0)
-            filled.append(jnp.where(mask, x, mean))
-        return filled[0], self.registration.register_parts(*filled, valid=(valid, valid))
+        dates = [filled(x.astype(jnp.float32), valid) for x in (before, after)]
+        return dates[0], self.registration.register_parts(*dates, valid=(valid, valid))
 
     def _windows(self, evidence: Evidence, grid: WindowGrid) -> Array:
         """rho of each window, [R, S]; NaN where too little of one is compared."""
