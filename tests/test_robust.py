@@ -148,16 +148,16 @@ def test_noise_of_single_pixels_is_measured_and_allowed_for():
     after = (before + 0.1 * rng.standard_normal((160, 160))).astype(np.float32)
     limits = (jnp.float32(-9), jnp.float32(9))
     first, second = (SCORE.brightness.brightness(jnp.asarray(x), valid, limits) for x in (before, after))
-    # Oracle: the noise that was put in, over the spread of each date.
+    # Oracle: the noise that was put in, over the spread of the ground, which is that of the date without noise.
     inside = np.asarray(keep)
     found = brightness.differences(first, second, keep)
-    np.testing.assert_allclose(found.pixel_noise, 0.1 / after[inside].std(), rtol=0.05)
+    np.testing.assert_allclose(found.pixel_noise, 0.1 / before[inside].std(), rtol=0.05)
     # Oracle: the variance of what the band of `fine` leaves of it.
     left = np.asarray(second.fine - first.fine)[inside].var()
     np.testing.assert_allclose(SCORE.brightness.pixel_noise_power * 0.1**2, left, rtol=0.05)
     # More noise than `spread_cap` is put down to the pair: most differences are expected ones.
     detail = np.asarray(SCORE.brightness.detail_map(first, second, keep))[inside]
-    assert 0.5 < np.median(detail) < 0.8  # a normal variable: 0.67
+    assert 0.5 < np.median(detail) < 0.9  # a normal variable: 0.67; the slopes of so much noise add to it
 
 
 def test_doubling_keeps_the_pixels_and_is_exact_for_planes_and_parabolas():

@@ -75,9 +75,19 @@ def pixel_noise(x: Array, keep: Array) -> Array:
     return middle / (0.6745 * 2)
 
 
+def contrast(x: Array, keep: Array) -> Array:
+    """Standard deviation of the ground of [H, W], without the noise of single pixels. Scalar float32.
+
+    With it, a noisier date would seem to show more contrast, and its ground another. At least half of the whole.
+    """
+    _, deviation = masked.moments(x, keep)
+    ground = jnp.square(deviation) - jnp.square(pixel_noise(jax.lax.stop_gradient(x), keep))
+    return jnp.sqrt(jnp.maximum(ground, jnp.square(deviation) / 4))
+
+
 def differences(before: Brightness, after: Brightness, keep: Array) -> Differences:
     """How the dates differ where `keep`, [H, W] bool, is True."""
-    (_, a), (_, b) = masked.moments(before.level, keep), masked.moments(after.level, keep)
+    a, b = contrast(before.level, keep), contrast(after.level, keep)
     fine = after.fine / b - before.fine / a
     slope = (before.slope / jnp.square(a) + after.slope / jnp.square(b)) / 2
     noise = pixel_noise(jax.lax.stop_gradient(after.level / b - before.level / a), keep)
@@ -105,7 +115,7 @@ class BrightnessDetail:
     """
 
     fine_px: float = 1.0
-    coarse_px: float = 8.0
+    coarse_px: float = 20.0
     slope_px: float = 2.0
     spread_floor: float = 0.04
     spread_cap: float = 0.057

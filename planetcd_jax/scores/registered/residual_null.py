@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.ops import masked
+from planetcd_jax.ops.filters import blur
 from planetcd_jax.records import MAIN, check_above_zero, check_pixels
 from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, differences
 from planetcd_jax.types import Array
@@ -23,29 +24,55 @@ class ResidualNull:
 
     Attributes:
         residual_clip: Robust standard deviations at which differences are cut.
-        outlier: Robust standard deviations from where on a difference is taken for a change, which the null must not
-            repeat.
-        change_margin_px: Ground around such a difference that is left out with it, pixels.
+        outlier: Size from where on a difference is taken for a change, which the null must not repeat: in robust
+            standard deviations of the patch, or in `usual_cap` where those are larger.
+        broad_outlier: The same for the mean difference over a Gaussian of `broad_px`, in expected differences: what is
+            left of misalignment and noise cancels there, a change larger than that does not.
+        broad_px: See `broad_outlier`.
+        near_outlier: As `outlier`, for ground within `near_px` of such a place: the flanks of a soft change are lower.
+        near_px: Ground around an outlier that is looked at again, pixels.
+        change_margin_px: Ground around all that which is left out with it, pixels.
+        usual_least, usual_cap: Least and largest robust standard deviation, in expected differences, that is put down
+            to the patch: a change that covers much of it must not pass for its noise.
+        spread_cap: Largest robust standard deviation of what is drawn, in the same, where the level of brightness
+            counts too.
         steps_px: Least and largest step in each axis from where a difference comes: far enough that what is
             independent stays so, near enough that it lands on ground of the same kind.
+        far_steps_px: The same where nothing so near may be taken.
         least_likeness: Least correlation of the dates that the null is matched to.
-        tries: Places that a difference may come from before none is put there.
+        least_clean: Share of the compared ground that must be left; with less, all differences are noise of the
+            expected spread, since nothing else is known of ground that did not change.
+        tries, far_tries: Near and far places that a difference may come from before noise of the same spread is put
+            there.
     """
 
     residual_clip: float = dataclasses.field(default=constants.RESIDUAL_CLIP, metadata=MAIN)
     outlier: float = 12.0
-    change_margin_px: int = 3
+    broad_outlier: float = 6.0
+    broad_px: float = 5.0
+    near_outlier: float = 1.5
+    near_px: int = 20
+    change_margin_px: int = 6
+    usual_least: float = 0.1
+    usual_cap: float = 1.0
+    spread_cap: float = 2.0
     steps_px: tuple[int, int] = (4, 16)
+    far_steps_px: tuple[int, int] = (16, 48)
     least_likeness: float = 0.5
+    least_clean: float = 0.1
     tries: int = 3
+    far_tries: int = 4
 
     kind: ClassVar[str] = "residual"
     margin_px: ClassVar[int] = 0
     least_side_px: ClassVar[int] = 1
 
     def __post_init__(self):
-        check_above_zero(self, "residual_clip", "outlier", "least_likeness", "tries")
+        check_above_zero(self, "residual_clip", "outlier", "near_outlier", "usual_cap", "spread_cap")
+        check_above_zero(self, "broad_outlier", "broad_px")
+        check_above_zero(self, "least_likeness", "tries", "far_tries")
         check_pixels("change_margin_px", self.change_margin_px)
+        check_pixels("near_px", self.near_px)
 
     def describe(self) -> str:
         """In words."""
@@ -73,9 +100,9 @@ class ResidualNull:
         The differences (noise, blur, light, misalignment that is left) are divided by their expected spread and cut at
         `residual_clip` robust standard deviations, moved by a random step of `steps_px`, mirrored at the edges of the
         common area so that no seam comes in, negated at random, and multiplied by the spread of where they land. Places
-        that stand out as a change does are left out, with the ground around them: what another step brings takes their
-        place. Several bands share the step and the sign, and each has its own differences, so noise of single bands
-        stays as independent as it is.
+        that stand out as a change does are left out, with the ground around them (`changed`), and have no say in how
+        bright and how contrasted the dates are: what another step brings takes their place. Several bands share the
+        step and the sign, and each has its own differences, so noise of single bands stays as independent as it is.
 
         The first date is in h(x) with its own noise, so x and x + d are more alike than two dates with the same d
         between them. With r the correlation of the dates, Var(d) = 2 (1 - r) in units of theirs, and x + k d correlates
@@ -94,20 +121,20 @@ class ResidualNull:
         """
         found = differences(seen_before, seen_after, keep)
         expected = detail.expected_difference(found, keep)
-        _, usual = masked.spread(found.fine / expected, keep)
-        left_out = (
-            masked.dilate(keep & (jnp.abs(found.fine) > self.outlier * usual * expected), self.change_margin_px) | ~keep
-        )
-        places = [self._moved_places(k, keep) for k in jax.random.split(key, self.tries)]
+        left_out = self.changed(found.fine / expected, keep)
+        clean = keep & ~left_out
+        clean &= clean.sum(dtype=jnp.float32) >= self.least_clean * keep.sum(dtype=jnp.float32)
+        places = self._places(key, keep)
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
 
         def added(one: Array, two: Array) -> Array:
             """What is added to one band [H, W]."""
-            unit, size = self._unit_difference(one, two, expected, keep)
-            drawn, done = jnp.zeros_like(unit), jnp.zeros_like(keep)
+            unit, deviation, size = self._unit_difference(one, two, expected, clean, keep)
+            noise = deviation * jax.random.normal(jax.random.fold_in(key, 1), unit.shape, jnp.float32)
+            drawn, done = jnp.where(keep, noise, 0), jnp.zeros_like(keep)
             for rows, columns in places:
-                good = ~left_out[rows][:, columns]
-                drawn = jnp.where(~done & good, unit[rows][:, columns], drawn)
+                good = ~done & clean[rows][:, columns]
+                drawn = jnp.where(good, unit[rows][:, columns], drawn)
                 done |= good
             return sign * size * expected * drawn
 
@@ -120,35 +147,67 @@ class ResidualNull:
 
         return jax.vmap(band, in_axes=-1, out_axes=-1)(before, after)
 
-    def _unit_difference(self, one: Array, two: Array, expected: Array, keep: Array) -> tuple[Array, Array]:
-        """The difference of two maps of brightness [H, W] over the expected one, cut; and what a unit of it is worth.
+    def changed(self, units: Array, keep: Array) -> Array:
+        """Ground that stands out as a change does.
 
-        The second is in the brightness of the first date, a scalar, and made larger as `draw` says.
+        Args:
+            units: [H, W] float32, differences over the expected ones.
+            keep: [H, W] bool, pixels that are compared.
+
+        Returns:
+            [H, W] bool.
         """
-        (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x, keep) for x in (one, two))
-        a, b = (one - mean_a) / contrast, (two - mean_b) / contrast_b
-        likeness = jnp.clip(masked.mean(a * b, keep.astype(jnp.float32)), self.least_likeness, 1.0)
-        more = jnp.sqrt((1 + likeness) / 2) / likeness
-        unit = jnp.where(keep, (b - a) / expected, 0)
-        middle, deviation = masked.spread(unit, keep)
-        return jnp.clip(
-            unit, middle - self.residual_clip * deviation, middle + self.residual_clip * deviation
-        ), more * contrast
+        _, usual = masked.spread(units, keep)
+        size = jnp.abs(units) / jnp.clip(usual, self.usual_least, self.usual_cap)
+        weight = keep.astype(jnp.float32)
+        broad = jnp.abs(blur(units * weight, self.broad_px)) / (blur(weight, self.broad_px) + 1e-3)
+        sure = keep & ((size > self.outlier) | (broad > self.broad_outlier))
+        flanks = masked.dilate(sure, self.near_px) & keep & (size > self.near_outlier)
+        return masked.dilate(sure | flanks, self.change_margin_px)
 
-    def _moved_places(self, key: Array, keep: Array) -> tuple[Array, Array]:
-        """For each row and column of the box around `keep` another of it: a random step away, mirrored at its edges."""
-        key_size, key_sign = jax.random.split(key)
-        low, high = self.steps_px
-        step = jax.random.randint(key_size, (2,), low, high + 1) * jnp.where(
-            jax.random.bernoulli(key_sign, 0.5, (2,)), 1, -1
-        )
-        places = []
-        for axis in range(2):
-            inside = keep.any(axis=1 - axis)
-            start = jnp.argmax(inside).astype(jnp.int32)
-            length = jnp.maximum(inside.size - jnp.argmax(inside[::-1]).astype(jnp.int32) - start, 1)
-            k = jnp.arange(inside.size, dtype=jnp.int32) - start
-            # There and back again is a period of twice the length.
-            moved = jnp.mod(k + step[axis], 2 * length)
-            places.append(start + jnp.where(moved < length, moved, 2 * length - 1 - moved))
-        return places[0], places[1]
+    def _places(self, key: Array, keep: Array) -> list[tuple[Array, Array]]:
+        """For each try, rows and columns that the differences come from."""
+        keys = jax.random.split(key, self.tries + self.far_tries)
+        steps = [self.steps_px] * self.tries + [self.far_steps_px] * self.far_tries
+        return [_moved_places(k, keep, step) for k, step in zip(keys, steps, strict=True)]
+
+    def _unit_difference(
+        self, one: Array, two: Array, expected: Array, clean: Array, keep: Array
+    ) -> tuple[Array, Array, Array]:
+        """The difference of two maps of brightness [H, W] over the expected one, about 0 and cut.
+
+        With its robust standard deviation, and what a unit of it is worth in the brightness of the first date, made
+        larger as `draw` says; two scalars. Only what is `clean`, [H, W] bool, has a say in them; where nothing is, the
+        spread is the expected one.
+        """
+        known = clean.any()
+        counted = jnp.where(known, clean, keep)
+        (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x, counted) for x in (one, two))
+        a, b = (one - mean_a) / contrast, (two - mean_b) / contrast_b
+        likeness = jnp.clip(masked.mean(a * b, clean.astype(jnp.float32)), self.least_likeness, 1.0)
+        likeness = jnp.where(known, likeness, 1.0)
+        more = jnp.sqrt((1 + likeness) / 2) / likeness
+        unit = (b - a) / expected
+        middle, deviation = masked.spread(unit, clean)
+        deviation = jnp.where(known, jnp.minimum(deviation, self.spread_cap), 1.0)
+        most = self.residual_clip * deviation
+        return jnp.where(clean, jnp.clip(unit - middle, -most, most), 0), deviation, more * contrast
+
+
+def _moved_places(key: Array, keep: Array, steps_px: tuple[int, int]) -> tuple[Array, Array]:
+    """For each row and column of the box around `keep` another of it: a random step away, mirrored at its edges."""
+    key_size, key_sign = jax.random.split(key)
+    low, high = steps_px
+    step = jax.random.randint(key_size, (2,), low, high + 1) * jnp.where(
+        jax.random.bernoulli(key_sign, 0.5, (2,)), 1, -1
+    )
+    places = []
+    for axis in range(2):
+        inside = keep.any(axis=1 - axis)
+        start = jnp.argmax(inside).astype(jnp.int32)
+        length = jnp.maximum(inside.size - jnp.argmax(inside[::-1]).astype(jnp.int32) - start, 1)
+        k = jnp.arange(inside.size, dtype=jnp.int32) - start
+        # There and back again is a period of twice the length.
+        moved = jnp.mod(k + step[axis], 2 * length)
+        places.append(start + jnp.where(moved < length, moved, 2 * length - 1 - moved))
+    return places[0], places[1]

@@ -54,6 +54,7 @@ class Evidence(NamedTuple):
     Attributes:
         before, after: `Brightness` of each date.
         keep: [H, W] bool, pixels that are compared.
+        weight: [H, W] float32, what they count.
         texture: [h, w] float32, difference of features over how much they vary from place to place.
         cells: [h, w] bool, cells that are compared.
     """
@@ -61,16 +62,18 @@ class Evidence(NamedTuple):
     before: Brightness
     after: Brightness
     keep: Array
+    weight: Array
     texture: Array
     cells: Array
 
 
 class Views(NamedTuple):
-    """Both dates of a registered pair, as they are compared, and [H, W] bool, the pixels that are."""
+    """Both dates of a registered pair as they are compared, which pixels are, [H, W] bool, and what they count."""
 
     first: View
     second: View
     keep: Array
+    weight: Array
 
 
 def _over_features(x: Array) -> Array:
@@ -99,12 +102,12 @@ def compared_cells(keep: Array, cells: tuple[int, int]) -> Array:
 
 def evidence_of(views: Views) -> Evidence:
     """The maps that scores are made of."""
-    before, after, keep = views
+    before, after, keep, weight = views
     distance = _over_features(jnp.square(after.direction - before.direction)).mean(axis=0)
     varies = (before.varies + after.varies) / 2
     cells = compared_cells(keep, (distance.shape[0], distance.shape[1]))
     typical = masked.mean(varies, cells.astype(jnp.float32))
-    return Evidence(before.brightness, after.brightness, keep, distance / (varies + typical + 1e-6), cells)
+    return Evidence(before.brightness, after.brightness, keep, weight, distance / (varies + typical + 1e-6), cells)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +119,9 @@ class Registered(Score):
         brightness: How differences of brightness are compared with what the pair explains.
         null: `ResidualNull`, made of the pair's own differences; or another (`scores.null`).
         network_blur_px: Standard deviation of the blur before the network, which takes noise for texture.
-        border_px: Ground this near to missing ground or to the edge is not compared: resampling and blurs are
-            one-sided there.
+        border_px: Ground this near to missing ground or to the edge is not compared: resampling is one-sided there.
+        edge_px, edge_weight: Ground this near counts for less, by this factor: blurs are one-sided there, and local
+            shifts less sure.
         usual_cap: Largest interquartile range of `detail` that is put down to the patch: where more of it differs, the
             patch as a whole has changed. Nineteen of twenty unchanged development pairs are below.
         usual_least: Least interquartile range of `detail`: where nearly all pixels of both dates are equal, one grey
@@ -139,7 +143,9 @@ class Registered(Score):
     registration: Registering = Registering()
     brightness: BrightnessDetail = BrightnessDetail()
     network_blur_px: float = 1.2
-    border_px: int = 8
+    border_px: int = 4
+    edge_px: int = 10
+    edge_weight: float = 0.6
     usual_cap: float = 1.0
     usual_least: float = 0.1
     equal: float = 1e-6
@@ -154,6 +160,7 @@ class Registered(Score):
     def __post_init__(self):
         check_above_zero(self, "network_blur_px", "usual_cap", "usual_least", "detail_top", "texture_top", "tile_px")
         check_pixels("border_px", self.border_px)
+        check_pixels("edge_px", self.edge_px)
         check_pixels("margin_px", self.margin_px)
         if not 0 <= self.texture_power <= 1:
             raise ConfigError(f"texture_power is {self.texture_power!r}; give a number in [0, 1].")
@@ -195,7 +202,9 @@ class Registered(Score):
         keep = masked.erode(second.valid, self.border_px)
         limits = self.brightness.common_limits(grey(before), grey(second.after), keep)
         one = self.view(network, before, second.valid, limits[0])
-        return Views(one, self.view(network, second.after, second.valid, limits[1]), keep)
+        other = self.view(network, second.after, second.valid, limits[1])
+        weight = jnp.where(masked.erode(second.valid, self.edge_px), 1.0, jnp.float32(self.edge_weight))
+        return Views(one, other, keep, weight)
 
     def null_views(self, key: Array, network: Network, before: Array, second: Registration, views: Views) -> Views:
         """The first date and h(x), as they are compared.
@@ -205,7 +214,7 @@ class Registered(Score):
             network, before, second: As in `views`.
             views: What that gave.
         """
-        first, other, keep = views
+        first, other, keep, _ = views
         drawn = self.null.draw(
             key, before, second.after, first.brightness, other.brightness, keep, self.brightness
         )  # fmt: skip
@@ -214,7 +223,7 @@ class Registered(Score):
 
     def rho_of(self, evidence: Evidence) -> Array:
         """rho of the ground that the maps show. Scalar float32 >= 0; 0 where both dates are the same."""
-        detail_map = self.brightness.detail_map(evidence.before, evidence.after, evidence.keep)
+        detail_map = evidence.weight * self.brightness.detail_map(evidence.before, evidence.after, evidence.keep)
         detail = self.stand_out(detail_map, evidence.keep)
         texture = masked.top_mean(evidence.texture, evidence.cells, self.texture_top)
         rho = self._combine(detail, texture) - self._combine(jnp.float32(0), jnp.float32(0))
