@@ -22,7 +22,7 @@ from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
 from planetcd_jax.networks.winograd import engine_of, serve, why_xla
-from planetcd_jax.pairs import PairSet, fetching, find_spec, open_dataset
+from planetcd_jax.pairs import PairSet, fetching, find_spec, open_as_asked
 from planetcd_jax.pairs.published import KEY
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
@@ -42,24 +42,8 @@ def _config_text(config: ChangeConfig) -> str:
 
 
 def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
-    pairs = open_dataset(
-        settings.dataset,
-        data_dir=settings.data_dir,
-        pairs_csv=settings.pairs_csv,
-        source=settings.source,
-        split=settings.split,
-        revision=settings.revision,
-        patch_size=settings.patch_size,
-        margin=config.score.null.margin_px,
-        stretch=settings.stretch,
-        seed=settings.seed,
-        grey=settings.grey,
-        nodata=settings.nodata,
-        mask_bands=settings.mask_bands,
-        size_mismatch=settings.size_mismatch,
-        missing="keep" if settings.on_bad_pair == "skip" else "error",
-        composite=settings.composite,
-    )
+    missing = "keep" if settings.on_bad_pair == "skip" else "error"
+    pairs = open_as_asked(vars(settings), margin=config.score.null.margin_px, missing=missing)
     pairs.least_side = config.score.null.least_side_px
     return pairs
 
@@ -67,10 +51,8 @@ def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
 def _open_training(settings: types.SimpleNamespace) -> tuple[PairSet, PairSet]:
     same = settings.train_dataset == settings.dataset
     folder = settings.train_data_dir or (settings.data_dir if same else None)
-    options = {"source": settings.source, "revision": settings.revision, "stretch": settings.stretch}
-    options |= {"data_dir": folder, "seed": settings.seed, "nodata": settings.nodata, "composite": settings.composite}
-    options |= {"mask_bands": settings.mask_bands}
-    train, validation = (open_dataset(settings.train_dataset, split=split, **options) for split in ("train", "val"))
+    others = {"name": settings.train_dataset, "data_dir": folder, "pairs_csv": None, "patch_size": None}
+    train, validation = (open_as_asked(vars(settings), split=split, **others) for split in ("train", "val"))
     return train, validation
 
 

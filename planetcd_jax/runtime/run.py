@@ -116,7 +116,7 @@ def _score_all(
 ) -> _Done:
     """Scores the pairs of this process; each is known by its number in the whole set."""
     done = _Done([], [], [], [], None)
-    numbers = getattr(own, "numbers", np.arange(len(own), dtype=np.uint32))
+    numbers = own.numbers if isinstance(own, Share) else np.arange(len(own), dtype=np.uint32)
     stream = batches(
         own,
         lambda shape: plan(shape).batch_size,
