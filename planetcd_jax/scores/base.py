@@ -136,6 +136,10 @@ class Score:
         """How explanations register the pair."""
         return Registering()
 
+    def pads(self, backbone: Backbone) -> bool:
+        """Whether `pair_rhos` of an image in a larger array, inside `extents.extent`, is that of the image alone."""
+        return False
+
     # Windows of a scene.
 
     def check_windows(self, backbone: Backbone) -> None:
