@@ -22,11 +22,12 @@ from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
 from planetcd_jax.networks.winograd import engine_of, serve, why_xla
+from planetcd_jax.ops.extents import extent
 from planetcd_jax.pairs import PairSet, fetching, find_spec, open_as_asked
 from planetcd_jax.pairs.published import KEY
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import split_cpu, start_hosts
+from planetcd_jax.runtime import laid_in, split_cpu, start_hosts
 from planetcd_jax.scores.dcva import change_mask
 from planetcd_jax.thresholds import Decision, benjamini_hochberg
 from planetcd_jax.version import __version__
@@ -187,15 +188,18 @@ def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weig
     if outcome.method.kind == "supervised" or not outcome.config.score.uses_network:
         return {}
 
-    @jax.jit
-    def found(params, before, after):
-        curve = explain.rho_by_shift(params, before, after, outcome.config, explain.SHIFTS_PX)
-        return explain.explain(params, before, after, outcome.config), curve
+    config = outcome.config
 
-    rows = {}
-    for i in outcome.scores.ranking()[:count]:
-        pair = pair_set.read(int(outcome.index[i]))
-        known, curve = found(weights.params, pair.before, pair.after)
+    @jax.jit
+    def found(params, before, after, size):
+        with extent(before.shape[:2], size):
+            curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
+            return explain.explain(params, before, after, config), curve
+
+    rows, highest = {}, outcome.scores.ranking()[:count]
+    pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
+    for i, arrays in zip(highest, laid_in(pairs, config.score.pads(config.backbone)), strict=True):
+        known, curve = found(weights.params, *arrays)
         rows[outcome.scores.ids[i]] = explain.row(known, curve, bool(outcome.scores.changed[i]))
     return rows
 

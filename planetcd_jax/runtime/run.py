@@ -72,24 +72,27 @@ class Scorer:
         everywhere = NamedSharding(self._mesh, PartitionSpec())
         self._key, self._params = jax.device_put((key, config.backbone.prepare(params)), everywhere)
 
-        def scores(key, params, before, after, index, context):
+        def scores(key, params, before, after, index, context, size):
             micro_batch = plan(before.shape[1:]).micro_batch
-            return batch_scores(key, params, before, after, index, config, context=context, micro_batch=micro_batch)
+            return batch_scores(
+                key, params, before, after, index, config, context=context, size=size, micro_batch=micro_batch
+            )
 
         one, split = PartitionSpec(), PartitionSpec("pairs")
         # Each device loops over its own micro-batches; nothing is exchanged between devices.
         mapped = jax.shard_map(
-            scores, mesh=self._mesh, in_specs=(one, one, split, split, split, split), out_specs=split, check_vma=False
+            scores, mesh=self._mesh, in_specs=(one, one, *[split] * 5), out_specs=split, check_vma=False
         )
         self._jitted = jax.jit(mapped)
         self._compiled: dict[tuple, jax.stages.Compiled] = {}
         self.compile_seconds = 0.0
+        self.pads = config.score.pads(config.backbone)
         self.num_devices = len(devices)
 
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
         """rho and rho' of a batch, padding included, perhaps still being computed."""
-        arrays = jax.device_put((batch.before, batch.after, batch.index, batch.context), self._split)
-        shape = (batch.before.shape, None if batch.context is None else batch.context.shape)
+        arrays = jax.device_put((batch.before, batch.after, batch.index, batch.context, batch.size), self._split)
+        shape = tuple(None if x is None else x.shape for x in (batch.before, batch.context, batch.size))
         if shape not in self._compiled:
             start = time.perf_counter()
             self._compiled[shape] = self._jitted.lower(self._key, self._params, *arrays).compile()
@@ -123,6 +126,7 @@ def _score_all(
         on_bad_pair=on_bad_pair,
         skipped=done.skipped,
         multiple=scorer.num_devices,
+        pads=scorer.pads,
     )
     flying = []
 
