@@ -236,19 +236,25 @@ def _pictures(
 ) -> list[PairPicture]:
     """The highest-ranked pairs as they are drawn; with maps of change and saliency where the method is a deep one."""
     config, pictures = outcome.config, []
+    deep = outcome.method.kind == "unsupervised"
 
     @jax.jit
-    def maps(params, before, after):
-        heat = pixel_change_map(params, before, after, config)
-        salient = explain.saliency(params, before, after, config) if with_saliency else None
-        return heat, change_mask(heat), salient
+    def maps(params, before, after, size):
+        with extent(before.shape[:2], size):
+            heat = pixel_change_map(params, before, after, config)
+            salient = explain.saliency(params, before, after, config) if with_saliency else None
+            return heat, change_mask(heat), salient
 
-    for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
-        pair = pair_set.read(int(outcome.index[i]))
+    highest = outcome.scores.ranking()[:count]
+    pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
+    laid = laid_in(pairs, deep and not with_saliency and config.score.pads(config.backbone))
+    for rank, (i, pair, arrays) in enumerate(zip(highest, pairs, laid, strict=True), start=1):
+        rows, columns = pair.before.shape[:2]
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
-        if outcome.method.kind == "unsupervised":
-            found = zip(("heat", "mask", "saliency"), maps(weights.params, pair.before, pair.after), strict=True)
-            picture = picture._replace(**{name: None if x is None else np.asarray(x) for name, x in found})
+        if deep:
+            found = zip(("heat", "mask", "saliency"), maps(weights.params, *arrays), strict=True)
+            shown = {name: None if x is None else np.asarray(x)[:rows, :columns] for name, x in found}
+            picture = picture._replace(**shown)
         pictures.append(picture)
     return pictures
 

@@ -164,8 +164,9 @@ class Registering:
         if isinstance(inner, int):
             return linear_matrix((np.arange(length) + 0.5) / self.cell_px - 0.5, inner)
         cells = -(-length // self.cell_px)
-        at = jnp.clip((jnp.arange(length) + 0.5) / self.cell_px - 0.5, 0, inner - 1)
-        return jnp.maximum(1 - jnp.abs(at[:, None] - jnp.arange(cells)), 0)
+        last = (inner - 1).astype(jnp.float32)
+        at = jnp.clip((jnp.arange(length, dtype=jnp.float32) + 0.5) / self.cell_px - 0.5, 0, last)
+        return jnp.maximum(1 - jnp.abs(at[:, None] - jnp.arange(cells, dtype=jnp.float32)), 0)
 
     def local_shifts(self, a: Array, b: Array, valid_a: Array, valid_b: Array, *, reach: int, step: int) -> Array:
         """Smooth field of shifts that lays b on a: least windowed squared difference, to a fraction of a step.

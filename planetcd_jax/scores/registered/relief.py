@@ -76,20 +76,23 @@ def _relief_maps_in_room(x: Array) -> ReliefMaps:
     k, j = np.arange(sizes[0], dtype=np.int32), np.arange(sizes[1] // 2 + 1, dtype=np.int32)
 
     def waves(k: np.ndarray, count: int, period: Array) -> Array:
-        angle = (k[:, None] * np.arange(count, dtype=np.int32)) % period / period
-        return jnp.where(k[:, None] < period, jnp.exp(-2j * jnp.pi * angle.astype(jnp.float32)), 0)
+        turn = 2 * np.pi * ((k[:, None] * np.arange(count, dtype=np.int32)) % period / period)
+        known = (k[:, None] < period).astype(jnp.float32)
+        return jax.lax.complex(jnp.cos(turn) * known, -jnp.sin(turn) * known)
 
     by_row = (jnp.where(2 * k < rows, k, k - rows) / rows)[:, None]
     by_column = (j / columns)[None]
     power = jnp.square(by_row) + jnp.square(by_column)
     directions = jnp.stack([jnp.square(by_row) - jnp.square(by_column), 2 * by_row * by_column])
-    twice = jnp.where((j == 0) | (2 * j == columns), 1, 2) * (2 * j <= columns)  # a real image has half of its waves
+    twice = jnp.where((j == 0) | (2 * j == columns), 1.0, 2.0)  # a real image has half of its waves
+    share = jnp.where(2 * j <= columns, twice, 0) * directions / jnp.where(power > 0, power, 1)
     down, across = waves(k, x.shape[0], rows), waves(j, x.shape[1], columns)
     high = jax.lax.Precision.HIGHEST
-    spectrum = jnp.einsum("kh,hw,jw->kj", down, x.astype(jnp.complex64), across, precision=high) * twice
-    spectrum = spectrum * directions / jnp.where(power > 0, power, 1)
-    even, odd = jnp.einsum("kh,ckj,jw->chw", down.conj(), spectrum, across.conj(), precision=high).real / rows / columns
-    return even, odd
+    spectrum = jnp.einsum("kh,hw,jw->kj", down, x.astype(jnp.complex64), across, precision=high)
+    spectrum = spectrum * share.astype(jnp.complex64)
+    even, odd = jnp.einsum("kh,ckj,jw->chw", down.conj(), spectrum, across.conj(), precision=high).real
+    count = (rows * columns).astype(jnp.float32)
+    return even / count, odd / count
 
 
 def relight(before: Array, maps: ReliefMaps, light: Light) -> Array:
