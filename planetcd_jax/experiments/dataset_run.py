@@ -19,6 +19,7 @@ from planetcd_jax.cli.commandline import fitted_weights, given_quantile
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import decide, pixel_change_map
 from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row, method_names
+from planetcd_jax.files.compilations import announced, compiled_programs
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
 from planetcd_jax.networks.winograd import engine_of, serve, why_xla
@@ -199,7 +200,8 @@ def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weig
     rows, highest = {}, outcome.scores.ranking()[:count]
     pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
     for i, arrays in zip(highest, laid_in(pairs, config.score.pads(config.backbone)), strict=True):
-        known, curve = found(weights.params, *arrays)
+        with announced("explanations"):
+            known, curve = found(weights.params, *arrays)
         rows[outcome.scores.ids[i]] = explain.row(known, curve, bool(outcome.scores.changed[i]))
     return rows
 
@@ -252,7 +254,8 @@ def _pictures(
         rows, columns = pair.before.shape[:2]
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
         if deep:
-            found = zip(("heat", "mask", "saliency"), maps(weights.params, *arrays), strict=True)
+            with announced("pixel maps"):
+                found = zip(("heat", "mask", "saliency"), maps(weights.params, *arrays), strict=True)
             shown = {name: None if x is None else np.asarray(x)[:rows, :columns] for name, x in found}
             picture = picture._replace(**shown)
         pictures.append(picture)
@@ -280,6 +283,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:
         _say("left out", f"{pair_id}: {reason}")
+    metrics["programs"] = compiled_programs()
     write_json(folder / output.METRICS, metrics)
 
 

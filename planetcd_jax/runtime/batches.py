@@ -19,10 +19,14 @@ MIXED_BATCH = 4
 MOST_WAITING = 256
 """Pairs that wait in memory for others of their shape, at most."""
 
+SMALL_AREA = 128 * 128
+"""Pixels of an array that is small enough for all smaller pairs: the room costs less than another program."""
+
 MOST_ROOM = 2.5
 """Largest area of an array over that of the smaller array whose pairs it takes in: fewer programs for more pixels."""
 
 Shape = tuple[int, ...]
+Room = tuple[int, int]
 
 
 class PairLike(Protocol):
@@ -140,18 +144,24 @@ def roomy_side(side: int) -> int:
     return -(-rung // SIDE_STEP) * SIDE_STEP
 
 
-def roomy_shapes(shapes: Sequence[Shape]) -> dict[Shape, tuple[int, int]]:
-    """The larger array for each shape of a pair: as few different ones as `MOST_ROOM` allows."""
+def roomy_shapes(shapes: Sequence[Shape]) -> dict[Shape, Room]:
+    """The larger array for each shape of a pair: as few different ones as `MOST_ROOM` and `SMALL_AREA` allow."""
     first = {shape: (roomy_side(shape[0]), roomy_side(shape[1])) for shape in shapes}
-    kept: list[tuple[int, int]] = []
-    taken: dict[tuple[int, int], tuple[int, int]] = {}
+    shared: list[tuple[Room, list[Room]]] = []  # an array, and the smaller ones whose pairs it takes in
     for room in sorted(set(first.values()), key=lambda room: (-room[0] * room[1], room)):
-        wider = [k for k in kept if k[0] >= room[0] and k[1] >= room[1]]
-        near = [k for k in wider if k[0] * k[1] <= MOST_ROOM * room[0] * room[1]]
-        taken[room] = min(near, key=lambda k: k[0] * k[1]) if near else room
-        if not near:
-            kept.append(room)
+        wider = [((max(k[0], room[0]), max(k[1], room[1])), members) for k, members in shared]
+        near = [n for n, (k, _) in enumerate(wider) if _area(k) <= max(MOST_ROOM * _area(room), SMALL_AREA)]
+        if near:
+            best = min(near, key=lambda n: _area(wider[n][0]))
+            shared[best] = (wider[best][0], [*wider[best][1], room])
+        else:
+            shared.append((room, [room]))
+    taken = {member: room for room, members in shared for member in members}
     return {shape: taken[room] for shape, room in first.items()}
+
+
+def _area(room: Room) -> int:
+    return room[0] * room[1]
 
 
 class _Waiting:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import batch_scores, decide
 from planetcd_jax.errors import DataError, PlanetCDError
+from planetcd_jax.files.compilations import announced
 from planetcd_jax.runtime.batches import Batch, PairSource, batches
 from planetcd_jax.runtime.devices import Device, Plan, choose_devices, make_plan
 from planetcd_jax.runtime.hosts import Share, gather_scores
@@ -52,8 +53,8 @@ class RunResult(NamedTuple):
 
     @property
     def pairs_per_second(self) -> float:
-        """Scored pairs for each second, compilation apart."""
-        return len(self.index) / max(self.seconds, 1e-9)
+        """Scored pairs for each second that the user waited, compilation included."""
+        return len(self.index) / max(self.seconds + self.compile_seconds, 1e-9)
 
 
 class Scorer:
@@ -66,7 +67,10 @@ class Scorer:
         config: ChangeConfig,
         devices: tuple[Device, ...],
         plan: Callable[[tuple[int, ...]], Plan],
+        *,
+        quiet: bool = False,
     ):
+        self._quiet = quiet
         self._mesh = Mesh(np.array(devices), ("pairs",))
         self._split = NamedSharding(self._mesh, PartitionSpec("pairs"))
         everywhere = NamedSharding(self._mesh, PartitionSpec())
@@ -95,7 +99,9 @@ class Scorer:
         shape = tuple(None if x is None else x.shape for x in (batch.before, batch.context, batch.size))
         if shape not in self._compiled:
             start = time.perf_counter()
-            self._compiled[shape] = self._jitted.lower(self._key, self._params, *arrays).compile()
+            sides = "x".join(str(n) for n in batch.before.shape[1:])
+            with announced(f"{len(batch.before)} pairs of {sides} px", quiet=self._quiet):
+                self._compiled[shape] = self._jitted.lower(self._key, self._params, *arrays).compile()
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[shape](self._key, self._params, *arrays)
 
@@ -183,7 +189,7 @@ def run_detection(
     if len(pair_set) == 0:
         raise DataError("the data set holds no pair; check the path, the split and the names of the files.")
     plan = partial(make_plan, num_devices=num_devices, batch_size=batch_size, micro_batch=micro_batch)
-    scorer = Scorer(key, params, config, choose_devices(num_devices), plan)
+    scorer = Scorer(key, params, config, choose_devices(num_devices), plan, quiet=not progress)
     processes = jax.process_count()
     own = pair_set if processes == 1 else Share(pair_set, jax.process_index(), processes)
     stopped, done = None, _Done([], [], [], [], None)
