@@ -14,6 +14,7 @@ import numpy as np
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import PatchError
 from planetcd_jax.networks.backbone import prepared
+from planetcd_jax.ops.extents import extent
 from planetcd_jax.scores.null import patch_key
 from planetcd_jax.thresholds import counted_nulls, p_values, threshold
 from planetcd_jax.types import Array, Detection, Params
@@ -147,6 +148,7 @@ def batch_scores(
     config: ChangeConfig,
     *,
     context: Array | None = None,
+    size: Array | None = None,
     micro_batch: int | str | None = AUTO,
 ) -> tuple[Array, Array]:
     """rho and rho' of each pair of a batch, [N] float32 each: `pair_scores`, mapped.
@@ -157,6 +159,8 @@ def batch_scores(
         before, after: [N, H, W] or [N, H, W, C] float in [0, 1].
         index: [N] integers, each pair's own number in its data set.
         context: None, or [N, H + 2m, W + 2m(, C)].
+        size: None, or [N, 2] int32, rows and columns of each pair, which lies in the upper left corner of its array;
+            what stands beyond is finite. Where `config.score.pads(config.backbone)`.
         micro_batch: Pairs that go through the network together; the micro-batches follow each other in one compiled
             loop. "auto": what suits the device; None: all at once. Changes speed and memory, not results.
     """
@@ -168,11 +172,12 @@ def batch_scores(
     network = prepared(config.backbone, params)
 
     def one(pair):
-        x, y, i, around = pair
+        x, y, i, around, inner = pair
         config.score.check_pair(config.backbone, x, y)
-        return config.score.pair_rhos(patch_key(key, i), network, x, y, around)
+        with extent(x.shape[:2], inner):
+            return config.score.pair_rhos(patch_key(key, i), network, x, y, around)
 
-    return _mapped(one, (before, after, index, context), micro_batch)
+    return _mapped(one, (before, after, index, context, size), micro_batch)
 
 
 def detect(

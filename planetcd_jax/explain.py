@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.networks.backbone import prepared
-from planetcd_jax.ops import masked
+from planetcd_jax.ops import extents, masked
+from planetcd_jax.ops.filters import grey
 from planetcd_jax.scores.registered.brightness import BrightnessDetail, pixel_noise
 from planetcd_jax.scores.registered.relief import fit_light
 from planetcd_jax.types import Array, Params
@@ -73,13 +74,14 @@ def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *
     network = prepared(config.backbone, params)
     moved = (config.score.descriptor(network, after) - config.score.descriptor(network, before)).mean(axis=0)  # [D]
     _, channels = jax.lax.top_k(jnp.abs(moved), min(top, moved.shape[0]))
-    a, b = (x.astype(jnp.float32) if x.ndim == 2 else x.astype(jnp.float32).mean(axis=-1) for x in (before, after))
+    a, b = grey(before), grey(after)
     second = config.score.registering.register(a, b)
     weight = second.valid.astype(jnp.float32) / jnp.maximum(second.valid.sum(dtype=jnp.float32), 1.0)
     mean_flow = (second.flow * weight).sum(axis=(1, 2))
     spread = jnp.sqrt((jnp.square(second.flow - mean_flow[:, None, None]) * weight).sum())
     da, db = (jnp.where(second.valid, x - (x * weight).sum(), 0) for x in (a, second.after))
-    everywhere = jnp.ones(a.shape, bool)
+    everywhere = extents.inside(a.shape)[1:, 1:]  # pixels with a neighbour below and to the right
+    everywhere = jnp.pad(everywhere, ((0, 1), (0, 1)))
     keep = masked.erode(second.valid, BORDER_PX)
     detail = BrightnessDetail()
     limits = detail.common_limits(a, second.after, keep)
@@ -92,12 +94,16 @@ def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *
         moved[channels],
         second.shift.astype(jnp.float32) + mean_flow,
         spread,
-        b.mean() - a.mean(),
-        (b.std() + 1e-6) / (a.std() + 1e-6),
+        extents.mean(b)[0, 0] - extents.mean(a)[0, 0],
+        (_deviation(b) + 1e-6) / (_deviation(a) + 1e-6),
         (pixel_noise(b, everywhere) + QUANTUM) / (pixel_noise(a, everywhere) + QUANTUM),
         jnp.hypot(*light.turn),
         likeness,
     )
+
+
+def _deviation(x: Array) -> Array:
+    return jnp.sqrt(extents.mean(jnp.square(x - extents.mean(x)))[0, 0])
 
 
 def sentence(found: Explanation, changed: bool) -> str:
@@ -183,10 +189,10 @@ def rho_by_shift(params: Params, before: Array, after: Array, config: ChangeConf
 
     A score that rises steeply on both sides of 0 hangs on the alignment; a flat one does not.
     """
-    rows = jnp.arange(after.shape[0])
+    rows, (count, _) = jnp.arange(after.shape[0]), extents.lengths(after.shape[:2])
     network = prepared(config.backbone, params)
 
     def one(shift):
-        return config.score.rho(network, before, after[jnp.clip(rows + shift, 0, rows.size - 1)])
+        return config.score.rho(network, before, after[jnp.clip(rows + shift, 0, count - 1)])
 
     return jax.lax.map(one, jnp.asarray(shifts, jnp.int32))

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from planetcd_jax.errors import BadPairError, OutputError, PlanetCDError
 from planetcd_jax.images.stretch import STRETCHES
-from planetcd_jax.pairs import DATASETS, PairSet, open_dataset
+from planetcd_jax.pairs import DATASETS, PairSet, open_as_asked
 from planetcd_jax.pairs.packed import pack, shapes_of
 
 DATASET = flags.DEFINE_string("dataset", "pairs", f"Data set to pack: {', '.join(DATASETS)}, or module:NAME.")
@@ -70,20 +70,8 @@ def _run() -> None:
 
 
 def _opened() -> PairSet:
-    return open_dataset(
-        DATASET.value,
-        data_dir=DATA_DIR.value,
-        pairs_csv=PAIRS_CSV.value,
-        source=SOURCE.value,
-        split=SPLIT.value,
-        revision=REVISION.value,
-        patch_size=PATCH_SIZE.value,
-        margin=0,
-        stretch=STRETCH.value,
-        seed=SEED.value,
-        size_mismatch=SIZE_MISMATCH.value,
-        missing="keep" if ON_BAD_PAIR.value == "skip" else "error",
-    )
+    missing = "keep" if ON_BAD_PAIR.value == "skip" else "error"
+    return open_as_asked(flags.FLAGS.flag_values_dict(), margin=0, missing=missing)
 
 
 if __name__ == "__main__":

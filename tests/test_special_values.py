@@ -52,6 +52,7 @@ def test_values_of_labels():
     # oracle: by hand, and IEEE 754 for the float
     assert value_of("16#FF#", "uint8") == 255 and value_of("16#8000#", "int16") == -32768
     assert value_of("16#FF7FFFFB#", "float32") == value_of("0xFF7FFFFB", "float32") == float(FLOATS[0])
+    assert value_of("0x3C00", "float16") == 1 and np.isnan(value_of("0x7FFF", "float16"))
     assert value_of('"-1.5E3"', "float32") == -1500 and value_of(7, "uint8") == 7
     assert value_of("N/A", "uint8") is None and value_of("2#2#", "uint8") is None
     assert value_of("16#FFFFF#", "uint8") is None and value_of("(1, 2)", "uint8") is None

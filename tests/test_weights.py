@@ -7,6 +7,7 @@ import os
 import pathlib
 import pickle
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -95,6 +96,16 @@ def test_an_altered_file_is_refused(tmp_path):
     with h5py.File(path, "r+") as file:
         file["conv1_1/bias"][0] += 1e-6
     with pytest.raises(WeightsError, match=r"has SHA-256 .* was altered or cut short; install the package again"):
+        weights_io.load_weights(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("input_mean", (0.5, 0.5)), ("input_std", (0.2, 0.0, 0.2))])
+def test_a_normalisation_that_is_none_is_found_when_the_file_is_read(name, value, tmp_path):
+    path = tmp_path / "weights.h5"
+    write_ours(path, made(VGG16_LAYERS[:1], False))
+    with h5py.File(path, "r+") as file:
+        file.attrs[name] = value
+    with pytest.raises(WeightsError, match=rf"its attribute {name} is \[.*\]; wanted three numbers"):
         weights_io.load_weights(path)
 
 
@@ -275,6 +286,17 @@ def test_the_ported_batch_norm_is_the_one_of_the_reference():
     acts = vgg16.VGG16("conv2_1", batch_norm=True).apply({"params": ported}, x[None])
     for name, value in reference.activations(wanted, x, "conv2_1", batch_norm=True).items():
         assert np.abs(acts[name][0] - value).max() < 1e-4 * np.abs(value).max(), name
+
+
+def test_a_hub_that_never_answers_is_given_up_within_five_seconds(monkeypatch):
+    from huggingface_hub import constants as hub_constants
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
+        monkeypatch.setattr(hub_constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(weights_io, "DEADLINE_S", 0.3)
+        with pytest.raises(WeightsError, match=r"could not be fetched \(the hub did not answer within 0.3 s\)"):
+            weights_io.load_weights("hf:nobody/nothing")
 
 
 def test_the_hub_out_of_reach_is_one_clear_line(monkeypatch):

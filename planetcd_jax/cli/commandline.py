@@ -12,6 +12,7 @@ from absl import flags
 
 from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError, PlanetCDError, WeightsError
+from planetcd_jax.files.compilations import count_from_now
 from planetcd_jax.files.own_values import named_value
 from planetcd_jax.version import __version__
 
@@ -175,6 +176,7 @@ def start_compilation_cache(settings: types.SimpleNamespace) -> None:
     if reason is not None:
         print(f"warning: {reason}; what is compiled is not kept for the next run.", file=sys.stderr)
     cache_compilations(settings.compilation_cache_dir)
+    count_from_now()
 
 
 def _setting(text: str) -> tuple[str, Any]:

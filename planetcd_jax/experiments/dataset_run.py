@@ -19,14 +19,16 @@ from planetcd_jax.cli.commandline import fitted_weights, given_quantile
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import decide, pixel_change_map
 from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row, method_names
+from planetcd_jax.files.compilations import announced, compiled_programs
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
 from planetcd_jax.networks.winograd import engine_of, serve, why_xla
-from planetcd_jax.pairs import PairSet, fetching, find_spec, open_dataset
+from planetcd_jax.ops.extents import extent
+from planetcd_jax.pairs import PairSet, fetching, find_spec, open_as_asked
 from planetcd_jax.pairs.published import KEY
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import split_cpu, start_hosts
+from planetcd_jax.runtime import laid_in, split_cpu, start_hosts
 from planetcd_jax.scores.dcva import change_mask
 from planetcd_jax.thresholds import Decision, benjamini_hochberg
 from planetcd_jax.version import __version__
@@ -42,24 +44,8 @@ def _config_text(config: ChangeConfig) -> str:
 
 
 def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
-    pairs = open_dataset(
-        settings.dataset,
-        data_dir=settings.data_dir,
-        pairs_csv=settings.pairs_csv,
-        source=settings.source,
-        split=settings.split,
-        revision=settings.revision,
-        patch_size=settings.patch_size,
-        margin=config.score.null.margin_px,
-        stretch=settings.stretch,
-        seed=settings.seed,
-        grey=settings.grey,
-        nodata=settings.nodata,
-        mask_bands=settings.mask_bands,
-        size_mismatch=settings.size_mismatch,
-        missing="keep" if settings.on_bad_pair == "skip" else "error",
-        composite=settings.composite,
-    )
+    missing = "keep" if settings.on_bad_pair == "skip" else "error"
+    pairs = open_as_asked(vars(settings), margin=config.score.null.margin_px, missing=missing)
     pairs.least_side = config.score.null.least_side_px
     return pairs
 
@@ -67,10 +53,8 @@ def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
 def _open_training(settings: types.SimpleNamespace) -> tuple[PairSet, PairSet]:
     same = settings.train_dataset == settings.dataset
     folder = settings.train_data_dir or (settings.data_dir if same else None)
-    options = {"source": settings.source, "revision": settings.revision, "stretch": settings.stretch}
-    options |= {"data_dir": folder, "seed": settings.seed, "nodata": settings.nodata, "composite": settings.composite}
-    options |= {"mask_bands": settings.mask_bands}
-    train, validation = (open_dataset(settings.train_dataset, split=split, **options) for split in ("train", "val"))
+    others = {"name": settings.train_dataset, "data_dir": folder, "pairs_csv": None, "patch_size": None}
+    train, validation = (open_as_asked(vars(settings), split=split, **others) for split in ("train", "val"))
     return train, validation
 
 
@@ -205,15 +189,19 @@ def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weig
     if outcome.method.kind == "supervised" or not outcome.config.score.uses_network:
         return {}
 
-    @jax.jit
-    def found(params, before, after):
-        curve = explain.rho_by_shift(params, before, after, outcome.config, explain.SHIFTS_PX)
-        return explain.explain(params, before, after, outcome.config), curve
+    config = outcome.config
 
-    rows = {}
-    for i in outcome.scores.ranking()[:count]:
-        pair = pair_set.read(int(outcome.index[i]))
-        known, curve = found(weights.params, pair.before, pair.after)
+    @jax.jit
+    def found(params, before, after, size):
+        with extent(before.shape[:2], size):
+            curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
+            return explain.explain(params, before, after, config), curve
+
+    rows, highest = {}, outcome.scores.ranking()[:count]
+    pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
+    for i, arrays in zip(highest, laid_in(pairs, config.score.pads(config.backbone)), strict=True):
+        with announced("explanations"):
+            known, curve = found(weights.params, *arrays)
         rows[outcome.scores.ids[i]] = explain.row(known, curve, bool(outcome.scores.changed[i]))
     return rows
 
@@ -250,19 +238,26 @@ def _pictures(
 ) -> list[PairPicture]:
     """The highest-ranked pairs as they are drawn; with maps of change and saliency where the method is a deep one."""
     config, pictures = outcome.config, []
+    deep = outcome.method.kind == "unsupervised"
 
     @jax.jit
-    def maps(params, before, after):
-        heat = pixel_change_map(params, before, after, config)
-        salient = explain.saliency(params, before, after, config) if with_saliency else None
-        return heat, change_mask(heat), salient
+    def maps(params, before, after, size):
+        with extent(before.shape[:2], size):
+            heat = pixel_change_map(params, before, after, config)
+            salient = explain.saliency(params, before, after, config) if with_saliency else None
+            return heat, change_mask(heat), salient
 
-    for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
-        pair = pair_set.read(int(outcome.index[i]))
+    highest = outcome.scores.ranking()[:count]
+    pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
+    laid = laid_in(pairs, deep and not with_saliency and config.score.pads(config.backbone))
+    for rank, (i, pair, arrays) in enumerate(zip(highest, pairs, laid, strict=True), start=1):
+        rows, columns = pair.before.shape[:2]
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
-        if outcome.method.kind == "unsupervised":
-            found = zip(("heat", "mask", "saliency"), maps(weights.params, pair.before, pair.after), strict=True)
-            picture = picture._replace(**{name: None if x is None else np.asarray(x) for name, x in found})
+        if deep:
+            with announced("pixel maps"):
+                found = zip(("heat", "mask", "saliency"), maps(weights.params, *arrays), strict=True)
+            shown = {name: None if x is None else np.asarray(x)[:rows, :columns] for name, x in found}
+            picture = picture._replace(**shown)
         pictures.append(picture)
     return pictures
 
@@ -288,6 +283,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:
         _say("left out", f"{pair_id}: {reason}")
+    metrics["programs"] = compiled_programs()
     write_json(folder / output.METRICS, metrics)
 
 

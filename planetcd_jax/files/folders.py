@@ -31,7 +31,7 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
     """
     temporary = hidden_beside(path, "tmp")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

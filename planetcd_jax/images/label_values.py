@@ -7,7 +7,6 @@ chapter "Data Type and Special Values"; PDS4 class `Special_Constants`.
 import json
 import pathlib
 import re
-import struct
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,10 +182,7 @@ def value_of(said: Any, dtype: str) -> float | None:
         return float(text) if _NUMBER.fullmatch(text) else None
     try:
         bits = int(digits, int(base))
-        size = np.dtype(dtype).itemsize
-        raw = bits.to_bytes(size, "big")
+        kind = np.dtype(dtype).newbyteorder(">")
+        return float(np.frombuffer(bits.to_bytes(kind.itemsize, "big"), kind)[0]) if kind.kind in "iuf" else None
     except (ValueError, OverflowError, TypeError):
         return None
-    if np.dtype(dtype).kind == "f":
-        return struct.unpack(">f" if size == 4 else ">d", raw)[0]
-    return float(int.from_bytes(raw, "big", signed=np.dtype(dtype).kind == "i"))

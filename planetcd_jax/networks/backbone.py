@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError, PatchError
+from planetcd_jax.ops import extents
 from planetcd_jax.records import MAIN, check_flag, check_triple
 from planetcd_jax.types import Array, Params
 
@@ -50,6 +51,8 @@ class Backbone:
     kind: ClassVar[str] = "custom"
     whole_image: ClassVar[bool] = False
     """Whether a feature depends on all of the image, as with statistics of it: windows cannot share maps then."""
+    pads: ClassVar[bool] = False
+    """Whether features of an image in a larger array, inside `extents.extent`, are those of the image alone."""
 
     def __post_init__(self):
         if not isinstance(self.layer, str) or not self.layer:
@@ -163,8 +166,9 @@ class Backbone:
 
     def standardized(self, x: Array) -> Array:
         """`x` with zero mean and unit standard deviation, all channels together: the ratios of bands stay."""
-        centred = x - x.mean()
-        return centred * jax.lax.rsqrt(jnp.square(centred).mean() + constants.STANDARDIZE_EPSILON)
+        centred = x - extents.mean(x).mean()
+        power = extents.mean(jnp.square(centred)).mean()
+        return centred * jax.lax.rsqrt(power + constants.STANDARDIZE_EPSILON)
 
     def normalise(self, x: Array) -> Array:
         """What the network is given for one group of bands: [H, W] or [H, W, 3] in [0, 1] to [H, W, 3] float32."""

@@ -18,6 +18,7 @@ from planetcd_jax import constants
 from planetcd_jax.constants import VGG16_LAYERS
 from planetcd_jax.errors import WeightsError
 from planetcd_jax.networks.backbone import Backbone
+from planetcd_jax.ops import extents
 from planetcd_jax.records import MAIN, check_choice
 from planetcd_jax.types import Array, Params
 
@@ -107,14 +108,15 @@ class VGG16(nn.Module):
         for layer in VGG16_LAYERS[: VGG16_LAYERS.index(self.last_layer) + 1]:
             suffix, block = layer[4:], block_of(layer)
             if suffix.endswith("_1") and block > 1:
-                x = acts[f"pool{block - 1}"] = nn.max_pool(x, (2, 2), strides=(2, 2))  # [N, H/2, W/2, D]
+                x = nn.max_pool(x, (2, 2), strides=(2, 2))  # [N, H/2, W/2, D]
+                x = acts[f"pool{block - 1}"] = extents.blank(x, stride_of(layer))
             conv = nn.Conv(
                 CHANNELS[block], (3, 3), padding=self.padding, dtype=self.dtype, precision=self.precision, name=layer
             )
             x = acts[layer] = conv(x)  # [N, H', W', D]
             if self.batch_norm:
                 x = acts[f"bn{suffix}"] = ImageNorm(name=f"bn{suffix}")(x)
-            x = acts[f"relu{suffix}"] = nn.relu(x)
+            x = acts[f"relu{suffix}"] = extents.blank(nn.relu(x), stride_of(layer))
         return acts
 
 
@@ -182,6 +184,7 @@ class Vgg16(Backbone):
 
     kind: ClassVar[str] = "vgg16"
     batch_norm: ClassVar[bool] = False
+    pads: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -261,12 +264,12 @@ class Vgg16(Backbone):
         """Activations of one group of bands, [H, W] or [H, W, 3]."""
         self.check_parameters(params)
         if x.ndim == 3:
-            return activations(module, params, self.normalise(x)[None])
+            return activations(module, params, extents.blank(self.normalise(x))[None])
         x, mean, std = x.astype(jnp.float32), self.input_mean, self.input_std
         if self.patch_standardize:
             x, mean, std = self.standardized(x), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         planes = jnp.stack([x - sum(mean) / 3, jnp.ones_like(x)], axis=-1)  # [H, W, 2]
-        return activations(module, fold_equal_channels(params, mean, std), planes[None])
+        return activations(module, fold_equal_channels(params, mean, std), extents.blank(planes)[None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,3 +279,4 @@ class Vgg16Bn(Vgg16):
     kind: ClassVar[str] = "vgg16_bn"
     batch_norm: ClassVar[bool] = True
     whole_image: ClassVar[bool] = True
+    pads: ClassVar[bool] = False

@@ -14,6 +14,7 @@ from planetcd_jax import constants
 from planetcd_jax.errors import WeightsError
 from planetcd_jax.extras import brought_by
 from planetcd_jax.files.digests import sha256_of_file
+from planetcd_jax.files.hub_requests import DEADLINE_S, Request, one_line, sign_of_life
 from planetcd_jax.networks import porting
 from planetcd_jax.types import Params
 
@@ -108,6 +109,7 @@ def _read_hdf5(path: pathlib.Path) -> tuple[dict, dict[str, Any]]:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read as HDF5 ({error}); get the file again.") from error
     if attributes.get("format") == FORMAT:
+        _check_normalisation(attributes, path)
         batch_norm = attributes["backbone"] == "vgg16_bn"
         params = porting.check_layers(datasets, batch_norm=batch_norm, origin=str(path))
         return params, attributes
@@ -118,6 +120,18 @@ def _read_hdf5(path: pathlib.Path) -> tuple[dict, dict[str, Any]]:
         "input_std": constants.OXFORD_STD,
         "origin": "Keras VGG-16 (Oxford VGG)",
     }
+
+
+def _check_normalisation(attributes: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Raises WeightsError unless mean and deviation are three numbers each, the deviations above 0."""
+    for name in ("input_mean", "input_std"):
+        told = np.asarray(attributes.get(name, ()))
+        numbers = told.shape == (3,) and np.issubdtype(told.dtype, np.number) and bool(np.isfinite(told).all())
+        if not numbers or (name == "input_std" and not (told > 0).all()):
+            raise WeightsError(
+                f"{path}: its attribute {name} is {told.tolist()}; wanted three numbers"
+                f"{' above 0' if name == 'input_std' else ''}: write it anew with scripts/port_weights.py."
+            )
 
 
 def _read_safetensors(path: pathlib.Path) -> tuple[dict, dict[str, Any]]:
@@ -141,25 +155,37 @@ def _read_safetensors(path: pathlib.Path) -> tuple[dict, dict[str, Any]]:
 def fetch(repository: str, *, revision: str = "main") -> pathlib.Path:
     """Path of the safetensors file of a model repository on the Hugging Face hub, downloaded if need be.
 
+    A copy in the client's cache serves where the hub gives no sign of life within `hub_requests.DEADLINE_S`.
+
     Args:
         repository: Such as "timm/vgg16_bn.tv_in1k".
         revision: Branch, tag or commit.
 
     Raises:
-        WeightsError: if the hub cannot be reached or has no such file.
+        WeightsError: if the hub cannot be reached and no copy is stored, or it has no such file.
     """
     with brought_by("hub"):
         import huggingface_hub
-        from huggingface_hub import errors
 
-    try:
-        return pathlib.Path(huggingface_hub.hf_hub_download(repository, HUB_FILE, revision=revision))
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(
-            f"hf:{repository}@{revision}: {HUB_FILE} could not be fetched ({reason}); check name and network, or "
-            "download it elsewhere and give its path."
-        ) from error
+    def download(**options: Any) -> str:
+        return huggingface_hub.hf_hub_download(repository, HUB_FILE, revision=revision, **options)
+
+    answer, alive = Request(download), Request(sign_of_life)
+    answer.join(DEADLINE_S)
+    if alive.value is True:  # slow, or large: the client shows how far it is
+        answer.join(None)
+    reason = f"the hub did not answer within {DEADLINE_S:g} s"
+    if answer.ended and not isinstance(answer.value, BaseException):
+        return pathlib.Path(answer.value)
+    if isinstance(answer.value, BaseException):
+        reason = one_line(answer.value)
+    stored = huggingface_hub.try_to_load_from_cache(repository, HUB_FILE, revision=revision)
+    if isinstance(stored, str):
+        return pathlib.Path(stored)
+    raise WeightsError(
+        f"hf:{repository}@{revision}: {HUB_FILE} could not be fetched ({reason}); check name and network, or "
+        "download it elsewhere and give its path."
+    )
 
 
 def load_weights(source: str | pathlib.Path | None = None) -> Weights:

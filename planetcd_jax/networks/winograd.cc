@@ -100,9 +100,10 @@ struct Maps {
   std::vector<float> padded, here, next;
 };
 
-// One image through one layer other than the first, for tiles from `begin` to `end` (counted by rows).
+// One image through one layer other than the first, for tiles from `begin` to `end` (counted by rows). The rows of `out`
+// are `out_pitch` cells apart.
 void convolve(const Layer& layer, const float* in, int height, int width, const float* weights, const float* bias,
-              bool last, float* out, int begin, int end, Scratch& scratch) {
+              bool last, float* out, int out_pitch, int begin, int end, Scratch& scratch) {
   const int bands = layer.bands, features = layer.features, across = (width + 3) / 4, count = end - begin;
   const bool pool = layer.pool && !last;
   const int out_height = pool ? height / 2 : height, out_width = pool ? width / 2 : width;
@@ -149,7 +150,7 @@ void convolve(const Layer& layer, const float* in, int height, int width, const 
           if (to_row >= out_height || to_col >= out_width) continue;
           Vec value = y[6 * r + c];
           if (pool) value = larger(larger(value, y[6 * r + c + 1]), larger(y[6 * r + c + 6], y[6 * r + c + 7]));
-          store(out + (size_t{1} * to_row * out_width + to_col) * features + feature, value);
+          store(out + (size_t{1} * to_row * out_pitch + to_col) * features + feature, value);
         }
     }
   }
@@ -157,10 +158,10 @@ void convolve(const Layer& layer, const float* in, int height, int width, const 
 
 // Rows `begin` to `end` of the first layer, directly: it has three bands. `padded` has a border of one zero pixel.
 void convolve_first(const float* padded, int width, const float* weights, const float* bias, bool last, float* out,
-                    int begin, int end) {
+                    int out_pitch, int begin, int end) {
   const int features = kLayers[0].features, line = 3 * (width + 2);
   for (int row = begin; row < end; ++row) {
-    float* to = out + size_t{1} * row * width * features;
+    float* to = out + size_t{1} * row * out_pitch * features;
     for (int col = 0; col < width; ++col) std::memcpy(to + col * features, bias, features * sizeof(float));
     for (int k = 0; k < 3; ++k)
       products(width, 9, padded + size_t{1} * (row + k) * line, 3, weights + k * 9 * kPanel, to, features, true);
@@ -192,20 +193,20 @@ void for_each(ffi::ThreadPool& pool, int count, const std::function<void(int)>& 
   state->all.wait(lock, [&] { return state->done == count; });
 }
 
-void pad(const float* image, int height, int width, float* padded) {
+void pad(const float* image, int height, int width, int pitch, float* padded) {
   const int line = 3 * (width + 2);
   std::memset(padded, 0, sizeof(float) * line * (height + 2));
   for (int row = 0; row < height; ++row)
-    std::memcpy(padded + (row + 1) * line + 3, image + size_t{1} * row * width * 3, sizeof(float) * width * 3);
+    std::memcpy(padded + (row + 1) * line + 3, image + size_t{1} * row * pitch * 3, sizeof(float) * width * 3);
 }
 
-// One image through all layers; `in_turn` does the parts of a layer, one after the other or on several threads.
-void network(const float* image, int height, int width, const float* weights, int layers, float* out,
-             const std::function<void(int, const std::function<void(int)>&)>& in_turn) {
+// One image, whose rows are `pitch` pixels apart, through all layers, to cells that are `out_pitch` apart; `in_turn` does the parts of a layer, one after the other or on several threads.
+void network(const float* image, int height, int width, int pitch, const float* weights, int layers, float* out,
+             int out_pitch, const std::function<void(int, const std::function<void(int)>&)>& in_turn) {
   static thread_local Maps kept;
   Maps& maps = kept;  // of this thread, for the others that help it too
   maps.padded.resize(size_t{3} * (height + 2) * (width + 2));
-  pad(image, height, width, maps.padded.data());
+  pad(image, height, width, pitch, maps.padded.data());
   for (int n = 0; n < layers; ++n) {
     const Layer& layer = kLayers[n];
     const bool last = n + 1 == layers;
@@ -213,9 +214,10 @@ void network(const float* image, int height, int width, const float* weights, in
     const size_t size = size_t{1} * height * width * layer.features;
     if (!last && maps.next.size() < size) maps.next.resize(size);
     float* to = last ? out : maps.next.data();
+    const int to_pitch = last ? out_pitch : layer.pool ? width / 2 : width;
     if (n == 0) {
       in_turn((height + 15) / 16, [&](int part) {
-        convolve_first(maps.padded.data(), width, weights, bias, last, to, 16 * part, std::min(height, 16 * part + 16));
+        convolve_first(maps.padded.data(), width, weights, bias, last, to, to_pitch, 16 * part, std::min(height, 16 * part + 16));
       });
     } else {
       const int tiles = ((height + 3) / 4) * ((width + 3) / 4), parts = (tiles + kTiles - 1) / kTiles;
@@ -223,7 +225,7 @@ void network(const float* image, int height, int width, const float* weights, in
       in_turn(parts, [&](int part) {
         static thread_local Scratch scratch;
         const int begin = part * share, end = std::min(tiles, begin + share);
-        if (begin < end) convolve(layer, maps.here.data(), height, width, weights, bias, last, to, begin, end, scratch);
+        if (begin < end) convolve(layer, maps.here.data(), height, width, weights, bias, last, to, to_pitch, begin, end, scratch);
       });
     }
     if (layer.pool && !last) height /= 2, width /= 2;
@@ -233,7 +235,7 @@ void network(const float* image, int height, int width, const float* weights, in
 }
 
 ffi::Error forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::F32> packed,
-                   ffi::ResultBuffer<ffi::F32> y, int32_t layers) {
+                   ffi::Buffer<ffi::S32> sizes, ffi::ResultBuffer<ffi::F32> y, int32_t layers) {
   const auto shape = x.dimensions();
   if (shape.size() < 3 || shape.back() != 3 || layers < 1 || layers > 7)
     return ffi::Error::InvalidArgument("winograd: give [..., H, W, 3] and one to seven layers");
@@ -245,9 +247,18 @@ ffi::Error forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ff
   const size_t in_size = size_t{3} * height * width;
   const int count = x.element_count() / in_size;
   const size_t out_size = y->element_count() / count;
+  const int out_pitch = y->dimensions()[y->dimensions().size() - 2];
+  // Rows and columns of each image, or of all; what stands beyond them in its array is not read.
+  const int own_sizes = sizes.element_count() / 2;
+  if (own_sizes < 1 || count % own_sizes) return ffi::Error::InvalidArgument("winograd: give sizes of the images");
+  const int shared = count / own_sizes;
   auto one = [&](int i, auto in_turn) {
-    network(x.typed_data() + i * in_size, height, width, packed.typed_data(), layers, y->typed_data() + i * out_size,
-            in_turn);
+    const int* size = sizes.typed_data() + 2 * (i / shared);
+    const int rows = std::min(size[0], height), columns = std::min(size[1], width);
+    float* to = y->typed_data() + i * out_size;
+    if (rows < height || columns < width) std::memset(to, 0, sizeof(float) * out_size);
+    if (rows > 0 && columns > 0)
+      network(x.typed_data() + i * in_size, rows, columns, width, packed.typed_data(), layers, to, out_pitch, in_turn);
   };
   auto alone = [](int parts, const std::function<void(int)>& work) {
     for (int part = 0; part < parts; ++part) work(part);
@@ -267,5 +278,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(planetcd_winograd, forward,
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
                                   .Ret<ffi::Buffer<ffi::F32>>()
                                   .Attr<int32_t>("layers"));

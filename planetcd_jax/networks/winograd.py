@@ -34,6 +34,7 @@ from planetcd_jax.files.digests import sha256_of
 from planetcd_jax.networks import vgg16
 from planetcd_jax.networks.backbone import Backbone
 from planetcd_jax.networks.vgg16 import Vgg16
+from planetcd_jax.ops import extents
 from planetcd_jax.records import as_kind
 from planetcd_jax.types import Array, Params
 
@@ -192,7 +193,8 @@ class Winograd(Vgg16):
 
     def apply(self, params: Params, x: Array) -> Mapping[str, Array]:
         """[N, H, W, 3] normalised float32 to the layer's output, before and after its ReLU."""
-        y = _convolutions(self)(self.prepare(params), x)
+        size = jnp.asarray(extents.lengths(x.shape[-3:-1]), jnp.int32)
+        y = _convolutions(self)(self.prepare(params), x, jnp.broadcast_to(size, (*x.shape[:-3], 2)))
         return {self.layer: y, self.layer.replace("conv", "relu"): jax.nn.relu(y)}
 
     context_px = Backbone.context_px
@@ -225,27 +227,27 @@ def with_engine(config: Config, name: str = "winograd") -> Config:
 
 
 @functools.cache
-def _convolutions(backbone: Winograd) -> Callable[[Params, Array], Array]:
-    """The chosen layer's output before its ReLU, as a function of packed parameters and [..., H, W, 3]."""
+def _convolutions(backbone: Winograd) -> Callable[[Params, Array, Array], Array]:
+    """The chosen layer's output before its ReLU, of packed parameters, [..., H, W, 3] and [..., 2] rows and columns."""
     layer, step = backbone.layer, backbone.stride
     features = vgg16.CHANNELS[vgg16.block_of(layer)]
     network = backbone.module()
 
     @jax.custom_vjp
-    def convolutions(params: Params, x: Array) -> Array:
+    def convolutions(params: Params, x: Array, size: Array) -> Array:
         _register()
         shape = (*x.shape[:-3], x.shape[-3] // step, x.shape[-2] // step, features)
         call = jax.ffi.ffi_call(_TARGET, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="expand_dims")
-        return call(x, params["packed"], layers=np.int32(LAYERS.index(layer) + 1))
+        return call(x, params["packed"], size, layers=np.int32(LAYERS.index(layer) + 1))
 
-    def forward(params, x):
-        return convolutions(params, x), (params, x)
+    def forward(params, x, size):
+        return convolutions(params, x, size), (params, x)
 
     def backward(saved, slope):
         params, x = saved
         _, pull = jax.vjp(lambda p, x: vgg16.activations(network, p, x)[layer], params["vgg16"], x)
         by_params, by_x = pull(slope)
-        return {"packed": jnp.zeros_like(params["packed"]), "vgg16": by_params}, by_x
+        return {"packed": jnp.zeros_like(params["packed"]), "vgg16": by_params}, by_x, None
 
     convolutions.defvjp(forward, backward)
     return convolutions

@@ -1,10 +1,13 @@
 """Linear filters of maps as products of matrices. Axes: H rows, W columns, C bands."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import fft
 
+from planetcd_jax.ops import extents
 from planetcd_jax.types import Array
 
 _HIGH = jax.lax.Precision.HIGHEST
@@ -28,7 +31,30 @@ def blur_matrix(length: int, sigma: float) -> np.ndarray:
     return made.astype(np.float32)
 
 
-def both_axes(by_row: np.ndarray, by_column: np.ndarray, x: Array) -> Array:
+def blur_weights(length: int, sigma: float, inner: Any) -> Any:
+    """`blur_matrix`, or one for the first `inner` values alone where that is an array's scalar, as `lengths` gives it.
+
+    Value i of a mirrored vector is made of value j through each of its mirror images, at j + m P and -j + m P with P =
+    2 (inner - 1); the ends are mirror images of themselves.
+    """
+    if isinstance(inner, int):
+        return blur_matrix(inner, sigma)
+    reach = int(np.ceil(2.5 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
+    table = np.append(kernel / (2 * kernel.sum() - 1), 0).astype(np.float32)
+    i, j = np.arange(length)[:, None], np.arange(length)[None]
+
+    def weight(distance: Array) -> Array:
+        return jnp.asarray(table)[jnp.minimum(jnp.abs(distance), reach + 1)]
+
+    period = 2 * (inner - 1)
+    here = [weight(j - i + m * period) for m in (-1, 0, 1)]
+    mirrored = [weight(j + i + m * period) for m in (-1, 0, 1)]
+    inward = (j > 0) & (j < inner - 1)
+    return jnp.where(j < inner, sum(here), 0) + jnp.where(inward, sum(mirrored), 0)
+
+
+def both_axes(by_row: Any, by_column: Any, x: Array) -> Array:
     """One matrix over rows, another over columns: [a, H], [b, W] and [..., H, W] to [..., a, b].
 
     Products of matrices, because a convolution of one channel by a long kernel is slow on every device.
@@ -36,9 +62,17 @@ def both_axes(by_row: np.ndarray, by_column: np.ndarray, x: Array) -> Array:
     return jnp.einsum("ah,...hw,bw->...ab", by_row, x, by_column, precision=_HIGH)
 
 
-def blur(x: Array, sigma: float) -> Array:
-    """Gaussian blur over the last two axes, mirrored at the border; [..., H, W] float32 to the same."""
-    rows, columns = (blur_matrix(n, sigma) for n in x.shape[-2:])
+def blur(x: Array, sigma: float, step: int = 1) -> Array:
+    """Gaussian blur over the last two axes, mirrored at the border; [..., H, W] float32 to the same.
+
+    Args:
+        x: In cells of `step` pixels; finite, also beyond the image (`extents`).
+        sigma: Standard deviation, cells.
+        step: Pixels in a cell.
+    """
+    shape = x.shape[-2:]
+    inner = extents.lengths(shape, step, up=True)
+    rows, columns = (blur_weights(n, sigma, k) for n, k in zip(shape, inner, strict=True))
     return both_axes(rows, columns, x)
 
 

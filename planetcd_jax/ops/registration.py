@@ -7,6 +7,7 @@ Axes: H rows, W columns, h and w the same in cells of `Registering.cell_px`.
 """
 
 import dataclasses
+from typing import Any
 
 import chex
 import jax
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from planetcd_jax import constants
-from planetcd_jax.ops.filters import blur, blur_matrix, both_axes, fast_length, grey
+from planetcd_jax.ops import extents
+from planetcd_jax.ops.filters import blur, blur_weights, both_axes, fast_length, grey
 from planetcd_jax.ops.shifted import Registration, resample
 from planetcd_jax.records import MAIN, check_above_zero, check_pixels
 from planetcd_jax.types import Array
@@ -57,6 +59,12 @@ def _shifted(x: Array, reach: int) -> Array:
     by_row = jnp.stack([x[k : k + height] for k in range(side)])
     both = jnp.stack([by_row[:, :, k : k + width] for k in range(side)], axis=1)
     return both.reshape(side * side, height, width)
+
+
+def linear_matrix(at: np.ndarray, count: int) -> np.ndarray:
+    """Linear interpolation of `count` values at places, constant beyond the outer ones; [places, count] float32."""
+    at = np.clip(at, 0, count - 1)
+    return np.maximum(1 - np.abs(at[:, None] - np.arange(count)), 0).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,28 +144,29 @@ class Registering:
         # A small common area correlates well by chance: the root of its size makes up for that.
         score = correlate(transform(a), transform(b)) * jnp.sqrt(common / (own_a * own_b))
         steps = jnp.arange(-reach, reach + 1)
-        best = jnp.argmax(score[steps[:, None] % size[0], steps[None] % size[1]])
+        score = score[steps[:, None] % size[0], steps[None] % size[1]]
+        if extents.is_set(a.shape):  # an image cannot be moved further than it is long
+            rows, columns = extents.lengths(a.shape)
+            score = jnp.where((jnp.abs(steps) < rows)[:, None] & (jnp.abs(steps) < columns)[None], score, -jnp.inf)
+        best = jnp.argmax(score)
         both = (valid_a & valid_b).astype(jnp.float32)
         # Dates that agree as they lie are not moved: where they are flat, every shift correlates alike.
         agree = (jnp.square(a - b) * both).sum() <= self.exact * both.sum()
         best = jnp.where(agree, reach * (2 * reach + 2), best)
         return jnp.stack([steps[best // (2 * reach + 1)], steps[best % (2 * reach + 1)]]).astype(jnp.int32)
 
-    def _cell_matrix(self, length: int, side: int) -> np.ndarray:
-        """Sums over cells of `side` pixels, the last one perhaps smaller, then blurred; [cells, length] float32."""
-        cells = -(-length // side)
-        sums = (np.arange(length) // side == np.arange(cells)[:, None]).astype(np.float32)
-        return blur_matrix(cells, self.flow_scale_px / self.cell_px) @ sums
+    def _cell_blur(self, cells: int, inner: Any) -> Any:
+        """Blur of a line of cells, of which the first `inner` are the image's; [cells, cells] float32."""
+        return blur_weights(cells, self.flow_scale_px / self.cell_px, inner)
 
-    def _spread_matrix(self, length: int) -> np.ndarray:
-        """Linear interpolation from cells to pixels, [length, cells] float32."""
+    def _spread_matrix(self, length: int, inner: Any) -> Any:
+        """Linear interpolation from cells to pixels, [length, cells] float32; `inner` cells are the image's."""
+        if isinstance(inner, int):
+            return linear_matrix((np.arange(length) + 0.5) / self.cell_px - 0.5, inner)
         cells = -(-length // self.cell_px)
-        at = np.clip((np.arange(length) + 0.5) / self.cell_px - 0.5, 0, cells - 1)
-        low = np.minimum(at.astype(int), max(cells - 2, 0))
-        made = np.zeros((length, cells))
-        made[np.arange(length), low] += 1 - (at - low)
-        made[np.arange(length), np.minimum(low + 1, cells - 1)] += at - low
-        return made.astype(np.float32)
+        last = (inner - 1).astype(jnp.float32)
+        at = jnp.clip((jnp.arange(length, dtype=jnp.float32) + 0.5) / self.cell_px - 0.5, 0, last)
+        return jnp.maximum(1 - jnp.abs(at[:, None] - jnp.arange(cells, dtype=jnp.float32)), 0)
 
     def local_shifts(self, a: Array, b: Array, valid_a: Array, valid_b: Array, *, reach: int, step: int) -> Array:
         """Smooth field of shifts that lays b on a: least windowed squared difference, to a fraction of a step.
@@ -179,9 +188,11 @@ class Registering:
         whole = jnp.stack([jnp.square(a - seen) * both, both], axis=1)  # [side^2, 2, height, columns]
         whole = jnp.pad(whole, ((0, 0), (0, 0), (0, rows * cell - a.shape[0]), (0, 0)))
         sums = whole.reshape(side * side, 2, rows, cell, columns).sum(axis=3)
-        sums = both_axes(
-            blur_matrix(rows, self.flow_scale_px / self.cell_px), self._cell_matrix(columns, cell), sums
-        )  # [..., h, w]
+        inner = extents.lengths((height, width), up=True)
+        inner = [-(-n // self.cell_px) for n in inner]  # cells of the image
+        by_column = (np.arange(columns) // cell == np.arange(-(-columns // cell))[:, None]).astype(np.float32)
+        by_column = self._cell_blur(len(by_column), inner[1]) @ by_column  # summed over cells, then blurred
+        sums = both_axes(self._cell_blur(rows, inner[0]), by_column, sums)  # [..., h, w]
         cells = sums.shape[-2:]
         error = (sums[:, 0] + 1e-3) / (sums[:, 1] + 1e-3)
         error = error.reshape(side, side, -1)  # [side, side, h w]
@@ -198,8 +209,8 @@ class Registering:
         by_column = _vertex(error[row, column - 1, cell], middle, error[row, column + 1, cell])
         rest = jnp.where(agree | (middle < self.exact), 0.0, jnp.stack([by_row, by_column]))
         field = step * (jnp.stack([row - reach, column - reach]).astype(jnp.float32) + rest)
-        smooth = blur(field.reshape(2, *cells), self.flow_scale_px / self.cell_px)
-        return both_axes(self._spread_matrix(height), self._spread_matrix(width), smooth)
+        smooth = both_axes(*map(self._cell_blur, cells, inner), field.reshape(2, *cells))
+        return both_axes(*map(self._spread_matrix, (height, width), inner), smooth)
 
     def flow_field(self, a: Array, b: Array, valid_a: Array, valid_b: Array, first: Array) -> Array:
         """A field of shifts, made better by each of `passes`. Arguments as in `local_shifts`; first: [2, H, W]."""
@@ -222,7 +233,7 @@ class Registering:
         """
         chex.assert_equal_shape([before, after])
         height, width = before.shape[:2]
-        here, there = valid or (jnp.ones((height, width), bool),) * 2
+        here, there = valid or (extents.everywhere((height, width)),) * 2
         reach = min(self.max_misalignment, height - 1, width - 1)
         a, b = (self.local_contrast(jax.lax.stop_gradient(grey(x)), v) for x, v in ((before, here), (after, there)))
         shift = self.whole_shift(a, b, here, there, reach)
@@ -232,8 +243,7 @@ class Registering:
 
     def _between_matrix(self, length: int, blocks: int) -> np.ndarray:
         """Linear interpolation from centres of blocks to pixels, constant beyond the outer ones; [length, blocks]."""
-        at = np.clip((np.arange(length) - (self.block_px - 1) / 2) / self.block_step_px, 0, blocks - 1)
-        return np.maximum(1 - np.abs(at[:, None] - np.arange(blocks)), 0).astype(np.float32)
+        return linear_matrix((np.arange(length) - (self.block_px - 1) / 2) / self.block_step_px, blocks)
 
     def block_shifts(self, a: Array, b: Array, valid_a: Array, valid_b: Array, reach: int) -> Array:
         """Whole shift of each block, each the median of its neighbourhood of 3 x 3; 0 where too little is valid.

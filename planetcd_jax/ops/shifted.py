@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from planetcd_jax.ops import extents
 from planetcd_jax.ops.filters import both_axes
 from planetcd_jax.types import Array
 
@@ -41,18 +42,17 @@ def _doubling_matrix(length: int) -> np.ndarray:
 
 def _doubled(x: Array) -> Array:
     """[H, W, C] on a grid twice as fine, [2 H - 1, 2 W - 1, C]: linear interpolation there blurs little."""
-    planes = jnp.moveaxis(x, -1, 0)
+    planes = jnp.moveaxis(extents.mirrored(x), -1, 0)
     rows, columns = (_doubling_matrix(n) for n in planes.shape[1:])
     return jnp.moveaxis(both_axes(rows, columns, planes), 0, -1)
 
 
-def _between(x: Array, place: Array) -> Array:
-    """Values of [H, W, C] at [2, h, w] places within it, linearly between pixels; [h, w, C]."""
-    last = jnp.asarray(x.shape[:2], jnp.float32)[:, None, None] - 1
+def _between(x: Array, place: Array, last: Array) -> Array:
+    """Values of [H, W, C] at [2, h, w] places within it, linearly between pixels, the last at `last`; [h, w, C]."""
     low = jnp.clip(jnp.floor(place), 0, jnp.maximum(last - 1, 0))
     part = jnp.clip(place - low, 0, 1)[..., None]
     row, column = low.astype(jnp.int32)
-    down, right = jnp.minimum(row + 1, x.shape[0] - 1), jnp.minimum(column + 1, x.shape[1] - 1)
+    down, right = jnp.minimum(jnp.stack([row, column]) + 1, last.astype(jnp.int32))
     above = x[row, column] * (1 - part[1]) + x[row, right] * part[1]
     below = x[down, column] * (1 - part[1]) + x[down, right] * part[1]
     return above * (1 - part[0]) + below * part[0]
@@ -70,9 +70,9 @@ def resample(after: Array, here: Array, there: Array, shift: Array, flow: Array,
     height, width = after.shape[:2]
     grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")).astype(jnp.float32)
     place = grid + shift.astype(jnp.float32)[:, None, None] + flow
-    last = jnp.asarray([height - 1, width - 1], jnp.float32)[:, None, None]
+    last = (jnp.asarray(extents.lengths((height, width))) - 1).astype(jnp.float32)[:, None, None]
     inside = ((place >= 0) & (place <= last)).all(axis=0)
     planes = after.reshape(height, width, -1)
-    moved = _between(_doubled(planes), 2 * place) if fine else _between(planes, place)
-    known = _between(there[..., None].astype(jnp.float32), place)[..., 0] > 0.999
+    moved = _between(_doubled(planes), 2 * place, 2 * last) if fine else _between(planes, place, last)
+    known = _between(there[..., None].astype(jnp.float32), place, last)[..., 0] > 0.999
     return Registration(moved.reshape(after.shape), inside & known & here, shift, flow)

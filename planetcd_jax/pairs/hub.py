@@ -11,17 +11,11 @@ from typing import Any, NamedTuple
 from planetcd_jax.errors import DataError, MissingExtraError
 from planetcd_jax.extras import require
 from planetcd_jax.files.caches import cache_folder
+from planetcd_jax.files.hub_requests import DEADLINE_S, PATIENCE_S, Request, one_line, sign_of_life, transport_error
 from planetcd_jax.pairs import contents
-
-DEADLINE_S = 3.5
-"""Seconds until the hub must have given a sign of life: import of the client, name look-up and the client's own retries
-included."""
 
 _LEAST_S = 1.0
 """Seconds that the hub has at least, however long the import took."""
-
-PATIENCE_S = 60.0
-"""Seconds for one answer of a hub that has given a sign of life."""
 
 
 class HubUnreachable(DataError):
@@ -94,7 +88,7 @@ def _resolve(repository: str, revision: str, deadline: float) -> tuple[Listing |
     """
     from huggingface_hub.errors import RevisionNotFoundError
 
-    answer, alive = _Request(lambda: _listing(repository, revision)), _Request(_sign_of_life)
+    answer, alive = Request(lambda: _listing(repository, revision)), Request(sign_of_life)
     answer.join(deadline)
     if not answer.ended and alive.value is True:
         with _waiting(repository):
@@ -104,39 +98,8 @@ def _resolve(repository: str, revision: str, deadline: float) -> tuple[Listing |
     if isinstance(answer.value, RevisionNotFoundError):
         raise DataError(f"{repository} has no revision {revision!r}; give a branch, tag or commit that it has.")
     if isinstance(answer.value, BaseException):
-        return None, f"the hub is not reachable: {_one_line(answer.value)}"
+        return None, f"the hub is not reachable: {one_line(answer.value)}"
     return answer.value, ""
-
-
-class _Request:
-    """A call in a thread of its own; `value` is its result, or the error of the network that ended it."""
-
-    def __init__(self, call: Callable[[], Any]):
-        self.value: Any = None
-        self._call = call
-        self._done = threading.Event()
-        threading.Thread(target=self._run, name="hub-request", daemon=True).start()
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is a result or an error."""
-        return self._done.is_set()
-
-    def join(self, seconds: float) -> None:
-        """Waits for the end, `seconds` at most."""
-        self._done.wait(seconds)
-
-    def _run(self) -> None:
-        from huggingface_hub.errors import HfHubHTTPError
-
-        try:
-            self.value = self._call()
-        except (HfHubHTTPError, OSError, ValueError, RuntimeError, _transport_error()) as err:
-            self.value = err
-        except (LookupError, TypeError) as err:  # an answer of another form than the hub's
-            self.value = RuntimeError(f"it does not answer as the hub does ({type(err).__name__}: {err})")
-        finally:
-            self._done.set()
 
 
 def _listing(repository: str, revision: str) -> Listing:
@@ -144,15 +107,6 @@ def _listing(repository: str, revision: str) -> Listing:
 
     info = HfApi().dataset_info(repository, revision=revision, timeout=PATIENCE_S, files_metadata=True)
     return Listing(str(info.sha), {file.rfilename: file.size for file in info.siblings or ()})
-
-
-def _sign_of_life() -> bool:
-    """True once the hub's server answers anything at all, an error too."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
-
-    get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
-    return True
 
 
 @contextlib.contextmanager
@@ -178,17 +132,17 @@ def _download(repository: str, revision: str, names: list[str]) -> pathlib.Path:
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    errors = (HfHubHTTPError, OSError, RuntimeError, ValueError, _transport_error())
+    errors = (HfHubHTTPError, OSError, RuntimeError, ValueError, transport_error())
     try:
         return _snapshot(repository, revision, names)
     except errors as err:
         if getattr(constants, "HF_HUB_DISABLE_XET", True) or isinstance(err, HfHubHTTPError):
-            raise HubUnreachable(_no_copy(repository, f"fetching it failed: {_one_line(err)}")) from err
+            raise HubUnreachable(_no_copy(repository, f"fetching it failed: {one_line(err)}")) from err
     try:
         with _no_xet():
             return _snapshot(repository, revision, names)
     except errors as err:
-        raise HubUnreachable(_no_copy(repository, f"fetching it failed: {_one_line(err)}")) from err
+        raise HubUnreachable(_no_copy(repository, f"fetching it failed: {one_line(err)}")) from err
 
 
 def _snapshot(repository: str, revision: str, names: Sequence[str], local: bool = False) -> pathlib.Path:
@@ -252,25 +206,8 @@ def _stored(repository: str, revision: str, choose, reason: str) -> tuple[pathli
     return folder, {"repository": repository, "revision": revision, "commit": folder.name, "notes": [note]}
 
 
-def _transport_error() -> type[Exception]:
-    """Base class of the errors of the HTTP client that this version of huggingface_hub is built on."""
-    from huggingface_hub.utils import get_session
-
-    for base in type(get_session()).__mro__:
-        module = base.__module__.split(".")[0]
-        if module in ("httpx", "httpx2", "requests"):
-            client = __import__(module)
-            return getattr(client, "HTTPError", None) or client.RequestException
-    return OSError
-
-
 def _no_copy(repository: str, reason: str) -> str:
     return (
         f"{repository}: {reason}, and no copy of it is stored here; connect to the network, or name a folder or "
         "archive of it by --data_dir, or use --source=simulated."
     )
-
-
-def _one_line(err: BaseException) -> str:
-    text = " ".join(str(err).split()) or type(err).__name__
-    return text if len(text) <= 160 else text[:157] + "..."

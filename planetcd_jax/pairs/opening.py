@@ -1,6 +1,8 @@
 """One door to every data set."""
 
+import inspect
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from planetcd_jax.errors import DataError
@@ -92,6 +94,18 @@ def open_dataset(
     else:
         pairs = _published(asked) if spec.splits else _own(asked)
     return pairs if patch_size is None else _cut(pairs, patch_size, margin)
+
+
+def open_as_asked(settings: Mapping[str, Any], **others: Any) -> PairSet:
+    """`open_dataset` with what flags say: every argument of it that is among `settings`, by its name.
+
+    Args:
+        settings: Values by name, those of other arguments too. "dataset" is the data set's name.
+        others: Arguments that have no flag, or take another value than the flag's.
+    """
+    known = inspect.signature(open_dataset).parameters
+    chosen = {name: value for name, value in settings.items() if name in known} | others
+    return open_dataset(chosen.pop("name", settings["dataset"]), **chosen)
 
 
 class _Asked(NamedTuple):

@@ -1,9 +1,7 @@
 """Pairs in one HDF5 file: `before` and `after` [N, H, W(, C)], and where known `id` and `label`; read by slices."""
 
 import json
-import os
 import pathlib
-import tempfile
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,6 +9,7 @@ import h5py
 import numpy as np
 
 from planetcd_jax.errors import BadPairError, DataError, OutputError
+from planetcd_jax.files.folders import whole_file
 from planetcd_jax.images.missing import array_rule
 from planetcd_jax.images.reading import Image
 from planetcd_jax.images.stretch import describe, stretched
@@ -167,20 +166,11 @@ def pack(
         OutputError: if the file cannot be written.
     """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-    except OSError as err:
-        raise OutputError(f"{path}: cannot be written ({err.strerror}); choose another --output.") from err
-    try:
-        with h5py.File(temporary, "w") as file:
+        with whole_file(path) as stream, h5py.File(stream, "w") as file:
             kept = _write(file, pairs, range(len(pairs)) if indices is None else indices, bad, progress)
             _write_facts(file, pairs, kept)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
     except OSError as err:
         raise OutputError(f"{path}: cannot be written ({err}); choose another --output.") from err
-    finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
     return len(kept)
 
 

@@ -107,6 +107,13 @@ def unique_ids(candidates: Sequence[str | None], fallback: Sequence[str]) -> lis
     return list(given) if len(given) == len(candidates) == len(set(given)) else list(fallback)
 
 
+def numbered(rows: list[Record]) -> list[Record]:
+    """The rows with ids of their own, or counted by split where those are missing or repeat."""
+    counted = [f"{row.split or 'row'}_{i:05d}" for i, row in enumerate(rows)]
+    ids = unique_ids([row.id for row in rows], counted)
+    return [row._replace(id=id_) for row, id_ in zip(rows, ids, strict=True)]
+
+
 def file_pairs(records: Sequence[Record], where: str) -> list[FilePair] | None:
     """The pairs of rows that hold two images each; None where each holds one.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.extras import brought_by
+from planetcd_jax.files.hub_requests import one_line
 from planetcd_jax.pairs import pair_rows
 from planetcd_jax.pairs.files import hashes
 from planetcd_jax.pairs.pair_rows import Found, Record
@@ -46,20 +47,13 @@ def read_shards(root: pathlib.Path, names: Sequence[str], split: str | None) -> 
     facts = {"shards": shards, "sha256": hashes([root / name for name in shards], root)}
     if any(_is_simulated(root / name) for name in shards):
         facts["source"] = "simulated"
-    return Found("parquet", _numbered(rows), facts)
+    return Found("parquet", pair_rows.numbered(rows), facts)
 
 
 def _is_simulated(path: pathlib.Path) -> bool:
     from pyarrow import parquet
 
     return (parquet.read_schema(path).metadata or {}).get(SOURCE) == b"simulated"
-
-
-def _numbered(rows: list[Record]) -> list[Record]:
-    """The rows with ids of their own, or counted by split where those are missing or repeat."""
-    counted = [f"{row.split or 'row'}_{i:05d}" for i, row in enumerate(rows)]
-    ids = pair_rows.unique_ids([row.id for row in rows], counted)
-    return [row._replace(id=id_) for row, id_ in zip(rows, ids, strict=True)]
 
 
 def _records(root: pathlib.Path, name: str) -> Iterator[Record]:
@@ -88,7 +82,7 @@ def _write_shard(path: pathlib.Path, folder: pathlib.Path, *, root: pathlib.Path
             classes = _classes(schema, label, str(path))
             found = [_unpack(row, i, folder, root, (columns, label, id_, classes), path) for i, row in enumerate(rows)]
     except pyarrow.ArrowException as err:
-        raise DataError(f"{path}: cannot be read as parquet ({_one_line(err)}); fetch it again.") from err
+        raise DataError(f"{path}: cannot be read as parquet ({one_line(err)}); fetch it again.") from err
     (folder / ROWS).write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -153,7 +147,3 @@ def _write_image(value: Any, stem: pathlib.Path, root: pathlib.Path, where: str)
     if named is None or not (root / named).is_file():
         raise DataError(f"{where}: neither bytes nor a file that is there ({named}); fetch the set again.")
     return str((root / named).resolve())
-
-
-def _one_line(err: BaseException) -> str:
-    return " ".join(str(err).split())

@@ -31,9 +31,7 @@ def read_tars(root: pathlib.Path, names: Sequence[str], split: str | None) -> Fo
     shards = [name for name in sorted(names) if is_wanted(split_of_path(name), split)]
     rows = [row for name in shards for row in _rows(root / name, split_of_path(name))]
     facts = {"shards": shards, "sha256": hashes([root / name for name in shards], root)}
-    counted = [f"{row.split or 'row'}_{i:05d}" for i, row in enumerate(rows)]
-    ids = pair_rows.unique_ids([row.id for row in rows], counted)
-    return Found("WebDataset", [row._replace(id=id_) for row, id_ in zip(rows, ids, strict=True)], facts)
+    return Found("WebDataset", pair_rows.numbered(rows), facts)
 
 
 def _rows(path: pathlib.Path, split: str | None) -> list[Record]:

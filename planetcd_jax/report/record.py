@@ -74,7 +74,7 @@ def figures(
         **metrics.evaluate(scores.labels, scores.rho, scores.changed),
         "seconds": seconds,
         "compile_seconds": compile_seconds,
-        "pairs_per_second": n / seconds if seconds else None,
+        "pairs_per_second": n / (seconds + (compile_seconds or 0)) if seconds else None,
     }
 
 

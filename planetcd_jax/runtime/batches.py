@@ -1,4 +1,9 @@
-"""Pairs of one shape, stacked into batches of one size; the last of each shape is padded."""
+"""Pairs stacked into batches: of one shape, or of many that lie in arrays of a few.
+
+Each shape of an array and each number of pairs in a batch is a program to compile. So what is left of shapes that do
+not fill a batch, which is all of a set where each pair has its own, is laid into larger arrays (`ops.extents`) where
+the score allows it.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -6,6 +11,22 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from planetcd_jax.errors import BadPairError, ConfigError
+from planetcd_jax.ops.extents import LEAST_SIDE, SIDE_STEP
+
+MIXED_BATCH = 4
+"""Pairs of different shapes in one batch, on each device."""
+
+MOST_WAITING = 256
+"""Pairs that wait in memory for others of their shape, at most."""
+
+SMALL_AREA = 128 * 128
+"""Pixels of an array that is small enough for all smaller pairs: the room costs less than another program."""
+
+MOST_ROOM = 2.5
+"""Largest area of an array over that of the smaller array whose pairs it takes in: fewer programs for more pixels."""
+
+Shape = tuple[int, ...]
+Room = tuple[int, int]
 
 
 class PairLike(Protocol):
@@ -45,13 +66,15 @@ class PairSource(Protocol):
 
 
 class Batch(NamedTuple):
-    """Pairs of one shape.
+    """Pairs in arrays of one shape.
 
     Attributes:
         before, after: [B, H, W] or [B, H, W, C] float32.
         context: None or [B, H + 2m, W + 2m(, C)] float32.
         index: [B] uint32, each pair's number in its set; 0 for padding.
         count: How many of the B are pairs; the rest is padding.
+        size: None where pairs fill their arrays, or [B, 2] int32: rows and columns of each, which lies in the upper
+            left corner of its array, with zeros beyond.
     """
 
     before: np.ndarray
@@ -59,9 +82,13 @@ class Batch(NamedTuple):
     context: np.ndarray | None
     index: np.ndarray
     count: int
+    size: np.ndarray | None = None
 
 
-def _stack(pairs: list[tuple[int, PairLike]], size: int) -> Batch:
+Numbered = tuple[int, PairLike]
+
+
+def _stack(pairs: list[Numbered], size: int) -> Batch:
     count = len(pairs)
     # Padding repeats the last pair: real numbers cost what others cost, and their results are dropped.
     padded = pairs + [pairs[-1]] * (size - count)
@@ -73,13 +100,121 @@ def _stack(pairs: list[tuple[int, PairLike]], size: int) -> Batch:
     return Batch(before, after, context, index, count)
 
 
+class _Roomy(NamedTuple):
+    """A pair in the corner of larger arrays."""
+
+    before: np.ndarray
+    after: np.ndarray
+    context: None = None
+
+
+def laid_in(pairs: Sequence[PairLike], pads: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Each pair by itself, for one compiled program: before, after, and its size where it lies in a larger array.
+
+    Pairs of one shape are given as they are. `pads` as in `batches`.
+    """
+    shapes = [pair.before.shape for pair in pairs]
+    roomy = pads and len(set(shapes)) > 1
+    rooms = roomy_shapes([shape for shape in shapes if min(shape[:2]) >= LEAST_SIDE]) if roomy else {}
+    for pair in pairs:
+        if pair.before.shape not in rooms:
+            yield pair.before, pair.after, None
+        else:
+            batch = _stack_in([(0, pair)], rooms[pair.before.shape], 1)
+            assert batch.size is not None
+            yield batch.before[0], batch.after[0], batch.size[0]
+
+
+def _stack_in(pairs: list[Numbered], shape: tuple[int, int], size: int) -> Batch:
+    """A batch whose pairs lie in arrays of a shape."""
+
+    def roomy(x: np.ndarray) -> np.ndarray:
+        return np.pad(x, [(0, n - k) for n, k in zip(shape, x.shape[:2], strict=True)] + [(0, 0)] * (x.ndim - 2))
+
+    laid = [(i, _Roomy(roomy(p.before), roomy(p.after))) for i, p in pairs]
+    sizes = [p.before.shape[:2] for _, p in pairs]
+    return _stack(laid, size)._replace(size=np.array(sizes + sizes[-1:] * (size - len(pairs)), np.int32))
+
+
+def roomy_side(side: int) -> int:
+    """The least side of a larger array, from a ladder with two steps to each doubling: 32, 48, 64, 96, 128, ..."""
+    rung = LEAST_SIDE
+    while rung < side:
+        rung = rung * 3 // 2 if rung & (rung - 1) == 0 else rung * 4 // 3
+    return -(-rung // SIDE_STEP) * SIDE_STEP
+
+
+def roomy_shapes(shapes: Sequence[Shape]) -> dict[Shape, Room]:
+    """The larger array for each shape of a pair: as few different ones as `MOST_ROOM` and `SMALL_AREA` allow."""
+    first = {shape: (roomy_side(shape[0]), roomy_side(shape[1])) for shape in shapes}
+    shared: list[tuple[Room, list[Room]]] = []  # an array, and the smaller ones whose pairs it takes in
+    for room in sorted(set(first.values()), key=lambda room: (-room[0] * room[1], room)):
+        wider = [((max(k[0], room[0]), max(k[1], room[1])), members) for k, members in shared]
+        near = [n for n, (k, _) in enumerate(wider) if _area(k) <= max(MOST_ROOM * _area(room), SMALL_AREA)]
+        if near:
+            best = min(near, key=lambda n: _area(wider[n][0]))
+            shared[best] = (wider[best][0], [*wider[best][1], room])
+        else:
+            shared.append((room, [room]))
+    taken = {member: room for room, members in shared for member in members}
+    return {shape: taken[room] for shape, room in first.items()}
+
+
+def _area(room: Room) -> int:
+    return room[0] * room[1]
+
+
+class _Waiting:
+    """Pairs that were read and wait for others of their shape."""
+
+    def __init__(self, size: Callable[[Shape], int], multiple: int, pads: bool):
+        self._size, self._multiple, self._pads = size, multiple, pads
+        self._groups: dict[tuple[Shape, Shape | None], list[Numbered]] = {}
+        self._compiled: set[tuple[Shape, Shape | None]] = set()
+
+    def add(self, i: int, pair: PairLike) -> Iterator[Batch]:
+        """Takes a pair; gives the batch that it fills, or all that wait where they are many."""
+        shape = (pair.before.shape, None if pair.context is None else pair.context.shape)
+        group = self._groups.setdefault(shape, [])
+        group.append((i, pair))
+        if len(group) == self._size(shape[0]):
+            yield _stack(group, len(group))
+            self._compiled.add(shape)
+            del self._groups[shape]
+        elif sum(map(len, self._groups.values())) >= MOST_WAITING:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[Batch]:
+        """All that wait, in larger arrays where that saves programs."""
+        groups, self._groups = self._groups, {}
+        new = [shape for shape in groups if shape not in self._compiled]
+        roomy = [shape for shape in new if self._pads and shape[1] is None and min(shape[0][:2]) >= LEAST_SIDE]
+        if len(roomy) > 1:
+            yield from self._mixed([pair for shape in roomy for pair in groups.pop(shape)])
+        for shape, group in groups.items():
+            # Padded to the size of its shape's other batches; the only one of its shape needs no more than that.
+            own = -(-len(group) // self._multiple) * self._multiple
+            yield _stack(group, self._size(shape[0]) if shape in self._compiled else own)
+
+    def _mixed(self, pairs: list[Numbered]) -> Iterator[Batch]:
+        rooms = roomy_shapes([pair.before.shape for _, pair in pairs])
+        size = MIXED_BATCH * self._multiple
+        together: dict[tuple, list[Numbered]] = {}
+        for i, pair in pairs:
+            together.setdefault((rooms[pair.before.shape], pair.before.shape[2:]), []).append((i, pair))
+        for (room, _), group in together.items():
+            for first in range(0, len(group), size):
+                yield _stack_in(group[first : first + size], room, size)
+
+
 def batches(
     source: PairSource,
-    batch_size: Callable[[tuple[int, ...]], int],
+    batch_size: Callable[[Shape], int],
     *,
     on_bad_pair: str = "error",
     skipped: list[tuple[str, str]] | None = None,
     multiple: int = 1,
+    pads: bool = False,
 ) -> Iterator[Batch]:
     """Batches of the pairs of a set, grouped by shape in the order of their first pair.
 
@@ -89,9 +224,10 @@ def batches(
         on_bad_pair: "error" raises the pair's own error; "skip" goes on.
         skipped: With "skip", (id, message) of each bad pair is appended here.
         multiple: Batch sizes are rounded up to a multiple of this (the number of devices).
+        pads: Whether pairs of different shapes may lie in larger arrays (`Score.pads`).
 
     Yields:
-        `Batch`; all batches of one shape have one size.
+        `Batch`; few different shapes and sizes of them.
 
     Raises:
         BadPairError: of the first bad pair, with on_bad_pair="error".
@@ -100,11 +236,10 @@ def batches(
     if on_bad_pair not in ("error", "skip"):
         raise ConfigError(f"on_bad_pair is {on_bad_pair!r}; choose one of error, skip.")
 
-    def size(shape: tuple) -> int:
-        return -(-min(batch_size(shape[0]), len(source)) // multiple) * multiple
+    def size(shape: Shape) -> int:
+        return -(-min(batch_size(shape), len(source)) // multiple) * multiple
 
-    waiting: dict[tuple, list[tuple[int, PairLike]]] = {}
-    yielded: set[tuple] = set()
+    waiting = _Waiting(size, multiple, pads)
     for i in range(len(source)):
         try:
             pair = source.read(i)
@@ -114,13 +249,5 @@ def batches(
             if skipped is not None:
                 skipped.append((source.ids[i], str(error)))
             continue
-        shape = (pair.before.shape, None if pair.context is None else pair.context.shape)
-        group = waiting.setdefault(shape, [])
-        group.append((i, pair))
-        if len(group) == size(shape):
-            yield _stack(group, size(shape))
-            yielded.add(shape)
-            waiting[shape] = []
-    for shape, group in waiting.items():
-        if group:  # padded to the size of its shape's other batches; the only one of its shape needs no more than that
-            yield _stack(group, size(shape) if shape in yielded else -(-len(group) // multiple) * multiple)
+        yield from waiting.add(i, pair)
+    yield from waiting.rest()

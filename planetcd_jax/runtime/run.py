@@ -13,6 +13,7 @@ from tqdm import tqdm
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import batch_scores, decide
 from planetcd_jax.errors import DataError, PlanetCDError
+from planetcd_jax.files.compilations import announced
 from planetcd_jax.runtime.batches import Batch, PairSource, batches
 from planetcd_jax.runtime.devices import Device, Plan, choose_devices, make_plan
 from planetcd_jax.runtime.hosts import Share, gather_scores
@@ -52,8 +53,8 @@ class RunResult(NamedTuple):
 
     @property
     def pairs_per_second(self) -> float:
-        """Scored pairs for each second, compilation apart."""
-        return len(self.index) / max(self.seconds, 1e-9)
+        """Scored pairs for each second that the user waited, compilation included."""
+        return len(self.index) / max(self.seconds + self.compile_seconds, 1e-9)
 
 
 class Scorer:
@@ -66,33 +67,41 @@ class Scorer:
         config: ChangeConfig,
         devices: tuple[Device, ...],
         plan: Callable[[tuple[int, ...]], Plan],
+        *,
+        quiet: bool = False,
     ):
+        self._quiet = quiet
         self._mesh = Mesh(np.array(devices), ("pairs",))
         self._split = NamedSharding(self._mesh, PartitionSpec("pairs"))
         everywhere = NamedSharding(self._mesh, PartitionSpec())
         self._key, self._params = jax.device_put((key, config.backbone.prepare(params)), everywhere)
 
-        def scores(key, params, before, after, index, context):
+        def scores(key, params, before, after, index, context, size):
             micro_batch = plan(before.shape[1:]).micro_batch
-            return batch_scores(key, params, before, after, index, config, context=context, micro_batch=micro_batch)
+            return batch_scores(
+                key, params, before, after, index, config, context=context, size=size, micro_batch=micro_batch
+            )
 
         one, split = PartitionSpec(), PartitionSpec("pairs")
         # Each device loops over its own micro-batches; nothing is exchanged between devices.
         mapped = jax.shard_map(
-            scores, mesh=self._mesh, in_specs=(one, one, split, split, split, split), out_specs=split, check_vma=False
+            scores, mesh=self._mesh, in_specs=(one, one, *[split] * 5), out_specs=split, check_vma=False
         )
         self._jitted = jax.jit(mapped)
         self._compiled: dict[tuple, jax.stages.Compiled] = {}
         self.compile_seconds = 0.0
+        self.pads = config.score.pads(config.backbone)
         self.num_devices = len(devices)
 
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
         """rho and rho' of a batch, padding included, perhaps still being computed."""
-        arrays = jax.device_put((batch.before, batch.after, batch.index, batch.context), self._split)
-        shape = (batch.before.shape, None if batch.context is None else batch.context.shape)
+        arrays = jax.device_put((batch.before, batch.after, batch.index, batch.context, batch.size), self._split)
+        shape = tuple(None if x is None else x.shape for x in (batch.before, batch.context, batch.size))
         if shape not in self._compiled:
             start = time.perf_counter()
-            self._compiled[shape] = self._jitted.lower(self._key, self._params, *arrays).compile()
+            sides = "x".join(str(n) for n in batch.before.shape[1:])
+            with announced(f"{len(batch.before)} pairs of {sides} px", quiet=self._quiet):
+                self._compiled[shape] = self._jitted.lower(self._key, self._params, *arrays).compile()
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[shape](self._key, self._params, *arrays)
 
@@ -116,13 +125,14 @@ def _score_all(
 ) -> _Done:
     """Scores the pairs of this process; each is known by its number in the whole set."""
     done = _Done([], [], [], [], None)
-    numbers = getattr(own, "numbers", np.arange(len(own), dtype=np.uint32))
+    numbers = own.numbers if isinstance(own, Share) else np.arange(len(own), dtype=np.uint32)
     stream = batches(
         own,
         lambda shape: plan(shape).batch_size,
         on_bad_pair=on_bad_pair,
         skipped=done.skipped,
         multiple=scorer.num_devices,
+        pads=scorer.pads,
     )
     flying = []
 
@@ -179,7 +189,7 @@ def run_detection(
     if len(pair_set) == 0:
         raise DataError("the data set holds no pair; check the path, the split and the names of the files.")
     plan = partial(make_plan, num_devices=num_devices, batch_size=batch_size, micro_batch=micro_batch)
-    scorer = Scorer(key, params, config, choose_devices(num_devices), plan)
+    scorer = Scorer(key, params, config, choose_devices(num_devices), plan, quiet=not progress)
     processes = jax.process_count()
     own = pair_set if processes == 1 else Share(pair_set, jax.process_index(), processes)
     stopped, done = None, _Done([], [], [], [], None)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from planetcd_jax.errors import ConfigError, PatchError
 from planetcd_jax.networks.backbone import Backbone, Network, check_alike, check_image
+from planetcd_jax.ops import extents
 from planetcd_jax.ops.registration import Registering
 from planetcd_jax.scores.dcva import Dcva
 from planetcd_jax.scores.features import usable_cells
@@ -60,8 +61,8 @@ class WindowGrid(NamedTuple):
 
 
 def everywhere(image: Array) -> Array:
-    """A mask of ones that XLA does not take for a constant: it would blur it while compiling, which takes minutes."""
-    return jax.lax.optimization_barrier(jnp.ones(image.shape[:2], bool))
+    """The pixels of an image, [H, W] bool; see `extents.everywhere`."""
+    return extents.everywhere(image.shape[:2])
 
 
 def over_bands(mask: Array, image: Array) -> Array:
@@ -123,7 +124,7 @@ class Score:
 
     def descriptor(self, network: Network, x: Array) -> Array:
         """Largest value of each feature of one patch, by which explanations name what moved. [G, D]; NaN for NaN."""
-        pooled = self.features(network, x).max(axis=(1, 2))
+        pooled = extents.largest(self.features(network, x), network.backbone.stride or 1)
         return jnp.where(jnp.isnan(x).any(), jnp.nan, pooled)
 
     @property
@@ -135,6 +136,10 @@ class Score:
     def registering(self) -> Registering:
         """How explanations register the pair."""
         return Registering()
+
+    def pads(self, backbone: Backbone) -> bool:
+        """Whether `pair_rhos` of an image in a larger array, inside `extents.extent`, is that of the image alone."""
+        return False
 
     # Windows of a scene.
 

@@ -15,14 +15,16 @@ clipping at 1 unless the configuration asks for it, and no closing of the mask.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.networks.backbone import Network
+from planetcd_jax.ops import extents
 from planetcd_jax.records import check_choice
 from planetcd_jax.scores.features import standardized
 from planetcd_jax.types import Array
@@ -32,17 +34,27 @@ SCALINGS = ("saturate", "standardize", "none")
 OTSU_BINS = 256
 
 
-def _percentile(features: Array, percent: float) -> Array:
-    """Percentile of each feature, interpolated linearly; [H', W', D] float32 to [D].
+def _place(percent: float, count: Any) -> tuple[Any, Any]:
+    """Rank of a percentile among `count` values, and what part of the way to the next it lies, in whole hundredths."""
+    parts = round(percent * 100)
+    whole, rest = (count - 1) // 10000, (count - 1) % 10000  # apart, so that no product leaves 32 bits
+    return whole * parts + rest * parts // 10000, (rest * parts % 10000) / 10000
+
+
+def _percentile(features: Array, percent: float, step: int = 1) -> Array:
+    """Percentile of each feature, interpolated linearly; [H', W', D] float32 to [D]. `step` is the pixels in a cell.
 
     Found bit by bit, by counting: 32 passes take a fifth of the time of a sort on a CPU, else most of the time
     of a map. Integers of the same bits are in the order of the floats once those below 0 are flipped.
     """
     values = features.reshape(-1, features.shape[-1])  # [K, D]
-    place = percent / 100.0 * (values.shape[0] - 1)
-    rank = int(place)
+    rows, columns = extents.lengths(features.shape[:2], step)
+    rank, part = _place(percent, rows * columns)
     bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(values), jnp.int32)
     order = jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)  # [K, D]
+    if extents.is_set(features.shape[:2], step):  # what lies beyond the image is the largest of all
+        own = extents.inside(features.shape[:2], step).reshape(-1, 1)
+        order, values = jnp.where(own, order, jnp.iinfo(jnp.int32).max), jnp.where(own, values, jnp.inf)
 
     def settle(k: Array, found: Array) -> Array:
         """Adds bit 31 - k where at most `rank` values lie below; the first step picks the sign."""
@@ -54,7 +66,22 @@ def _percentile(features: Array, percent: float) -> Array:
     low = jnp.where(order <= found, values, -jnp.inf).max(axis=0)
     above = jnp.where(order > found, values, jnp.inf).min(axis=0)
     high = jnp.where((order <= found).sum(axis=0, dtype=jnp.int32) > rank + 1, low, above)
-    return low if place == rank else low + (high - low) * (place - rank)
+    return low + jnp.where(part > 0, high - low, 0) * part
+
+
+def _enlarged(vectors: Array, shape: tuple[int, int], step: int) -> Array:
+    """[h, w, D] on a finer grid by linear interpolation, [H, W, D]; cells of `step` pixels."""
+    if not extents.is_set(shape):
+        return jax.image.resize(vectors, (*shape, vectors.shape[-1]), "linear")
+
+    def matrix(length: int, cells: int, inner: Array, own: Array) -> Array:
+        inner, own = inner.astype(jnp.float32), own.astype(jnp.float32)
+        at = jnp.clip((jnp.arange(length, dtype=jnp.float32) + 0.5) * own / inner - 0.5, 0, own - 1)
+        return jnp.maximum(1 - jnp.abs(at[:, None] - jnp.arange(cells, dtype=jnp.float32)), 0)
+
+    lengths = extents.lengths(shape), extents.lengths(vectors.shape[:2], step)
+    rows, columns = map(matrix, shape, vectors.shape[:2], *lengths)
+    return jnp.einsum("ah,hwd,bw->abd", rows, vectors, columns, precision=jax.lax.Precision.HIGHEST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,26 +126,36 @@ class Dcva:
             return self.keep
         return 0.05 if features >= self.many_features else 0.10
 
-    def chosen_features(self, difference: Array) -> Array:
+    def chosen_features(self, difference: Array, step: int = 1) -> Array:
         """Which features of a layer vary most between the dates, in any part of the image.
 
         Args:
             difference: [h, w, D] float, features of one date minus those of the other.
+            step: Pixels in a cell.
 
         Returns:
             [D] bool, the union over the splits^2 parts of the floor(keep * D) features of largest standard deviation.
         """
         chex.assert_rank(difference, 3)
-        rows, columns, features = difference.shape
+        features = difference.shape[-1]
         count = max(1, int(self.kept_share(features) * features + 1e-9))
         chosen = jnp.zeros(features, bool)
-        bounds = [[k * n // self.splits for k in range(self.splits + 1)] for n in (rows, columns)]
-        for top, bottom in zip(bounds[0], bounds[0][1:], strict=False):
-            for left, right in zip(bounds[1], bounds[1][1:], strict=False):
-                part = difference[top : max(bottom, top + 1), left : max(right, left + 1)]
-                _, best = jax.lax.top_k(part.std(axis=(0, 1)), count)  # [count]
+        lengths = extents.lengths(difference.shape[:2], step)
+        by_row, by_column = (self._parts(n, k) for n, k in zip(difference.shape[:2], lengths, strict=True))
+        for rows in by_row:
+            for columns in by_column:
+                weight = (rows[:, None] & columns[None])[..., None].astype(difference.dtype)
+                mean = (difference * weight).sum(axis=(0, 1)) / weight.sum()
+                variance = (jnp.square(difference - mean) * weight).sum(axis=(0, 1)) / weight.sum()
+                _, best = jax.lax.top_k(variance, count)  # [count]
                 chosen = chosen.at[best].set(True)
         return chosen
+
+    def _parts(self, length: int, inner: Any) -> list[Array]:
+        """Which rows or columns are in each part of an image, `splits` of [length] bool."""
+        at = jnp.arange(length)
+        ends = [(k * inner // self.splits, (k + 1) * inner // self.splits) for k in range(self.splits)]
+        return [(at >= first) & (at < jnp.maximum(last, first + 1)) for first, last in ends]
 
     def change_vectors(self, network: Network, before: Array, after: Array) -> Array:
         """Deep change vector of each position of the network's layer, zero for the features that are not chosen.
@@ -131,9 +168,10 @@ class Dcva:
             [h, w, D] float32.
         """
         maps = [self._layer_map(network, x) for x in (before, after)]  # [h, w, D] each
-        chosen = self.chosen_features(maps[1] - maps[0])  # [D]
-        scale = {"standardize": standardized, "saturate": self._saturated, "none": lambda features: features}
-        first, second = (scale[self.scaling](m) for m in maps)
+        step = network.backbone.stride or 1
+        chosen = self.chosen_features(maps[1] - maps[0], step)  # [D]
+        scale = {"standardize": standardized, "saturate": self._saturated, "none": lambda features, _: features}
+        first, second = (scale[self.scaling](m, step) for m in maps)
         return jnp.where(chosen, second - first, 0)
 
     def change(self, network: Network, before: Array, after: Array) -> Array:
@@ -153,7 +191,7 @@ class Dcva:
         squares = jnp.zeros(before.shape[:2], jnp.float32)
         for layer in network.backbone.map_layers if self.layers is None else self.layers:
             vectors = self.change_vectors(network.at(layer), before, after)  # [h, w, D]
-            enlarged = jax.image.resize(vectors, (*before.shape[:2], vectors.shape[-1]), "linear")  # [H, W, D]
+            enlarged = _enlarged(vectors, before.shape[:2], network.at(layer).backbone.stride or 1)  # [H, W, D]
             squares = squares + jnp.square(enlarged).sum(axis=-1)
         return jnp.sqrt(squares)
 
@@ -164,10 +202,10 @@ class Dcva:
             features = jnp.clip(features, -self.feature_clip, self.feature_clip)
         return jnp.concatenate(list(features), axis=-1)
 
-    def _saturated(self, features: Array) -> Array:
+    def _saturated(self, features: Array, step: int) -> Array:
         """Each feature from 0 at its minimum to 1 at its 95th percentile, cut there; [h, w, D] to the same."""
-        low = features.min(axis=(0, 1))  # [D]
-        span = _percentile(features, 100.0 - self.saturated_percent) - low  # [D]
+        low = -extents.largest(-features[None], step)[0]  # [D]
+        span = _percentile(features, 100.0 - self.saturated_percent, step) - low  # [D]
         scaled = (features - low) / jnp.where(span > 0, span, 1)
         return jnp.where(span > 0, jnp.minimum(scaled, 1), 0)
 
@@ -188,14 +226,17 @@ def otsu_threshold(values: Array, *, bins: int = OTSU_BINS) -> Array:
     """
     chex.assert_type(values, float)
     flat = values.ravel().astype(jnp.float32)
+    own = extents.inside(values.shape).ravel() if values.ndim == 2 else np.ones(flat.shape, bool)
+    total = own.sum().astype(jnp.float32)
+    flat = jnp.where(own, flat, flat[0])
     low, high = flat.min(), flat.max()
     span = high - low
     place = jnp.floor((flat - low) / jnp.where(span > 0, span, 1) * bins)
     place = jnp.clip(jnp.where(jnp.isnan(place), 0, place).astype(jnp.int32), 0, bins - 1)
-    counts = jnp.zeros(bins, jnp.int32).at[place].add(1)  # [bins], exact
-    share = counts.astype(jnp.float32) / flat.size
+    counts = jnp.zeros(bins, jnp.int32).at[place].add(own.astype(jnp.int32))  # [bins], exact
+    share = counts.astype(jnp.float32) / total
     unit = (jnp.arange(bins, dtype=jnp.float32) + 0.5) / bins  # bin centres on a scale of 0 to 1
-    below = jnp.cumsum(counts).astype(jnp.float32)[:-1] / flat.size  # [bins - 1], share of the lower class
+    below = jnp.cumsum(counts).astype(jnp.float32)[:-1] / total  # [bins - 1], share of the lower class
     moment = jnp.cumsum(share * unit)  # [bins]
     above = 1 - below
     lower = moment[:-1] / jnp.where(below > 0, below, 1)

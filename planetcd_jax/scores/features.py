@@ -9,16 +9,20 @@ import jax.numpy as jnp
 
 from planetcd_jax import constants
 from planetcd_jax.networks.backbone import Backbone, Network
+from planetcd_jax.ops import extents
 from planetcd_jax.types import Array
 
 TILE = 256
 """Side of the tiles in which a network goes over an image on a CPU, pixels. Changes speed and memory, not scores."""
 
 
-def standardized(x: Array) -> Array:
-    """Zero mean and unit standard deviation over rows and columns, each channel by itself; 0 where constant."""
-    centred = x - x.mean(axis=(0, 1), keepdims=True)
-    variance = jnp.square(centred).mean(axis=(0, 1), keepdims=True)
+def standardized(x: Array, step: int = 1) -> Array:
+    """Zero mean and unit standard deviation over rows and columns, each channel by itself; 0 where constant.
+
+    `step` is the pixels in a cell.
+    """
+    centred = x - extents.mean(x, step=step)
+    variance = extents.mean(jnp.square(centred), step=step)
     return centred * jax.lax.rsqrt(variance + constants.STANDARDIZE_EPSILON)
 
 

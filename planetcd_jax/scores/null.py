@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError, PatchError
+from planetcd_jax.ops import extents
 from planetcd_jax.records import MAIN, check_choice, check_pixels
 from planetcd_jax.types import Array
 
@@ -108,6 +109,8 @@ class NoiseAndShift:
         """
         m = self.max_shift
         key_shift, key_noise = jax.random.split(key)
+        if extents.is_set(before.shape[:2]):
+            return before, self._shifted_image(before, draw_shift(key_shift, m)) + self._image_noise(key_noise, before)
         if context is not None:
             wanted = (before.shape[0] + 2 * m, before.shape[1] + 2 * m, *before.shape[2:])
             if context.shape != wanted:
@@ -125,6 +128,29 @@ class NoiseAndShift:
         shifted = _window(source, m + draw_shift(key_shift, m), x.shape)
         noise = self.noise_sigma * jax.random.normal(key_noise, x.shape, x.dtype)
         return x, shifted + noise
+
+    def _shifted_image(self, x: Array, shift: Array) -> Array:
+        """An image in a larger array (`extents`), shifted and filled as without the room around it; not by "crop"."""
+        inner = extents.lengths(x.shape[:2])
+        places = [jnp.arange(n, dtype=jnp.int32) + d for n, d in zip(x.shape[:2], shift, strict=True)]
+        find = {"reflect": extents.mirrored_index, "wrap": jnp.mod}.get(
+            self.shift_fill, lambda k, n: jnp.clip(k, 0, n - 1)
+        )
+        rows, columns = (find(k, n) for k, n in zip(places, inner, strict=True))
+        moved = x[rows][:, columns]
+        if self.shift_fill != "zero":
+            return moved
+        known = [(k >= 0) & (k < n) for k, n in zip(places, inner, strict=True)]
+        return jnp.where((known[0][:, None] & known[1][None]).reshape(x.shape[:2] + (1,) * (x.ndim - 2)), moved, 0)
+
+    def _image_noise(self, key: Array, x: Array) -> Array:
+        """The noise of an image in a larger array (`extents`): what its pixels get without the room around it."""
+        _, columns = extents.lengths(x.shape[:2])
+        drawn = jax.random.normal(key, (x.size,), x.dtype)  # number k of a draw does not depend on how many there are
+        first = jnp.arange(x.shape[0])[:, None] * columns + jnp.arange(x.shape[1])[None]
+        bands = x.size // (x.shape[0] * x.shape[1])
+        places = (first[..., None] * bands + jnp.arange(bands)).reshape(x.shape)
+        return self.noise_sigma * drawn[jnp.minimum(places, x.size - 1)]
 
     def valid_in_both(self, key: Array, valid: Array, context: Array) -> Array:
         """Pixels that are valid in x and in h(x). [H, W] bool, and with its margin, to [H, W] bool."""

@@ -21,11 +21,12 @@ import jax.numpy as jnp
 
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.networks.backbone import Backbone, Network
-from planetcd_jax.ops import windows
+from planetcd_jax.ops import extents, windows
 from planetcd_jax.records import MAIN, check_choice, check_flag
 from planetcd_jax.scores.base import Score, WindowGrid, over_bands
 from planetcd_jax.scores.dcva import Dcva
 from planetcd_jax.scores.features import shared_features, standardized, usable_cells
+from planetcd_jax.scores.null import NoiseAndShift
 from planetcd_jax.types import Array
 
 POOLINGS = ("max", "mean")
@@ -66,7 +67,8 @@ class Pooled(Score):
         found = network.features(x)
         if self.feature_clip is not None:
             found = jnp.clip(found, -self.feature_clip, self.feature_clip)
-        return jax.vmap(standardized)(found) if self.feature_standardize else found
+        step = network.backbone.stride or 1
+        return jax.vmap(lambda group: standardized(group, step))(found) if self.feature_standardize else found
 
     def descriptor(self, network: Network, x: Array) -> Array:
         """The global descriptor f of one patch: its features, pooled over all positions. [H, W(, C)] to [G, D].
@@ -74,7 +76,9 @@ class Pooled(Score):
         NaN throughout if a pixel is NaN.
         """
         found = self.features(network, x)  # [G, h, w, D]
-        pooled = found.max(axis=(1, 2)) if self.pooling == "max" else found.mean(axis=(1, 2))  # [G, D]
+        step = network.backbone.stride or 1
+        largest = self.pooling == "max"
+        pooled = extents.largest(found, step) if largest else extents.mean(found, (1, 2), step)[:, 0, 0]  # [G, D]
         # A maximum may or may not let NaN through, by device: say it here.
         return jnp.where(jnp.isnan(x).any(), jnp.nan, pooled)
 
@@ -85,6 +89,10 @@ class Pooled(Score):
         difference = jnp.abs(f_after - f_before)  # [G, D]
         reduced = difference.sum(axis=-1) if self.reduction == "sum" else difference.mean(axis=-1)  # [G]
         return reduced.mean()
+
+    def pads(self, backbone: Backbone) -> bool:
+        """As `Score.pads`."""
+        return backbone.pads and isinstance(self.null, NoiseAndShift) and self.null.shift_fill != "crop"
 
     def rho(self, network: Network, before: Array, after: Array) -> Array:
         """As `Score.rho`; NaN if a pixel is NaN."""

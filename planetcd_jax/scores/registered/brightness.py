@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax.ops import masked
+from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import blur
 from planetcd_jax.records import check_above_zero
 from planetcd_jax.types import Array
@@ -58,7 +58,12 @@ def _slope_power(x: Array) -> Array:
     """Square of the gradient, per pixel squared; 0 at the border. [H, W] to the same."""
     by_row = jnp.zeros_like(x).at[1:-1].set((x[2:] - x[:-2]) / 2)
     by_column = jnp.zeros_like(x).at[:, 1:-1].set((x[:, 2:] - x[:, :-2]) / 2)
-    return jnp.square(by_row) + jnp.square(by_column)
+    power = jnp.square(by_row) + jnp.square(by_column)
+    if not extents.is_set(x.shape):
+        return power
+    rows, columns = extents.lengths(x.shape)
+    across, along = jnp.arange(x.shape[0])[:, None] < rows - 1, jnp.arange(x.shape[1])[None] < columns - 1
+    return jnp.where(across, jnp.square(by_row), 0) + jnp.where(along, jnp.square(by_column), 0)
 
 
 def pixel_noise(x: Array, keep: Array) -> Array:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from planetcd_jax.ops import masked
+from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import fast_length
 from planetcd_jax.types import Array
 
@@ -56,10 +56,43 @@ def _directions(height: int, width: int) -> np.ndarray:
 
 def relief_maps(x: Array) -> ReliefMaps:
     """Of a map [H, W] float32 with mean about 0; its opposite borders are taken for neighbours."""
+    if extents.is_set(x.shape):
+        return _relief_maps_in_room(x)
     size = fast_length(x.shape[0]), fast_length(x.shape[1])
     waves = jnp.fft.rfft2(x, s=size) * _directions(*size)
     even, odd = jnp.fft.irfft2(waves, s=size)[:, : x.shape[0], : x.shape[1]]
     return even, odd
+
+
+def _relief_maps_in_room(x: Array) -> ReliefMaps:
+    """`relief_maps` of an image in a larger array (`extents`), 0 beyond it.
+
+    The same transform, as products of matrices, with the period that the image alone would have.
+    """
+    lengths = extents.lengths(x.shape)
+    known = [np.array([fast_length(max(k, 1)) for k in range(n + 1)], np.int32) for n in x.shape]
+    rows, columns = (jnp.asarray(table)[k] for table, k in zip(known, lengths, strict=True))
+    sizes = [int(table[-1]) for table in known]
+    k, j = np.arange(sizes[0], dtype=np.int32), np.arange(sizes[1] // 2 + 1, dtype=np.int32)
+
+    def waves(k: np.ndarray, count: int, period: Array) -> Array:
+        turn = 2 * np.pi * ((k[:, None] * np.arange(count, dtype=np.int32)) % period / period)
+        known = (k[:, None] < period).astype(jnp.float32)
+        return jax.lax.complex(jnp.cos(turn) * known, -jnp.sin(turn) * known)
+
+    by_row = (jnp.where(2 * k < rows, k, k - rows) / rows)[:, None]
+    by_column = (j / columns)[None]
+    power = jnp.square(by_row) + jnp.square(by_column)
+    directions = jnp.stack([jnp.square(by_row) - jnp.square(by_column), 2 * by_row * by_column])
+    twice = jnp.where((j == 0) | (2 * j == columns), 1.0, 2.0)  # a real image has half of its waves
+    share = jnp.where(2 * j <= columns, twice, 0) * directions / jnp.where(power > 0, power, 1)
+    down, across = waves(k, x.shape[0], rows), waves(j, x.shape[1], columns)
+    high = jax.lax.Precision.HIGHEST
+    spectrum = jnp.einsum("kh,hw,jw->kj", down, x.astype(jnp.complex64), across, precision=high)
+    spectrum = spectrum * share.astype(jnp.complex64)
+    even, odd = jnp.einsum("kh,ckj,jw->chw", down.conj(), spectrum, across.conj(), precision=high).real
+    count = (rows * columns).astype(jnp.float32)
+    return even / count, odd / count
 
 
 def relight(before: Array, maps: ReliefMaps, light: Light) -> Array:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.networks.backbone import Backbone, Network
-from planetcd_jax.ops import masked
+from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import blur, grey
 from planetcd_jax.ops.registration import Registering
 from planetcd_jax.ops.shifted import Registration
@@ -81,13 +81,17 @@ def _over_features(x: Array) -> Array:
     return jnp.matmul(x, jnp.ones(x.shape[-1], x.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
-def _varies(x: Array) -> Array:
+def _varies(x: Array, step: int | None) -> Array:
     """Mean squared distance of each unit vector from its four neighbours, [h, w, D] to [h, w].
 
     Of the distances between neighbours each is computed once; beyond the border a vector is its own neighbour.
+    `step` is the pixels in a cell.
     """
     down = _over_features(jnp.square(x[1:] - x[:-1]))
     right = _over_features(jnp.square(x[:, 1:] - x[:, :-1]))
+    if step and extents.is_set(x.shape[:2], step):
+        own = extents.inside(x.shape[:2], step)
+        down, right = jnp.where(own[1:], down, 0), jnp.where(own[:, 1:], right, 0)
     by_row = jnp.pad(down, ((1, 0), (0, 0))) + jnp.pad(down, ((0, 1), (0, 0)))
     by_column = jnp.pad(right, ((0, 0), (1, 0))) + jnp.pad(right, ((0, 0), (0, 1)))
     return (by_row + by_column) / 4
@@ -157,6 +161,10 @@ class Registered(Score):
 
     kind: ClassVar[str] = "registered"
 
+    def pads(self, backbone: Backbone) -> bool:
+        """As `Score.pads`."""
+        return backbone.pads and isinstance(self.null, ResidualNull)
+
     def __post_init__(self):
         check_above_zero(self, "network_blur_px", "usual_cap", "usual_least", "detail_top", "texture_top", "tile_px")
         check_pixels("border_px", self.border_px)
@@ -194,7 +202,7 @@ class Registered(Score):
         """One date, [H, W] or [H, W, C] float32 on the common grid, as it is compared; valid: [H, W] bool."""
         found = self.blurred_features(network, x)
         direction = found * jax.lax.rsqrt(_over_features(jnp.square(found))[..., None] + 1e-12)
-        varies = jax.vmap(_varies)(direction).mean(axis=0)
+        varies = jax.vmap(lambda group: _varies(group, network.backbone.stride))(direction).mean(axis=0)
         return View(self.brightness.brightness(grey(x), valid, limits), direction, varies)
 
     def views(self, network: Network, before: Array, second: Registration) -> Views:
