@@ -226,7 +226,7 @@ class AlignedPair:
         self.before = on_affine_grid(before, after, resampling)
         self.before_grid = cast(Grid, self.before.grid)
         self.after, self.after_shift = after, after_shift
-        box, pixel_map, self._offset = _overlap_and_map(self.before, after, correction)
+        box, self._pixel_map, self._offset = _overlap_and_map(self.before, after, correction)
         notes = [box.note] + [f"{image.name}: {image.note}" for image in (self.before, after) if image.note]
         self.overlap = box = dataclasses.replace(box, note="; ".join(notes))
         if self.before.closed and box.width == self.before_grid.width:
@@ -235,7 +235,18 @@ class AlignedPair:
         self._seen: _Image = after
         if box.how == "warp":
             part = box.row, box.col, box.height, box.width
-            self._seen = Warped(after, self.before_grid, resampling, pixel_map, part)
+            self._seen = Warped(after, self.before_grid, resampling, self._pixel_map, part)
+
+    @property
+    def after_area(self) -> float:
+        """Pixels of the after-image to one of the before-image in the middle of the overlap."""
+        if self._pixel_map is None:
+            return 1.0
+        box = self.overlap
+        middle = np.array([box.col + box.width / 2]), np.array([box.row + box.height / 2])
+        p = self._pixel_map.exact(*middle)
+        area = abs(p.col_by_col * p.row_by_row - p.col_by_row * p.row_by_col)
+        return float(area[0]) if np.isfinite(area[0]) else 1.0
 
     def read_before(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels [height, width, B] and mask [height, width] of the before-image."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from planetcd_jax.scenes import resampling
-from planetcd_jax.scenes.grids import AnyGrid, Grid
+from planetcd_jax.scenes.grids import AnyGrid
 from planetcd_jax.scenes.pixel_map import PixelMap, Places, lattice
 from planetcd_jax.scenes.source import Source
 

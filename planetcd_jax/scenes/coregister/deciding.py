@@ -27,11 +27,14 @@ _NO_CHANCE = 1e-4
 # more than `_WHOLE`: the scores and `--after_shift` undo that without another resampling.
 _BENT, _WHOLE = 2.5, 20.0
 
-# How much smaller the residual of a more flexible model must be to be taken: as a share, and in pixels.
-_BETTER = 1.25, 0.15
+# How much larger the residual of a stiffer model may be for it to be taken: as a share, and in pixels.
+_WORSE = 1.1, 0.15
+
+# Numbers that decide each model; each makes residuals smaller than they are.
+_FREE = {"shift": 2, "affine": 6, "homography": 8}
 
 # Share of agreeing squares from which no further guess is tried.
-_ENOUGH = 0.5
+_ENOUGH = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,13 +225,17 @@ def _simplest(frame: Frame, kinds: tuple[str, ...], best: Refined) -> Refined:
     good = squares.near()
     here = squares.cols[good], squares.rows[good]
     there = move(best.matrix, here[0] + squares.by_col[good], here[1] + squares.by_row[good])
-    for kind in kinds:
-        if kind == best.kind:
-            break
+
+    def spread(matrix: np.ndarray, kind: str) -> float:
+        return float(np.median(distances(matrix, here, there))) / max(0.1, 1 - _FREE[kind] / (2 * good.sum())) ** 0.5
+
+    limit = _WORSE[0] * spread(best.matrix, best.kind) + _WORSE[1]
+    for kind in kinds[: kinds.index(best.kind)]:
         matrix = fit(kind, here, there)
-        off = distances(matrix, here, there)
-        if float(np.median(off)) <= _BETTER[0] * best.residual_px + _BETTER[1] and off.max() <= 2 * NEAR * squares.step:
-            return _whole(frame, judge(matrix, kind, measure(frame, matrix, frame.overlap(matrix), squares.step)))
+        if spread(matrix, kind) <= limit:
+            found = judge(matrix, kind, measure(frame, matrix, frame.overlap(matrix), squares.step))
+            if found.hits >= 0.9 * best.hits:
+                return _whole(frame, found)
     return _whole(frame, best)
 
 

@@ -14,7 +14,7 @@ _MOST = 5000  # features of an image
 _CONTRAST_SCALE = 12.0  # pixels of the blur whose remainder features are found in
 _RATIO = 0.9  # largest distance of a match, over that of the next best
 _SIZE_RATIOS = (0.33, 3.0)  # of the features of a match
-_NEAR = 3.0  # pixels that a match may lie off a model
+_NEAR = 5.0  # pixels that a match may lie off a model
 _ROUGH = 0.03  # the same for the first guess, as a share of the image's side
 
 # Trials of the random choice of matches, and how sure it must be. OpenCV draws the same ones in every run.

@@ -53,9 +53,7 @@ class Frame:
         self.geographic = before.grid.crs is not None and after.grid.crs is not None
         own = cast(Grid, before.grid)
         self.grid = own if self.geographic else pixel_grid(own.height, own.width)
-        self.after_grid: AnyGrid = (
-            after.grid if self.geographic else pixel_grid(after.grid.height, after.grid.width)
-        )
+        self.after_grid: AnyGrid = after.grid if self.geographic else pixel_grid(after.grid.height, after.grid.width)
         self.whole = Box(0, 0, before.grid.height, before.grid.width)
 
     def extent(self) -> Box:

@@ -102,7 +102,7 @@ def _at_level(frame: Frame, matrix: np.ndarray, kind: str, step: int) -> tuple[n
         if better is None or not is_sensible(better, frame.whole.height, frame.whole.width):
             break
         then = judge(better, kind, measure(frame, better, frame.overlap(better), step))
-        if then.hits < now.hits:
+        if then.hits < now.hits or (then.hits < 1.1 * now.hits and then.residual_px > 0.6 * now.residual_px):
             break
         settled = then.residual_px > 0.8 * now.residual_px or then.residual_px < 0.1 * step
         matrix, now = better, then
@@ -127,9 +127,7 @@ def refine(frame: Frame, matrix: np.ndarray, kind: str, *, finest: int = 1) -> R
             return best
         step = step_for(box, _COARSEST) if step is None else max(finest, step // _FINER)
         matrix, now = _at_level(frame, matrix, kind, step)
-        if best is not None and now.share < 0.6 * best.share:
-            return best  # what is finer does not agree: relief, other light, noise
         if best is None or now.is_sure:
             best = now
-        if step <= finest or not now.is_sure:
+        if step <= finest or not now.is_sure:  # finer ground may not agree: relief, other light, noise
             return best

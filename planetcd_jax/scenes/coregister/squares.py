@@ -107,14 +107,12 @@ def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int) -> Squares:
     """Squares of the first image in a box, and where the second shows them under a model."""
     looks = frame.coarse(None, box, step), frame.coarse(matrix, box, step)
     shape = looks[0].height, looks[0].width
-    side = int(np.clip(min(shape) // 4, *_SIDES))
+    side = int(np.clip(min(shape) // 6, *_SIDES))
     reach = max(4, int(_REACH * side))
     found, corners, structure = [], [], []
     for row in _starts(shape[0], side):
         for col in _starts(shape[1], side):
-            views = [
-                look.read(row - reach, col - reach, side + 2 * reach, side + 2 * reach) for look in looks
-            ]
+            views = [look.read(row - reach, col - reach, side + 2 * reach, side + 2 * reach) for look in looks]
             inner = slice(reach, reach + side)
             if (views[0][1] & views[1][1])[inner, inner].mean() < _SHOWN:
                 continue

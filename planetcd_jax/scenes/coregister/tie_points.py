@@ -123,7 +123,9 @@ def _of_qgis(
         rows = [row for row in rows if len(row) <= names.index("enable") or row[names.index("enable")].strip() != "0"]
     x, y, cols, lines = _numbers(path, rows, columns)
     height, width = frame.after_grid.height, frame.after_grid.width
-    on_pixels = (cols >= -1).all() and (cols <= width + 1).all() and (-lines >= -1).all() and (-lines <= height + 1).all()
+    on_pixels = (
+        (cols >= -1).all() and (cols <= width + 1).all() and (-lines >= -1).all() and (-lines <= height + 1).all()
+    )
     after = (cols, -lines) if on_pixels else frame.after.grid.pixels(cols, lines)
     if frame.before.grid.crs is None:
         return (x, -y), after
@@ -168,6 +170,8 @@ def _of_network(path: str, text: str) -> tuple[Points, Points]:
             here.append(measures[serials[0]])
             there.append(measures[serials[1]])
     if len(serials) > 2 or not here:
-        raise DataError(f"{path} is a control network of {len(serials)} images with {len(here)} common points; {_HINT}.")
+        raise DataError(
+            f"{path} is a control network of {len(serials)} images with {len(here)} common points; {_HINT}."
+        )
     one, other = np.array(here).T, np.array(there).T
     return (one[0], one[1]), (other[0], other[1])

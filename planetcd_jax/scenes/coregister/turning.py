@@ -27,7 +27,9 @@ _LEAST_COMMON = 0.12  # share of the smaller image that must be common
 GUESSES = 12
 
 
-def _turned(image: np.ndarray, mask: np.ndarray, turn: float, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _turned(
+    image: np.ndarray, mask: np.ndarray, turn: float, scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """An image and its mask turned and scaled, and [3, 3] from the result's pixels to its own."""
     height, width = image.shape
     cos, sin = scale * np.cos(turn), scale * np.sin(turn)
