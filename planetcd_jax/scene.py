@@ -48,6 +48,14 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "How the second image is interpolated; all but nearest average where its pixels are smaller.",
         ),
         Flag(
+            "register",
+            ("auto", "none", "shift", "affine", "homography", "file"),
+            "auto",
+            "How the second image is laid on the first as a whole; auto: only where it must be, by the stiffest model "
+            "that does; none: as it lies, unchecked; file: by the tie points of --gcps.",
+        ),
+        Flag("gcps", "str", None, "Tie points for --register=file: .points of QGIS, ISIS control network, or CSV."),
+        Flag(
             "after_shift",
             "str",
             "auto",
@@ -161,10 +169,19 @@ def _check_counts(settings: types.SimpleNamespace) -> None:
         raise ConfigError(f"--pixel_maps={settings.pixel_maps}: give 0 or more.")
 
 
+def _check_register(settings: types.SimpleNamespace) -> None:
+    if (settings.register == "file") != (settings.gcps is not None):
+        raise ConfigError(
+            f"--register={settings.register} and --gcps={settings.gcps or ''}: give both --register=file and the file of "
+            "tie points, or neither."
+        )
+
+
 def _start(settings: types.SimpleNamespace) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
     config = commandline.change_config(settings)
     _check_counts(settings)
+    _check_register(settings)
     commandline.start_compilation_cache(settings)
     require("scene", "rasterio", "geopandas", "jinja2", "skimage")
     import rasterio
@@ -179,8 +196,9 @@ def _start(settings: types.SimpleNamespace) -> None:
 def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     from planetcd_jax import scoremap
     from planetcd_jax.networks.winograd import engine_of, serve
-    from planetcd_jax.scenes import body, scene_run, scoring
+    from planetcd_jax.scenes import body, quality, scene_run, scoring
     from planetcd_jax.scenes.alignment import AlignedPair
+    from planetcd_jax.scenes.coregister.deciding import register
     from planetcd_jax.scenes.samples import sample
     from planetcd_jax.scenes.source import Source, check_bands
 
@@ -196,12 +214,21 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
         sources.append(Source(name, bands=chosen, nodata=nodata, mask_bands=settings.mask_bands))
     check_bands(*sources)
     body.check_systems(sources[0].grid.crs, sources[1].grid.crs, *names)
+    registered = register(*sources, way=settings.register, gcps=settings.gcps, resampling=settings.resampling)
+    print(f"registration: {registered.said()}")
     plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
-    pair = AlignedPair(*sources, resampling=settings.resampling, beyond_seam=max(0, plan.window - plan.stride))
+    pair = AlignedPair(
+        *sources,
+        resampling=settings.resampling,
+        beyond_seam=max(0, plan.window - plan.stride),
+        correction=registered.correction,
+    )
     scoring.check_plan(plan, pair, config)
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)
     pair.after_shift = _after_shift(settings.after_shift, pair, samples)
+    checked = quality.of_pair(pair, samples)
+    print(f"quality: {checked.verdict()}")
     engine = engine_of(serve(settings.engine, config.backbone))
     hidden = ("resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir")
     said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
@@ -209,7 +236,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     request = scene_run.Request(
         weights.sha256, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
         {name: value for name, value in said.items() if name not in hidden}, settings.demo, settings.fdr,
-        settings.stable_ground,
+        settings.stable_ground, registered, checked,
     )  # fmt: skip
     report = scene_run.run_scene(
         request, scene, target, resume=settings.resume, overwrite=settings.overwrite, quiet=settings.quiet

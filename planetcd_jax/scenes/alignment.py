@@ -7,7 +7,7 @@ import numpy as np
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import body
-from planetcd_jax.scenes.grids import ControlGrid, Grid
+from planetcd_jax.scenes.grids import AnyGrid, ControlGrid, CorrectedGrid, Grid, pixel_grid
 from planetcd_jax.scenes.pixel_map import PixelMap, lattice
 from planetcd_jax.scenes.source import Source
 from planetcd_jax.scenes.warp import Warped
@@ -50,7 +50,8 @@ def _pixel_overlap(before: _Image, after: Source) -> Overlap:
         sizes = " and ".join(f"{g.height}x{g.width}" for g in grids)
         raise DataError(
             f"{lacking} has no coordinate reference system, and the images are {sizes} px; without one they must be "
-            "of one size, pixel on pixel: add the reference system (gdal_edit.py -a_srs) or register them first."
+            "of one size, pixel on pixel: add the reference system (gdal_edit.py -a_srs) or let them be registered "
+            "(--register=auto)."
         )
     note = f"{lacking}: no coordinate reference system, so pixel (row, column) is compared with the same pixel"
     return Overlap(0, 0, grids[0].height, grids[0].width, "pixels", note)
@@ -65,10 +66,10 @@ def _points(grid) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([cols, *(c for c, _ in edges)]), np.concatenate([rows, *(r for _, r in edges)])
 
 
-def _shared_points(before: _Image, after: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows, on the before-image, of points that both images cover."""
-    there, back = PixelMap(before.grid, after.grid), PixelMap(after.grid, before.grid)
-    own, others = _points(before.grid), back(*_points(after.grid))
+def _shared_points(here: AnyGrid, after: AnyGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows, on the before-image's grid, of points that both images cover."""
+    there, back = PixelMap(here, after), PixelMap(after, here)
+    own, others = _points(here), back(*_points(after))
     on = there.inside(*there(*own)), back.inside(*others)
     cols, rows = (np.concatenate([one[on[0]], two[on[1]]]) for one, two in zip(own, others, strict=True))
     return cols, rows
@@ -114,19 +115,34 @@ def _whole_offset(pixel_map: PixelMap, after: Source, box: tuple[int, int, int, 
     return (row, col) if np.maximum(abs(apart), abs(down - row)).max() < _ONE_GRID else None
 
 
-def _overlap_and_map(before: _Image, after: Source) -> tuple[Overlap, PixelMap | None, tuple[int, int]]:
+def _grids(before: _Image, after: Source, correction: np.ndarray | None):
+    """The two grids that a way leads between: by systems where both have one, by pixels elsewhere, and corrected."""
+    here, there = before.grid, after.grid
+    if here.crs is None or there.crs is None:
+        here, there = (pixel_grid(grid.height, grid.width) for grid in (here, there))
+    if correction is not None:
+        here = CorrectedGrid(cast(Grid, here), correction, here.height, here.width)
+    return here, there
+
+
+def _overlap_and_map(
+    before: _Image, after: Source, correction: np.ndarray | None = None
+) -> tuple[Overlap, PixelMap | None, tuple[int, int]]:
     """The overlap, the way from the before-image's pixels to the after-image's, and the offset if it is whole."""
-    if before.grid.crs is None or after.grid.crs is None:
+    systems = before.grid.crs, after.grid.crs
+    if None in systems and correction is None:
         return _pixel_overlap(before, after), None, (0, 0)
-    body.check_same_body(before.grid.crs, after.grid.crs, before.name, after.name)
+    if None not in systems:
+        body.check_same_body(*systems, before.name, after.name)
+    here, there = _grids(before, after, correction)
     try:
-        cols, rows = _shared_points(before, after)
+        cols, rows = _shared_points(here, there)
     except DataError as error:
         raise DataError(f"{after.name} cannot be brought to the grid of {before.name}: {error}") from None
     box = _box(cols, rows, before) if cols.size else (0, 0, 0, 0)
     if min(box[2:]) <= 0:
         raise DataError(f"{before.name} and {after.name} do not overlap; give two images of one place (see gdalinfo).")
-    pixel_map = PixelMap(before.grid, after.grid).needing(*lattice(*box, _INSIDE))
+    pixel_map = PixelMap(here, there).needing(*lattice(*box, _INSIDE))
     offset = _whole_offset(pixel_map, after, box)
     if offset is None:
         how, note = "warp", "the after-image is resampled to the before-image's grid"
@@ -139,7 +155,7 @@ def _overlap_and_map(before: _Image, after: Source) -> tuple[Overlap, PixelMap |
 
 
 def find_overlap(before: Source, after: Source) -> Overlap:
-    """The common part of two images, and how the after-image gets to the before-image's grid.
+    """The common part of two images as they lie, and how the after-image gets to the before-image's grid.
 
     Longitudes count as the circle that they are: 350 and -10 degrees are one place, however either image writes them.
 
@@ -147,6 +163,23 @@ def find_overlap(before: Source, after: Source) -> Overlap:
         DataError: if they lie on different bodies, do not overlap, or lack a reference system and differ in size.
     """
     return _overlap_and_map(before, after)[0]
+
+
+def on_affine_grid(before: Source, after: Source, resampling: str) -> _Image:
+    """The first image, on an affine grid where control points place it.
+
+    Raises:
+        DataError: if control points place it and the second image has no reference system.
+    """
+    if not isinstance(before.grid, ControlGrid):
+        return before
+    if after.grid.crs is None:
+        raise DataError(
+            f"{before.name} is placed by control points, and {after.name} has no reference system, so they cannot "
+            "be brought together; warp the first to a grid (gdalwarp), or give the second a system (gdal_edit.py "
+            "-a_srs)."
+        )
+    return Warped(before, before.grid.as_affine(), resampling)
 
 
 class AlignedPair:
@@ -169,6 +202,7 @@ class AlignedPair:
         resampling: str = "cubic",
         after_shift: tuple[int, int] = (0, 0),
         beyond_seam: int = 0,
+        correction: np.ndarray | None = None,
     ):
         """Finds the overlap.
 
@@ -178,6 +212,8 @@ class AlignedPair:
             after_shift: See `AlignedPair`.
             beyond_seam: Columns by which an overlap that goes once round the body goes on beyond its seam, so that
                 windows lie across it: a window's side less the stride.
+            correction: [3, 3], from pixels of the before-image to those of its grid at which the after-image shows
+                the same ground (see `coregister`); None: they are the same.
 
         Raises:
             DataError: as `find_overlap`, and if the images have different numbers of bands.
@@ -187,18 +223,10 @@ class AlignedPair:
                 f"{before.name} has {len(before.bands)} band(s) and {after.name} has {len(after.bands)}; choose as "
                 "many from each with --before_bands and --after_bands."
             )
-        self.before: _Image = before
-        if isinstance(before.grid, ControlGrid) and after.grid.crs is not None:
-            self.before = Warped(before, before.grid.as_affine(), resampling)
-        elif isinstance(before.grid, ControlGrid):
-            raise DataError(
-                f"{before.name} is placed by control points, and {after.name} has no reference system, so they cannot "
-                "be brought together; warp the first to a grid (gdalwarp), or give the second a system (gdal_edit.py "
-                "-a_srs)."
-            )
+        self.before = on_affine_grid(before, after, resampling)
         self.before_grid = cast(Grid, self.before.grid)
         self.after, self.after_shift = after, after_shift
-        box, pixel_map, self._offset = _overlap_and_map(self.before, after)
+        box, self._pixel_map, self._offset = _overlap_and_map(self.before, after, correction)
         notes = [box.note] + [f"{image.name}: {image.note}" for image in (self.before, after) if image.note]
         self.overlap = box = dataclasses.replace(box, note="; ".join(notes))
         if self.before.closed and box.width == self.before_grid.width:
@@ -207,7 +235,18 @@ class AlignedPair:
         self._seen: _Image = after
         if box.how == "warp":
             part = box.row, box.col, box.height, box.width
-            self._seen = Warped(after, self.before_grid, resampling, pixel_map, part)
+            self._seen = Warped(after, self.before_grid, resampling, self._pixel_map, part)
+
+    @property
+    def after_area(self) -> float:
+        """Pixels of the after-image to one of the before-image in the middle of the overlap."""
+        if self._pixel_map is None:
+            return 1.0
+        box = self.overlap
+        middle = np.array([box.col + box.width / 2]), np.array([box.row + box.height / 2])
+        p = self._pixel_map.exact(*middle)
+        area = abs(p.col_by_col * p.row_by_row - p.col_by_row * p.row_by_col)
+        return float(area[0]) if np.isfinite(area[0]) else 1.0
 
     def read_before(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels [height, width, B] and mask [height, width] of the before-image."""

@@ -13,6 +13,7 @@ from rasterio.transform import GCPTransformer, RPCTransformer
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import body, labels
+from planetcd_jax.scenes.coregister.models import move
 from planetcd_jax.scenes.longitudes import short_way
 
 # Control points that lie this close to an affine transform, in pixels, are one.
@@ -124,7 +125,46 @@ class ControlGrid:
         return grid.part(-pad, -pad, self.height + 2 * pad, self.width + 2 * pad)
 
 
-AnyGrid = Grid | ControlGrid
+@dataclasses.dataclass(frozen=True)
+class CorrectedGrid:
+    """A grid whose pixels lie where a model moves them to: what brings a registration into the one exact warp.
+
+    Attributes:
+        base: Grid that the model's results are pixels of.
+        matrix: [3, 3], from this grid's pixels to those of `base`.
+        height, width: Size in pixels.
+    """
+
+    base: Grid
+    matrix: np.ndarray
+    height: int
+    width: int
+
+    @property
+    def crs(self):
+        """That of `base`."""
+        return self.base.crs
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether pixels lie on a regular lattice of coordinates."""
+        return self.base.is_affine and bool(np.all(self.matrix[2] == (0.0, 0.0, 1.0)))
+
+    def coordinates(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Grid.coordinates`."""
+        return self.base.coordinates(*move(self.matrix, cols, rows))
+
+    def pixels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Grid.pixels`."""
+        return move(np.linalg.inv(self.matrix), *self.base.pixels(x, y))
+
+
+def pixel_grid(height: int, width: int) -> Grid:
+    """A grid whose coordinates are its pixels, for images without a reference system."""
+    return Grid(height, width, Affine.identity(), None)
+
+
+AnyGrid = Grid | ControlGrid | CorrectedGrid
 
 
 def _fit(cols, rows, x, y) -> tuple[Affine, float]:

@@ -24,6 +24,8 @@ from planetcd_jax.report import page, page_images, record
 from planetcd_jax.scenes import checkpoint as checkpoints
 from planetcd_jax.scenes import places, scoring, stable, writing
 from planetcd_jax.scenes.checkpoint import Checkpoint
+from planetcd_jax.scenes.coregister.deciding import Registration
+from planetcd_jax.scenes.quality import Quality
 from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.version import __version__
 
@@ -46,6 +48,8 @@ class Request:
         simulated: Whether the images are simulated.
         fdr: None to decide by tau, or the false discovery rate of Benjamini-Hochberg.
         stable_ground: None, or a vector file of unchanged ground that the null scores come from.
+        registration: How the second image was laid on the first; None: not asked.
+        quality: How good the pair is; None: not looked at.
     """
 
     weights: str
@@ -57,6 +61,8 @@ class Request:
     simulated: bool
     fdr: float | None = None
     stable_ground: str | None = None
+    registration: Registration | None = None
+    quality: Quality | None = None
 
 
 class Scored(NamedTuple):
@@ -91,6 +97,7 @@ def identity(request: Request, scene: Scene) -> dict[str, Any]:
         "before": scene.pair.before.name,
         "after": scene.pair.after.name,
         "after_shift": list(scene.pair.after_shift),
+        "registration": None if request.registration is None else request.registration.record(),
         "config": records.plain(scene.config),
         "plan": dataclasses.asdict(scene.plan),
         "seed": request.seed,
@@ -211,7 +218,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
         run=run,
         before_name=pathlib.PurePath(pair.before.name).name,
         after_name=pathlib.PurePath(pair.after.name).name,
-        facts=_facts(report, scene, scored),
+        facts=_facts(request, report, scene, scored),
         simulated=request.simulated,
         version=__version__,
     )
@@ -273,6 +280,8 @@ def _run_report(
         "typical_shift": places.typical_shift(pair, samples),
         "stretch": {"before": dataclasses.asdict(samples.before), "after": dataclasses.asdict(samples.after)},
         "shared_valid": samples.shared,
+        "registration": None if request.registration is None else request.registration.record(),
+        "quality": None if request.quality is None else request.quality.record(),
         "before": pair.before.describe(),
         "after": pair.after.describe(),
         "halo": scoremap.halo(scene.config),
@@ -283,7 +292,7 @@ def _run_report(
     }
 
 
-def _facts(report: Mapping[str, Any], scene: Scene, scored: Scored) -> list[tuple[str, str]]:
+def _facts(request: Request, report: Mapping[str, Any], scene: Scene, scored: Scored) -> list[tuple[str, str]]:
     """What the page tells about the run."""
     pair, plan, shift = scene.pair, report["identity"]["plan"], report["typical_shift"]
     said = "could not be told" if shift is None else (
@@ -301,6 +310,8 @@ def _facts(report: Mapping[str, Any], scene: Scene, scored: Scored) -> list[tupl
         ("Threshold", _threshold_text(report, scene, scored)),
         ("p-value", "share of null scores that are as high; small where a change is likely"),
         ("Sun and view", f"before: {_angles_text(report['before'])}; after: {_angles_text(report['after'])}"),
+        *([] if request.registration is None else [("Registration", request.registration.said())]),
+        *([] if request.quality is None else [("Quality of the pair", request.quality.said())]),
         ("Misregistration removed", f"{pair.after_shift[0]:+d} rows, {pair.after_shift[1]:+d} columns"),
         ("Misregistration left", said),
         ("Method", f"{scene.config.score.describe(scene.config.backbone)}; engine {scene.engine}"),

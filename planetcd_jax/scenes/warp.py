@@ -3,7 +3,7 @@
 import numpy as np
 
 from planetcd_jax.scenes import resampling
-from planetcd_jax.scenes.grids import Grid
+from planetcd_jax.scenes.grids import AnyGrid
 from planetcd_jax.scenes.pixel_map import PixelMap, Places, lattice
 from planetcd_jax.scenes.source import Source
 
@@ -21,7 +21,7 @@ class Warped:
 
     closed = False
 
-    def __init__(self, source: Source, grid: Grid, kernel: str, pixel_map: PixelMap | None = None, box=None):
+    def __init__(self, source: Source, grid: AnyGrid, kernel: str, pixel_map: PixelMap | None = None, box=None):
         """Prepares the reads.
 
         Args:

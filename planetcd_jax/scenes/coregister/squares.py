@@ -1,0 +1,182 @@
+"""How well two images agree over the ground that they share: small squares, each laid where it fits best."""
+
+import dataclasses
+
+import numpy as np
+import scipy.fft
+import scipy.stats
+from scipy.ndimage import gaussian_filter
+
+from planetcd_jax.scenes.coregister.frames import Box, Frame, View
+
+# Standard deviation of the blur whose remainder is local contrast, pixels.
+_CONTRAST = 6.0
+_FLOOR = 0.3  # of an image's own spread: the least that local contrast is divided by
+
+# Squares along each axis at most; their side at most and at least; how far they are moved, as a share of the side.
+_ALONG, _SIDES, _REACH = 8, (24, 56), 0.35
+
+# Share of a square that both images must show.
+_SHOWN = 0.7
+
+# Pixels within which squares count as laid alike.
+NEAR = 2.5
+
+# Correlation of neighbours two pixels apart below which an image is noise.
+_STRUCTURE = 0.15
+
+
+def local_contrast(image: np.ndarray, valid: np.ndarray, scale: float = _CONTRAST) -> np.ndarray:
+    """What is left of an image [h, w] without its slow changes, over its local spread; 0 where not valid. float32."""
+    weight = valid.astype(np.float32)
+    total = float(weight.sum())
+    if total == 0:
+        return np.zeros(image.shape, np.float32)
+    share = gaussian_filter(weight, scale) + 1e-3
+    mean = float((image * weight).sum()) / total
+    centred = (image - mean) * weight
+    spread = float(np.sqrt((centred**2).sum() / total))
+    if spread <= 1e-6 * (abs(mean) + 1e-30):
+        return np.zeros(image.shape, np.float32)
+    centred = centred / np.float32(spread)
+    detail = (centred - gaussian_filter(centred, scale) / share) * weight
+    power = detail**2
+    floor = _FLOOR**2 * float(power.sum()) / total + 1e-12
+    return (detail / np.sqrt(gaussian_filter(power, scale) / share + floor)).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """Squares of one image, and where the other image shows them.
+
+    Attributes:
+        cols, rows: [K] middles of the squares, pixels of the first image.
+        by_col, by_row: [K] how far from there the second image shows them, pixels.
+        match: [K] correlation there, -1 to 1.
+        step: Pixels to one that they were looked at with.
+        reach: Farthest that they were moved, in such pixels.
+        structure: Correlation of neighbours in the image that has less of it; about 0 for noise.
+    """
+
+    cols: np.ndarray
+    rows: np.ndarray
+    by_col: np.ndarray
+    by_row: np.ndarray
+    match: np.ndarray
+    step: int
+    reach: int
+    structure: float
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.cols.size
+
+    @property
+    def has_ground(self) -> bool:
+        """Whether there are enough squares, on more than noise, to tell anything."""
+        return self.count >= 6 and self.structure > _STRUCTURE
+
+    def near(self, by_col: float = 0.0, by_row: float = 0.0) -> np.ndarray:
+        """[K] bool: which are shown within `NEAR` of a shift."""
+        reach = NEAR * self.step
+        return (abs(self.by_col - by_col) <= reach) & (abs(self.by_row - by_row) <= reach)
+
+    def common(self) -> np.ndarray:
+        """[K] bool: the most that are shown alike, whatever the shift."""
+        if not self.count:
+            return np.zeros(0, bool)
+        alike = [self.near(col, row) for col, row in zip(self.by_col, self.by_row, strict=True)]
+        return max(alike, key=lambda one: int(one.sum()))
+
+    def chance(self, hits: int, places: float = 1.0) -> float:
+        """Probability that so many squares of unlike ground are shown alike.
+
+        Args:
+            hits: How many.
+            places: Number of places at which they might have been; 1: one that was fixed before.
+
+        Returns:
+            Tail of the binomial distribution, times `places`.
+        """
+        one = min(1.0, ((2 * NEAR + 1) / (2 * self.reach + 1)) ** 2)
+        return float(min(1.0, places * scipy.stats.binom.sf(hits - 1, self.count, one)))
+
+
+def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int) -> Squares:
+    """Squares of the first image in a box, and where the second shows them under a model."""
+    looks = frame.coarse(None, box, step), frame.coarse(matrix, box, step)
+    shape = looks[0].height, looks[0].width
+    side = int(np.clip(min(shape) // 6, *_SIDES))
+    reach = max(4, int(_REACH * side))
+    found, corners, structure = [], [], []
+    for row in _starts(shape[0], side):
+        for col in _starts(shape[1], side):
+            views = [look.read(row - reach, col - reach, side + 2 * reach, side + 2 * reach) for look in looks]
+            inner = slice(reach, reach + side)
+            if (views[0][1] & views[1][1])[inner, inner].mean() < _SHOWN:
+                continue
+            contrast = [local_contrast(*view) for view in views]
+            found.append(_best(contrast[0][inner, inner], views[0][1][inner, inner], contrast[1], views[1][1]))
+            corners.append((row, col))
+            structure.append([_structure(one) for one in contrast])
+    shifts = np.asarray(found, float).reshape(-1, 3)
+    at = np.asarray(corners, float).reshape(-1, 2) + 0.5 * side
+    least = float(np.median(structure, axis=0).min()) if structure else 0.0
+    return Squares(
+        box.col + step * at[:, 1], box.row + step * at[:, 0], step * shifts[:, 1], step * shifts[:, 0], shifts[:, 2],
+        step, reach, least,
+    )  # fmt: skip
+
+
+def _starts(size: int, side: int) -> list[int]:
+    """First pixels of squares that do not overlap much, spread over one axis."""
+    if size < side:
+        return []
+    count = int(np.clip(size // side, 1, _ALONG))
+    return np.unique(np.linspace(0, size - side, count).round().astype(int)).tolist()
+
+
+def _structure(contrast: np.ndarray) -> float:
+    """Correlation of local contrast with that two rows or columns on; the larger of the two."""
+    power = float((contrast**2).sum())
+    if power <= 0:
+        return 0.0
+    along, down = contrast[:, 2:] * contrast[:, :-2], contrast[2:] * contrast[:-2]
+    return max(float(along.sum()), float(down.sum())) / power
+
+
+def _best(square: np.ndarray, shown: np.ndarray, around: np.ndarray, valid: np.ndarray) -> tuple[float, float, float]:
+    """Rows, columns and correlation of the best place of a square within what lies around it, to a part of a pixel."""
+    side, wide = square.shape[0], around.shape[0]
+    size = (scipy.fft.next_fast_len(wide, real=True),) * 2
+    weight, known = shown.astype(np.float32), valid.astype(np.float32)
+    spectra = [scipy.fft.rfft2(part, s=size) for part in (square, weight, square**2, around, known, around**2)]
+    pairs = ((0, 3), (2, 4), (1, 5), (1, 4))  # product, both energies over the common ground, and its size
+    span = wide - side + 1
+    sums = [scipy.fft.irfft2(np.conj(spectra[i]) * spectra[j], s=size)[:span, :span] for i, j in pairs]
+    product, own, other, common = sums
+    energy = np.sqrt(np.maximum(own, 0.05 * own.max() + 1e-9) * np.maximum(other, 0.05 * other.max() + 1e-9))
+    score = np.where(common > 0.5 * side**2, product / energy, -1.0)
+    row, col = np.unravel_index(int(np.argmax(score)), score.shape)
+    rest = [0.0, 0.0]
+    if 0 < row < span - 1 and 0 < col < span - 1:
+        rest = [_vertex(score[row - 1 : row + 2, col]), _vertex(score[row, col - 1 : col + 2])]
+    return row + rest[0] - (span - 1) / 2, col + rest[1] - (span - 1) / 2, float(score[row, col])
+
+
+def _vertex(three: np.ndarray) -> float:
+    """Place of the largest value of the parabola through three values at -1, 0, 1."""
+    bend = float(three[0] - 2 * three[1] + three[2])
+    return float(np.clip(0.5 * (three[0] - three[2]) / bend, -0.5, 0.5)) if bend < -1e-9 else 0.0
+
+
+def step_for(box: Box, longest: int) -> int:
+    """Pixels to one so that a box has at most about `longest` along its longer side."""
+    return max(1, -(-box.longest // longest))
+
+
+def whole_view(frame: Frame, matrix: np.ndarray | None, box: Box, longest: int) -> tuple[View, int]:
+    """All of one image in a box, reduced, and by how much."""
+    step = step_for(box, longest)
+    return frame.coarse(matrix, box, step).all(), step
