@@ -1,9 +1,9 @@
 """Pixel by pixel, where a registered pair changed. Pure, for one pair. Axes: H rows, W columns, h and w cells.
 
-Two things must come together around a pixel: brightness that stands out from the pair's usual differences, and features
-that differ. The size of the change is their geometric mean, each in units of what is usual in the pair. The level is the
-one that pseudo-unchanged pairs stay below, anywhere in the patch, in 95 of 100; from what exceeds it, the contour grows
-over the difference of brightness to where the change ends.
+Two things must come together around a pixel: brightness that stands out from the pair's usual differences, and
+features that differ. The size of the change is their geometric mean, each in units of what is usual in the pair. The
+level is the one that pseudo-unchanged pairs stay below, anywhere in the patch, in 95 of 100; from what exceeds it, the
+contour grows over the difference of brightness to where the change ends.
 """
 
 import dataclasses
@@ -38,6 +38,16 @@ class Maps(NamedTuple):
     signed: Array
 
 
+def _plain(network: Network) -> Network:
+    """The network as the paper uses it, cut at the middle one of its layers for maps."""
+    backbone = network.backbone
+    as_in_paper = {"layer": backbone.map_layers[len(backbone.map_layers) // 2], "activation": "pre"}
+    as_in_paper["patch_standardize"] = False
+    known = {field.name for field in dataclasses.fields(backbone)}
+    settings = {name: value for name, value in as_in_paper.items() if name in known}
+    return Network(dataclasses.replace(backbone, **settings), network.params)
+
+
 @dataclasses.dataclass(frozen=True)
 class PixelEvidence:
     """How a registered score shows pixel by pixel what changed; its methods do it.
@@ -50,7 +60,7 @@ class PixelEvidence:
         least_level: Least level: 95 of 100 unchanged development pairs are below.
         stands_out: Standard deviations of brightness from where on a pixel above the level begins a contour.
         beside: Share of the strongest difference of the ground above the level that such a pixel has at least.
-        null_outlier, null_margin_px: As `outlier` and `change_margin_px` of `ResidualNull`, where the level is concerned:
+        null_outlier, null_margin_px: `outlier` and `change_margin_px` of the `ResidualNull` that the level comes from:
             a change is to leave its own level altogether.
         outline_px: Standard deviation of the blur of brightness before contours are drawn.
         differs: Robust standard deviations of the difference of brightness that ground must differ by to belong to a
@@ -103,13 +113,11 @@ class PixelEvidence:
     def feature_change(self, network: Network, before: Array, after: Array, keep: Array) -> Array:
         """Difference of features over its median, [H, W] float32; the second date shows the first where not `keep`.
 
-        The features are those of the middle one of the network's layers for maps: conv2_2 of VGG-16.
+        The features are the paper's: before the ReLU, of images as they are, and of the middle one of the network's
+        layers for maps, conv2_2 of VGG-16.
         """
-        layers = network.backbone.map_layers
         mask = keep.reshape(keep.shape + (1,) * (before.ndim - 2))
-        vectors = Dcva(keep=1.0).change_vectors(
-            network.at(layers[len(layers) // 2]), before, jnp.where(mask, after, before)
-        )
+        vectors = Dcva(keep=1.0).change_vectors(_plain(network), before, jnp.where(mask, after, before))
         size = jnp.sqrt(jnp.square(vectors).sum(axis=-1))  # [h, w]
         soft = self._around(jax.image.resize(size, keep.shape, "linear"), keep, self.features_px)
         _, usual, _ = masked.quartiles(soft, keep)
