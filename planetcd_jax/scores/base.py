@@ -87,6 +87,8 @@ class Score:
     kind: ClassVar[str] = "own"
     uses_network: ClassVar[bool] = True
     """Whether rho depends on the network; else parameters are not needed."""
+    outlines: ClassVar[bool] = False
+    """Whether `pixel_change` is cheap and sharp enough to tell the changes of a scene from each other."""
     tile_px: ClassVar[int | None] = None
     """Side of the ground of a scene whose windows must be scored from one array; None: any."""
 

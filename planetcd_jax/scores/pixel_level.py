@@ -16,7 +16,7 @@ from planetcd_jax.types import Array
 RATE = 0.05
 """Share of unchanged pairs that may show any contour: the family-wise rate over the patch."""
 
-DRAWS = 8
+DRAWS = 3
 """Pseudo-unchanged pairs that a level is made of."""
 
 

@@ -75,7 +75,7 @@ class PixelEvidence:
 
     reach_px: float = 8.0
     features_px: float = 2.0
-    draws: int = 8
+    draws: int = 4
     least_level: float = 2.2
     stands_out: float = 3.5
     beside: float = 0.4

@@ -154,6 +154,7 @@ class Registered(Score):
     pixels: PixelEvidence = PixelEvidence()
 
     kind: ClassVar[str] = "registered"
+    outlines: ClassVar[bool] = True
 
     def __post_init__(self):
         check_above_zero(self, "network_blur_px", "usual_cap", "usual_least", "detail_top", "texture_top", "tile_px")
