@@ -48,7 +48,7 @@ def depth(mask: Array, most: int) -> Array:
     """
     inside, found = mask, jnp.zeros(mask.shape, jnp.float32)
     for step in range(most):
-        found = found + inside
+        found = found + inside.astype(jnp.float32)
         inside = ~_wider(~inside, diagonal=step % 2 == 1)
     return found
 

@@ -32,8 +32,8 @@ class Change:
 
     Attributes:
         outline: Polygon around the changed ground; x columns, y rows.
-        row, col: Pixel of the peak of the evidence.
-        size: Evidence there, as in `PixelChange.size`.
+        row, col: Pixel of its centre: of the evidence over its ground, which on a large change peaks at the rim.
+        size: Highest evidence, as in `PixelChange.size`.
         level: What chance stays below.
         lightening: Mean of the standardised difference of brightness over the changed ground.
     """
@@ -85,13 +85,16 @@ def parts(found: PixelChange, row: int, col: int) -> Iterator[Change]:
 
 
 def _change(mask: np.ndarray, found: PixelChange, box: tuple[slice, slice], corner: tuple[int, int]) -> Change:
-    size = np.where(mask, found.size[box], -1)
-    peak = np.unravel_index(int(size.argmax()), size.shape)
+    size = np.where(mask, found.size[box], 0)
+    weight = np.square(size) + np.where(mask, 1e-6, 0)
+    middle = [round(float((weight * at).sum() / weight.sum())) for at in np.indices(mask.shape)]
+    if not mask[tuple(middle)]:  # outside a bent one
+        middle = [int(n) for n in np.unravel_index(int(size.argmax()), size.shape)]
     first = [part.start + n for part, n in zip(box, corner, strict=True)]
     return Change(
         polygon(mask, first[0], first[1]),
-        int(first[0] + peak[0]),
-        int(first[1] + peak[1]),
+        first[0] + middle[0],
+        first[1] + middle[1],
         float(size.max()),
         float(found.level),
         float(found.signed[box][mask].mean()),

@@ -56,7 +56,7 @@ def above_half(size: Array, level: Array, known: Array) -> Array:
     _, usual, _ = masked.quartiles(size, known)
     domain = known & (size > usual)
     peak = highest_reached(size, size >= level, domain & (size >= (level + usual) / 2))
-    return reached(size >= level, known & (size >= (peak + usual) / 2))
+    return reached(size >= level, known & (peak > 0) & (size >= (peak + usual) / 2))
 
 
 def from_draws(
