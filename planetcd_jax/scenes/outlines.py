@@ -25,6 +25,9 @@ _CORE, _AROUND = 256, 96
 # Parts of changed ground that are no further apart than twice this, pixels, are one change: a block and its shadow.
 _JOIN = 3
 
+# Standard deviation of the window in which evidence that peaks at rims is gathered, pixels.
+_GATHER = 8.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Change:
@@ -108,6 +111,13 @@ def polygon(mask: np.ndarray, row: int, col: int) -> shapely.Polygon:
     return shapely.Polygon(shapely.transform(whole.exterior, lambda xy: xy + np.array([col, row])))
 
 
+def gathered(found: PixelChange) -> PixelChange:
+    """A map whose size is the root mean square within about `_GATHER` pixels: the inside of a change with its rim."""
+    weight = scipy.ndimage.gaussian_filter(found.known.astype(np.float32), _GATHER) + 1e-3
+    energy = scipy.ndimage.gaussian_filter(np.where(found.known, np.square(found.size), 0), _GATHER) / weight
+    return found._replace(size=np.sqrt(energy))
+
+
 def around_peak(found: PixelChange, inside: tuple[slice, slice], row: int, col: int) -> Change | None:
     """Ground around the highest evidence of a part of a map, where nothing there exceeds the level.
 
@@ -130,8 +140,7 @@ def around_peak(found: PixelChange, inside: tuple[slice, slice], row: int, col: 
     mask = mask if mask[peak] and label[peak] else np.zeros_like(mask)
     mask[peak] = True
     box = scipy.ndimage.find_objects(mask.astype(int))[0]
-    made = _change(mask[box], found, box, (row, col))
-    return dataclasses.replace(made, row=row + int(peak[0]), col=col + int(peak[1]), size=float(size[peak]))
+    return _change(mask[box], found, box, (row, col))
 
 
 def find_changes(

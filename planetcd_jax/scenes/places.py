@@ -11,7 +11,7 @@ from planetcd_jax import explain, scoremap
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.scenes import candidates
 from planetcd_jax.scenes.alignment import AlignedPair
-from planetcd_jax.scenes.outlines import Change, around_peak, moved, seer
+from planetcd_jax.scenes.outlines import Change, around_peak, gathered, moved, seer
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scenes.scoring import Plan, Scene
 from planetcd_jax.scores.pixel_level import PixelChange
@@ -213,6 +213,7 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
             maps = look(jax.random.fold_in(key, candidate.rank), *box, shift)
             heat, level = np.where(maps.known, maps.size, np.nan).astype(np.float32), float(maps.level)
             heat = heat[around : around + side, around : around + side]
+            maps = maps if config.score.outlines else gathered(maps)
             measured = _outlined(measured, maps, (box[0], box[1]), pair, plan)
         if candidate.rank <= heats:
             window = _window_pair(candidate, pair, samples, plan)
