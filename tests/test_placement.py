@@ -193,7 +193,7 @@ def test_places_in_a_local_system_are_written_without_longitude(tmp_path):
     rows = writing.table([place], grid, 48)
     assert np.isnan(rows[0]["lon"]) and np.isnan(rows[0]["lat"]) and rows[0]["area_unit"] == "m2"
     np.testing.assert_allclose((rows[0]["x"], rows[0]["y"], rows[0]["area"]), (22.45, 27.55, 4.8**2))
-    writing.write_places(tmp_path, rows, grid, parquet=True, window=48)
+    writing.write_places(tmp_path, {"candidates": rows}, grid, parquet=True, window=48)
     told = next(csv.DictReader((tmp_path / "candidates.csv").read_text().splitlines()))
     assert told["lon"] == told["lat"] == "" and float(told["x"]) == 22.45
     for name in ("candidates.gpkg", "candidates.parquet"):

@@ -25,6 +25,9 @@ _CORE, _AROUND = 256, 96
 # Parts of changed ground that are no further apart than twice this, pixels, are one change: a block and its shadow.
 _JOIN = 3
 
+# A speck this near to a change of so many times its area, pixels, is a part of it: a ray of an impact, say.
+_NEAR, _SATELLITE = 8.0, 20.0
+
 # Standard deviation of the window in which evidence that peaks at rims is gathered, pixels.
 _GATHER = 8.0
 
@@ -58,8 +61,8 @@ def seer(scene: Scene):
         before, here = pair.read_before(row, col, height, width)
         after, there = pair.read_after(row + shift[0], col + shift[1], height, width)
         if not (here & there).any():
-            zero = np.zeros((height, width), np.float32)
-            return PixelChange(zero, np.float32(np.inf), zero > 0, zero, zero > 0)
+            zero: Any = np.zeros((height, width), np.float32)
+            return PixelChange(zero, zero.max() + np.inf, zero > 0, zero, zero > 0)
         dates = samples.before(before).astype(np.float32), samples.after(after).astype(np.float32)
         found = see(key, scene.params, *map(np.nan_to_num, dates), valid=here & there)
         return jax.tree.map(np.asarray, found)
@@ -106,9 +109,9 @@ def _change(mask: np.ndarray, found: PixelChange, box: tuple[slice, slice], corn
 
 def polygon(mask: np.ndarray, row: int, col: int) -> shapely.Polygon:
     """Outline of connected ground [h, w] bool whose first pixel is (row, col): its outer border, x columns, y rows."""
-    rings = [shapely.geometry.shape(ring) for ring, _ in rasterio.features.shapes(mask.astype(np.uint8), mask=mask)]
-    whole = max(rings, key=lambda ring: ring.area)
-    return shapely.Polygon(shapely.transform(whole.exterior, lambda xy: xy + np.array([col, row])))
+    borders = rasterio.features.shapes(mask.astype(np.uint8), mask=mask)
+    rings = [shapely.Polygon(np.array(border["coordinates"][0]) + np.array([col, row])) for border, _ in borders]
+    return max(rings, key=lambda ring: ring.area)
 
 
 def gathered(found: PixelChange) -> PixelChange:
@@ -190,10 +193,22 @@ def put_together(found: Sequence[Change]) -> list[Change]:
     count, group = scipy.sparse.csgraph.connected_components(graph, directed=False)
     made = []
     for number in range(count):
-        own = [found[i] for i in np.nonzero(group == number)[0]]
+        own = [found[i] for i in np.nonzero(group == number)[0].tolist()]
         best = max(own, key=lambda x: x.size)
         whole = shapely.union_all([x.outline for x in own])
         if not isinstance(whole, shapely.Polygon):  # they touch in a point
             whole = whole.buffer(0.5)
         made.append(dataclasses.replace(best, outline=shapely.Polygon(whole.exterior)))
-    return made
+    return _without_satellites(made)
+
+
+def _without_satellites(found: list[Change]) -> list[Change]:
+    """The changes without those that lie within, or at the edge of, one of `_SATELLITE` times their area."""
+    around = [x.outline.convex_hull.buffer(_NEAR) for x in found]
+    return [
+        x for x in found
+        if not any(
+            _SATELLITE * x.outline.area < y.outline.area and hull.contains(x.outline)
+            for y, hull in zip(found, around, strict=True)
+        )
+    ]  # fmt: skip

@@ -87,22 +87,27 @@ class Chip:
 
 def list_candidates(
     scored: tuple[np.ndarray, np.ndarray, float],
-    changes: Sequence[Change],
+    changes: Sequence[Change] | None,
     plan: Plan,
     pair: AlignedPair,
     at_least: int,
-) -> list[Candidate]:
+) -> tuple[list[Candidate], list[Candidate]]:
     """The places above tau, and the next best peaks below it until there are `at_least`; not yet measured.
 
-    Above tau each change is a place; of the windows that see none, the peaks are. Below tau the peaks are, of the
+    Above tau each change is a place; of the windows that see none, the peaks are, where as many windows belong to one
+    as see a point of the ground: fewer, and no pixel that stands out, are no place. Below tau the peaks are, of the
     windows that see no place.
 
     Args:
         scored: rho and p-values [R, S] and tau.
-        changes: From `outlines.find_changes`.
+        changes: From `outlines.find_changes`; None where the score does not tell them.
         plan, pair: Of the scene.
         at_least: Places to list.
+
+    Returns:
+        The places, and the peaks of windows above tau that are none.
     """
+    outlined, changes = changes is not None, changes or []
     rho, _, tau = scored
     with np.errstate(invalid="ignore"):
         above = rho > tau
@@ -111,12 +116,19 @@ def list_candidates(
     for part in sees:
         free[part] = False
     own = [_of_change(x, part, scored, plan) for x, part in zip(changes, sees, strict=True) if above[part].any()]
-    own += _of_peaks(scored, above & free, plan)
+    unexplained = _of_peaks(scored, above & free, plan)
+    own += [x for x in unexplained if not outlined or len(x.windows) >= seen_by(plan)]
+    few = [x for x in unexplained if outlined and len(x.windows) < seen_by(plan)]
     own.sort(key=lambda place: (-place.rho, -(place.change.size if place.change else 0.0), place.row, place.col))
     taken = free & ~above & ~candidates.near(above, (plan.window - 1) // plan.stride)
     own += _of_peaks(scored, taken, plan)[: max(0, at_least - len(own))]
     site = candidates.sites(rho, tau)
-    return [_placed(place, rank, site, plan, pair) for rank, place in enumerate(own, start=1)]
+    return _placed(own, site, plan, pair), _placed(few, site, plan, pair)
+
+
+def seen_by(plan: Plan) -> int:
+    """Windows that see a point of the ground: so many at least see a change that they all score."""
+    return int(plan.window / plan.stride) ** 2
 
 
 def _of_change(change: Change, sees: tuple[slice, slice], scored, plan: Plan) -> Candidate:
@@ -158,21 +170,23 @@ def _of_peaks(scored, free: np.ndarray, plan: Plan) -> list[Candidate]:
     return made
 
 
-def _placed(place: Candidate, rank: int, site: np.ndarray, plan: Plan, pair: AlignedPair) -> Candidate:
-    """The place with its rank and site, everything counted in the before-image."""
+def _placed(found: list[Candidate], site: np.ndarray, plan: Plan, pair: AlignedPair) -> list[Candidate]:
+    """The places with rank and site, everything counted in the before-image."""
     row, col = pair.overlap.row, pair.overlap.col
-    change = None if place.change is None else moved(place.change, row, col)
-    return dataclasses.replace(
-        place,
-        rank=rank,
-        row=place.row + row,
-        col=place.col + col,
-        window_row=place.window_row + row,
-        window_col=place.window_col + col,
-        site=int(site[place.window_row // plan.stride, place.window_col // plan.stride]),
-        windows=place.windows + np.array([row, col]),
-        change=change,
-    )
+    return [
+        dataclasses.replace(
+            place,
+            rank=rank,
+            row=place.row + row,
+            col=place.col + col,
+            window_row=place.window_row + row,
+            window_col=place.window_col + col,
+            site=int(site[place.window_row // plan.stride, place.window_col // plan.stride]),
+            windows=place.windows + np.array([row, col]),
+            change=None if place.change is None else moved(place.change, row, col),
+        )
+        for rank, place in enumerate(found, start=1)
+    ]
 
 
 def chip_size(plan: Plan, config: ChangeConfig) -> int:

@@ -194,15 +194,19 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     key = jax.random.fold_in(jax.random.key(request.seed), _MAPS)
     changes = _find_changes(key, scene, scored, quiet=quiet)
     on_page = min(request.page_candidates, _PAGE_MOST)
-    found = places.list_candidates((scored.rho, scored.p_value, tau), changes, plan, pair, on_page)
+    found, spare = places.list_candidates((scored.rho, scored.p_value, tau), changes, plan, pair, on_page)
     measured, shown, chip_side = _measure_and_draw(key, request, scene, found, kept.final, tags, quiet=quiet)
     rows = writing.table(measured, pair.before_grid, plan.window)
     changed = [row for row, one in zip(rows, measured, strict=True) if one.changed]
     below = [row for row, one in zip(rows, measured, strict=True) if not one.changed]
     writing.write_places(
-        kept.final, changed, pair.before_grid, below=below, parquet=request.parquet, window=plan.window
+        kept.final,
+        {writing.LAYER: changed, "below_tau": below, "no_ground": writing.table(spare, pair.before_grid, plan.window)},
+        pair.before_grid,
+        parquet=request.parquet,
+        window=plan.window,
     )
-    report = _run_report(request, scene, scored, who, run, len(changed))
+    report = _run_report(request, scene, scored, who, run, (len(changed), len(spare)))
     html = page.scene_page(
         [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)],
         _overview(scene, scored),
@@ -223,10 +227,10 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     return report
 
 
-def _find_changes(key: jax.Array, scene: Scene, scored: Scored, *, quiet: bool) -> list[outlines.Change]:
-    """The changes in the ground above tau, where the score tells them from each other."""
+def _find_changes(key: jax.Array, scene: Scene, scored: Scored, *, quiet: bool) -> list[outlines.Change] | None:
+    """The changes in the ground above tau; None where the score does not tell them from each other."""
     if not scene.config.score.outlines:
-        return []
+        return None
     with np.errstate(invalid="ignore"):
         corners = np.argwhere(scored.rho > scored.tau) * scene.plan.stride
     count = len(outlines.tiles(corners, scene.plan.window))
@@ -285,7 +289,7 @@ def _overview(scene: Scene, scored: Scored) -> page.Overview:
 
 
 def _run_report(
-    request: Request, scene: Scene, scored: Scored, who: Mapping[str, Any], run: str, candidates: int
+    request: Request, scene: Scene, scored: Scored, who: Mapping[str, Any], run: str, counts: tuple[int, int]
 ) -> dict[str, Any]:
     pair, samples = scene.pair, scene.samples
     with np.errstate(invalid="ignore"):
@@ -298,7 +302,8 @@ def _run_report(
         "n_windows": int(np.isfinite(scored.rho).sum()),
         "n_windows_not_scored": int((~np.isfinite(scored.rho)).sum()),
         "n_changed_windows": changed,
-        "n_candidates": candidates,
+        "n_candidates": counts[0],
+        "n_peaks_without_ground": counts[1],
         "n_null": len(scored.null),
         "null_quartiles": np.percentile(scored.null, [0, 25, 50, 75, 100]).tolist(),
         "highest_rho": float(np.nanmax(scored.rho)),
@@ -330,7 +335,8 @@ def _facts(report: Mapping[str, Any], scene: Scene, scored: Scored) -> list[tupl
         ("Masked", f"before: {pair.before.nodata_rule}; after: {pair.after.nodata_rule}"),
         ("Windows", f"{plan['window']} px every {plan['stride']} px; {report['n_windows']} scored, "
                     f"{report['n_windows_not_scored']} not (too little valid ground)"),
-        ("Changed windows", f"{report['n_changed_windows']}"),
+        ("Changed windows", f"{report['n_changed_windows']}; {report['n_peaks_without_ground']} further peaks above "
+                            "tau are no places: few windows see them, and no pixel stands out"),
         ("Threshold", _threshold_text(report, scene, scored)),
         ("p-value", "share of null scores that are as high; small where a change is likely"),
         ("Sun and view", f"before: {_angles_text(report['before'])}; after: {_angles_text(report['after'])}"),

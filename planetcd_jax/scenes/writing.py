@@ -154,35 +154,32 @@ COLUMNS = tuple(_TYPES)
 
 def write_places(
     folder: pathlib.Path,
-    rows: Sequence[Mapping[str, Any]],
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
     grid: Grid,
     *,
-    below: Sequence[Mapping[str, Any]] = (),
     parquet: bool,
     window: int,
 ) -> None:
     """Writes candidates.gpkg and candidates.csv, and candidates.parquet if asked for.
 
     The GeoPackage has the outlines of the places above tau as its layer "candidates", their centres as "points", the
-    windows that scored highest as "windows", and what the page shows from below tau as "below_tau".
+    windows that scored highest as "windows", and the outlines of other tables by their names.
 
     Args:
         folder: Where.
-        rows: Of the places above tau, from `table`.
+        tables: Rows from `table` by the name of their layer; those of `LAYER` are the places above tau.
         grid: Grid of the whole before-image.
-        below: Rows of places below tau.
         parquet: Whether GeoParquet is written too.
         window: Side of a window, pixels.
 
     Raises:
         OutputError: if the GeoPackage does not hold what was written.
     """
-    frame = _frame(rows, [row["geometry"] for row in rows], grid)
-    layers = {
-        LAYER: frame,
+    rows = tables[LAYER]
+    layers = {name: _frame(own, [row["geometry"] for row in own], grid) for name, own in tables.items()}
+    layers |= {
         "points": _frame(rows, [shapely.Point(row["x"], row["y"]) for row in rows], grid),
         "windows": _frame(rows, [_window_box(row, grid, window) for row in rows], grid),
-        "below_tau": _frame(below, [row["geometry"] for row in below], grid),
     }
     path = folder / "candidates.gpkg"
     try:
@@ -195,7 +192,7 @@ def write_places(
     if not whole:
         raise OutputError(f"{path} was not written whole; free some space on the disk and go on with --resume.")
     if parquet:
-        frame.to_parquet(folder / "candidates.parquet", index=False)
+        layers[LAYER].to_parquet(folder / "candidates.parquet", index=False)
     with open(folder / "candidates.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -219,9 +219,9 @@ class Score:
             valid: [H, W] bool, pixels to believe; the others may hold any value. None: all.
         """
         known = everywhere(before) if valid is None else valid
-        dates = tuple(filled(x.astype(jnp.float32), known) for x in (before, after))
+        one, two = (filled(x.astype(jnp.float32), known) for x in (before, after))
         seen = self.known_evidence(network.backbone, known) if valid is not None and self.uses_network else known
-        return from_draws(key, lambda x, y: self.evidence(network, x, y), dates, self.null, seen)
+        return from_draws(key, lambda x, y: self.evidence(network, x, y), (one, two), self.null, seen)
 
     def known_evidence(self, backbone: Backbone, valid: Array) -> Array:
         """Pixels of which `evidence` is to be believed: those whose features see valid ground only. [H, W] bool."""

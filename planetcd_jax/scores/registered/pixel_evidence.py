@@ -7,7 +7,7 @@ contour grows over the difference of brightness to where the change ends.
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +41,8 @@ class Maps(NamedTuple):
 def _plain(network: Network) -> Network:
     """The network as the paper uses it, cut at the middle one of its layers for maps."""
     backbone = network.backbone
-    as_in_paper = {"layer": backbone.map_layers[len(backbone.map_layers) // 2], "activation": "pre"}
-    as_in_paper["patch_standardize"] = False
+    layer = backbone.map_layers[len(backbone.map_layers) // 2]
+    as_in_paper: dict[str, Any] = {"layer": layer, "activation": "pre", "patch_standardize": False}
     known = {field.name for field in dataclasses.fields(backbone)}
     settings = {name: value for name, value in as_in_paper.items() if name in known}
     return Network(dataclasses.replace(backbone, **settings), network.params)
