@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers; tests/test_i
         detect,
         extract,
         pair_scores,
+        pixel_change,
         pixel_change_map,
     )
     from planetcd_jax.errors import (
@@ -47,6 +48,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers; tests/test_i
     from planetcd_jax.scores.base import Score
     from planetcd_jax.scores.dcva import Dcva, change_mask, otsu_threshold
     from planetcd_jax.scores.null import NoiseAndShift, OwnNull, patch_key, pseudo_unchanged
+    from planetcd_jax.scores.pixel_level import PixelChange
     from planetcd_jax.scores.pooled import Pooled
     from planetcd_jax.scores.rcva import Rcva
     from planetcd_jax.scores.registered.score import Registered
@@ -69,6 +71,7 @@ _NAMES = {
         "detect",
         "extract",
         "pair_scores",
+        "pixel_change",
         "pixel_change_map",
     ),
     "errors": (
@@ -110,6 +113,7 @@ _NAMES = {
         "patch_key",
         "pseudo_unchanged",
     ),
+    "scores.pixel_level": ("PixelChange",),
     "scores.pooled": ("Pooled",),
     "scores.rcva": ("Rcva",),
     "scores.registered.score": ("Registered",),
@@ -144,6 +148,7 @@ __all__ = [
     "OutputError",
     "OwnNull",
     "PatchError",
+    "PixelChange",
     "PlanetCDError",
     "Pooled",
     "Rcva",
@@ -169,6 +174,7 @@ __all__ = [
     "p_values",
     "pair_scores",
     "patch_key",
+    "pixel_change",
     "pixel_change_map",
     "pseudo_unchanged",
     "score_layers",

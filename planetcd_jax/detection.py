@@ -16,6 +16,7 @@ from planetcd_jax.errors import PatchError
 from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.ops.extents import extent
 from planetcd_jax.scores.null import patch_key
+from planetcd_jax.scores.pixel_level import PixelChange
 from planetcd_jax.thresholds import counted_nulls, p_values, threshold
 from planetcd_jax.types import Array, Detection, Params
 
@@ -76,8 +77,36 @@ def extract(params: Params, x: Array, config: ChangeConfig) -> Array:
     return config.score.features(prepared(config.backbone, params), x)
 
 
+def pixel_change(
+    key: Array, params: Params, before: Array, after: Array, config: ChangeConfig, *, valid: Array | None = None
+) -> PixelChange:
+    """Where one pair changed: size of the change at each pixel, the level of chance, and the ground above it.
+
+    Args:
+        key: Key of the pair: the level comes from pseudo-unchanged pairs.
+        params, before, after, config: As in `change_score`.
+        valid: [H, W] bool, pixels to believe; the others may hold any value. None: all.
+
+    Returns:
+        `PixelChange`, on the grid of `before`.
+
+    Raises:
+        PatchError, ConfigError, WeightsError: as `pixel_change_map`.
+
+    Example:
+        >>> found = pixel_change(jax.random.key(0), params, before[0], after[0], ROBUST)
+        >>> bool(found.changed.any() <= (found.size >= found.level).any())
+        True
+    """
+    config.score.check_pair(config.backbone, before, after)
+    return config.score.pixel_change(key, prepared(config.backbone, params), before, after, valid)
+
+
 def pixel_change_map(params: Params, before: Array, after: Array, config: ChangeConfig, **dcva: Any) -> Array:
-    """Size of the change at each pixel of one pair, [H, W] float32 >= 0: `Score.evidence`, DCVA unless it has its own.
+    """Size of the change at each pixel of one pair, [H, W] float32 >= 0: `Score.evidence`.
+
+    For `PAPER` that is DCVA, for `ROBUST` standard deviations (`scores.registered.pixel_evidence`); fields of `Dcva`
+    ask for DCVA whatever the score. `pixel_change` gives the level of chance and the contour too.
 
     The images must be aligned to a few pixels; unlike rho, nothing here is pooled over positions.
 

@@ -2,8 +2,10 @@
 
 import csv
 import datetime
+import math
 import os
 import pathlib
+import statistics
 import sys
 import types
 from collections.abc import Sequence
@@ -172,8 +174,8 @@ def _check_counts(settings: types.SimpleNamespace) -> None:
 def _check_register(settings: types.SimpleNamespace) -> None:
     if (settings.register == "file") != (settings.gcps is not None):
         raise ConfigError(
-            f"--register={settings.register} and --gcps={settings.gcps or ''}: give both --register=file and the file of "
-            "tie points, or neither."
+            f"--register={settings.register} and --gcps={settings.gcps or ''}: give both --register=file and the file "
+            "of tie points, or neither."
         )
 
 
@@ -290,17 +292,18 @@ def _say(report: dict[str, Any], target: pathlib.Path) -> None:
 
 
 def _say_truth(target: pathlib.Path) -> None:
-    """For the demo: which of its changes lie in a candidate, and at what rank."""
+    """For the demo: which of its changes are places, at what rank, and how far their centres are off."""
     with open(target.with_name(target.name + "-images") / "truth.csv", newline="", encoding="utf-8") as file:
-        truth = [(float(row["row"]), float(row["col"])) for row in csv.DictReader(file)]
+        truth = [tuple(float(row[name]) for name in ("row", "col", "radius")) for row in csv.DictReader(file)]
     with open(target / "candidates.csv", newline="", encoding="utf-8") as file:
         rows = [(int(row["rank"]), int(row["row"]), int(row["col"])) for row in csv.DictReader(file)]
-    ranks = []
-    for row, col in truth:
-        hits = [rank for rank, top, left in rows if -50 <= row - top < 150 and -50 <= col - left < 150]
-        ranks.append(min(hits) if hits else None)
-    found = [rank for rank in ranks if rank is not None]
-    print(f"SIMULATED: {len(found)} of {len(truth)} known changes among the candidates, at ranks {sorted(found)}")
+    hits = []
+    for row, col, radius in truth:
+        near = [(math.hypot(r - row, c - col), rank) for rank, r, c in rows]
+        hits += [min(near)] if near and min(near)[0] <= max(20.0, radius) else []
+    off = f"; centres {statistics.median(d for d, _ in hits):.0f} px off in the median" if hits else ""
+    ranks = sorted(rank for _, rank in hits)
+    print(f"SIMULATED: {len(hits)} of {len(truth)} known changes among the {len(rows)} places, at ranks {ranks}{off}")
 
 
 def execute(arguments: Sequence[str]) -> int:

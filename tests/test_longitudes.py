@@ -160,7 +160,9 @@ def test_a_small_scene_across_the_seam_of_a_mosaic_is_read_in_one_piece(tmp_path
     assert small.shape == (25, 50, 1) and shown.all()
     assert abs(small[..., 0] - before[..., 0].reshape(25, 2, 50, 2).mean(axis=(1, 3))).max() < 3
     assert (
-        writing.table([Candidate(1, 510, 3620, 1.0, 1.0, False, 0, np.zeros((0, 2)))], pair.before.grid, 20)[0]["col"]
+        writing.table([Candidate(1, 510, 3620, 500, 3610, 1.0, 1.0, False, 0, np.zeros((0, 2)))], pair.before.grid, 20)[
+            0
+        ]["col"]
         == 20
     )
     back = AlignedPair(pair.after, pair.before)

@@ -24,12 +24,16 @@ def candidate(rank, rng, *, rho, side=SIDE, name=""):
     valid = np.ones((side, side), bool)
     row = {
         "rank": rank, "rho": rho, "p_value": 0.01 * rank, "site": 1, "lon": 75.0 + rank, "lat": -18.5,
-        "x": 1.0, "y": 2.0, "row": 40 * rank, "col": 60 * rank, "area": 1234.5, "area_unit": "m2", "windows": 3,
+        "x": 1.0, "y": 2.0, "row": 40 * rank + 50, "col": 60 * rank + 50, "area": 1234.5, "area_unit": "m2",
+        "height_px": 30, "width_px": 40, "pixel_size": 3.0, "pixel_level": 2.2, "outlined": 1,
+        "window_row": 40 * rank, "window_col": 60 * rank, "windows": 3,
         "shift_rows": float("nan"), "shift_cols": float("nan"), "correlation": 0.5, "brightness_difference": -0.1,
         "note": name,
     }  # fmt: skip
     pictures = page_images.chip_pair(before, after, valid, valid, page_images.shown_side(side))
-    return page.PageCandidate(row, *pictures, page_images.heat_picture(before, page_images.shown_side(side)))
+    ring = [[INNER + 30, INNER + 35], [INNER + 70, INNER + 35], [INNER + 70, INNER + 65], [INNER + 30, INNER + 35]]
+    drawn = {"box": [INNER, INNER, WINDOW, WINDOW], "rings": [ring], "heat_top": 3.0, "heat_level": 2.2}
+    return page.PageCandidate(row, *pictures, page_images.heat_picture(before, page_images.shown_side(side)), drawn)
 
 
 def make_page(found, *, tau=150.0, simulated=False, name=EVIL, run="0123456789abcdef"):
@@ -40,7 +44,7 @@ def make_page(found, *, tau=150.0, simulated=False, name=EVIL, run="0123456789ab
         rng.random((90, 110)).astype(np.float32), np.ones((90, 110), bool), rho, 600, 720, WINDOW, 24
     )
     return page.scene_page(
-        found, overview, tau=tau, corner=(0, 0), side=page_images.shown_side(SIDE), chip_side=SIDE, inner=INNER,
+        found, overview, tau=tau, corner=(0, 0), side=page_images.shown_side(SIDE), chip_side=SIDE,
         changed=sum(c.row["rho"] > tau for c in found), run=run, before_name=name, after_name="b.tif",
         facts=[("Before", name)], simulated=simulated, version="0",
     )  # fmt: skip

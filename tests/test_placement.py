@@ -187,18 +187,21 @@ def test_local_systems_have_no_longitude_and_cannot_be_mixed(tmp_path):
 
 
 def test_places_in_a_local_system_are_written_without_longitude(tmp_path):
-    """By hand: the middle of a window of 48 px at row 100, column 150 lies 17.4 m east, 12.4 m south of the corner."""
+    """By hand: the middle of the pixel at row 124, column 174 lies 17.45 m east, 12.45 m south of the corner."""
     grid = Grid(200, 220, Affine(0.1, 0, 5, 0, -0.1, 40), CRS.from_wkt(LOCAL.format("a")))
-    place = Candidate(1, 100, 150, 9.0, 0.01, True, 1, np.array([[100, 150]]))
+    place = Candidate(1, 124, 174, 100, 150, 9.0, 0.01, True, 1, np.array([[100, 150]]))
     rows = writing.table([place], grid, 48)
     assert np.isnan(rows[0]["lon"]) and np.isnan(rows[0]["lat"]) and rows[0]["area_unit"] == "m2"
-    np.testing.assert_allclose((rows[0]["x"], rows[0]["y"], rows[0]["area"]), (22.4, 27.6, 4.8**2))
-    writing.write_places(tmp_path, rows, grid, parquet=True)
+    np.testing.assert_allclose((rows[0]["x"], rows[0]["y"], rows[0]["area"]), (22.45, 27.55, 4.8**2))
+    writing.write_places(tmp_path, {"candidates": rows}, grid, parquet=True, window=48)
     told = next(csv.DictReader((tmp_path / "candidates.csv").read_text().splitlines()))
-    assert told["lon"] == told["lat"] == "" and float(told["x"]) == 22.4
+    assert told["lon"] == told["lat"] == "" and float(told["x"]) == 22.45
     for name in ("candidates.gpkg", "candidates.parquet"):
-        read = geopandas.read_parquet if name.endswith("parquet") else geopandas.read_file
-        np.testing.assert_allclose(read(tmp_path / name).total_bounds, (20, 25.2, 24.8, 30))
+        whole = name.endswith("parquet")
+        read = (
+            geopandas.read_parquet(tmp_path / name) if whole else geopandas.read_file(tmp_path / name, layer="windows")
+        )
+        np.testing.assert_allclose(read.total_bounds, (20, 25.2, 24.8, 30))
     writing.write_geotiff(tmp_path / "rho.tif", {"rho": np.ones((20, 22))}, grid.coarser(0, 0, 10, 20, 22))
     with rasterio.open(tmp_path / "rho.tif") as out:
         assert out.transform.a == 1.0 and "Site a" in out.crs.to_wkt()

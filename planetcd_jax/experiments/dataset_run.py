@@ -17,7 +17,7 @@ from planetcd_jax import explain, records
 from planetcd_jax.baselines.systems import require_modules
 from planetcd_jax.cli.commandline import fitted_weights, given_quantile
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.detection import decide, pixel_change_map
+from planetcd_jax.detection import decide, pixel_change
 from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row, method_names
 from planetcd_jax.files.compilations import announced, compiled_programs
 from planetcd_jax.files.json_files import write_json
@@ -29,7 +29,7 @@ from planetcd_jax.pairs.published import KEY
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
 from planetcd_jax.runtime import laid_in, split_cpu, start_hosts
-from planetcd_jax.scores.dcva import change_mask
+from planetcd_jax.scores.null import patch_key
 from planetcd_jax.thresholds import Decision, benjamini_hochberg
 from planetcd_jax.version import __version__
 
@@ -234,30 +234,26 @@ def _write_outcome(
 
 
 def _pictures(
-    outcome: Outcome, pair_set: PairSet, count: int, weights: Weights, with_saliency: bool
+    outcome: Outcome, pair_set: PairSet, weights: Weights, settings: types.SimpleNamespace
 ) -> list[PairPicture]:
     """The highest-ranked pairs as they are drawn; with maps of change and saliency where the method is a deep one."""
     config, pictures = outcome.config, []
-    deep = outcome.method.kind == "unsupervised"
 
     @jax.jit
-    def maps(params, before, after, size):
-        with extent(before.shape[:2], size):
-            heat = pixel_change_map(params, before, after, config)
-            salient = explain.saliency(params, before, after, config) if with_saliency else None
-            return heat, change_mask(heat), salient
+    def maps(key, params, before, after):
+        found = pixel_change(key, params, before, after, config)
+        salient = explain.saliency(params, before, after, config) if settings.saliency else None
+        heat = jnp.where(found.known, found.size, jnp.nan)
+        return {"heat": heat, "mask": found.changed, "level": found.level, "saliency": salient}
 
-    highest = outcome.scores.ranking()[:count]
-    pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
-    laid = laid_in(pairs, deep and not with_saliency and config.score.pads(config.backbone))
-    for rank, (i, pair, arrays) in enumerate(zip(highest, pairs, laid, strict=True), start=1):
-        rows, columns = pair.before.shape[:2]
+    for rank, i in enumerate(outcome.scores.ranking()[: settings.figures], start=1):
+        pair = pair_set.read(int(outcome.index[i]))
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
-        if deep:
+        if outcome.method.kind == "unsupervised":
+            own = patch_key(jax.random.key(settings.seed), jnp.uint32(outcome.index[i]))
             with announced("pixel maps"):
-                found = zip(("heat", "mask", "saliency"), maps(weights.params, *arrays), strict=True)
-            shown = {name: None if x is None else np.asarray(x)[:rows, :columns] for name, x in found}
-            picture = picture._replace(**shown)
+                found = maps(own, weights.params, pair.before, pair.after)
+            picture = picture._replace(**{name: None if x is None else np.asarray(x) for name, x in found.items()})
         pictures.append(picture)
     return pictures
 
@@ -278,7 +274,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     else:
         print("\n" + table.summary_table(metrics))
     simulated = pair_set.source == "simulated"
-    pairs = _pictures(first, pair_set, settings.figures, weights, settings.saliency)
+    pairs = _pictures(first, pair_set, weights, settings)
     title = f"{pair_set.name}, {first.method.name}: highest-ranked pairs"
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:

@@ -10,6 +10,7 @@ itself, which gets the size as an argument, so functions stay pure. Axes: H rows
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -119,3 +120,16 @@ def largest(x: Array, step: int = 1) -> Array:
     shape = x.shape[1:3]
     kept = jnp.where(inside(shape, step)[..., None], x, -jnp.inf) if is_set(shape, step) else x
     return kept.max(axis=(1, 2))
+
+
+def normal(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Standard normal numbers for an image [H, W] or [H, W, C]: those that it gets without the room around it."""
+    if not is_set(shape[:2]):
+        return jax.random.normal(key, shape, dtype)
+    _, columns = lengths(shape[:2])
+    size = math.prod(shape)
+    drawn = jax.random.normal(key, (size,), dtype)  # number k of a draw does not depend on how many there are
+    first = jnp.arange(shape[0])[:, None] * columns + jnp.arange(shape[1])[None]
+    bands = math.prod(shape[2:])
+    places = (first[..., None] * bands + jnp.arange(bands)).reshape(shape)
+    return drawn[jnp.minimum(places, size - 1)]

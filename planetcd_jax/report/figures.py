@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from planetcd_jax.report.table import SIMULATED
@@ -34,8 +35,9 @@ class PairPicture(NamedTuple):
         rho, p_value: Its score.
         changed: The decision.
         label: 1 changed, 0 unchanged, -1 or None not known.
-        heat: None, or [H, W] float, change at each pixel.
+        heat: None, or [H, W] float, size of the change at each pixel, standard deviations; NaN where not compared.
         mask: None, or [H, W] bool, the pixels decided as changed.
+        level: None, or the size of change that chance alone stays below.
         saliency: None, or [H, W] float >= 0, size of the gradient of rho at each pixel.
     """
 
@@ -50,6 +52,7 @@ class PairPicture(NamedTuple):
     heat: np.ndarray | None = None
     mask: np.ndarray | None = None
     saliency: np.ndarray | None = None
+    level: np.ndarray | float | None = None
 
 
 def _limits(*images: np.ndarray) -> tuple[float, float]:
@@ -108,7 +111,9 @@ def _draw_panel(axes: Axes, pair: PairPicture, panel: str, line: float = 1.0) ->
     if panel == "false colour":
         axes.imshow(false_colour(pair.before, pair.after), interpolation="nearest")
     elif panel == "pixel change" and pair.heat is not None:
-        axes.imshow(pair.heat, cmap="magma", interpolation="nearest", vmin=0.0)
+        axes.set_facecolor(_NO_DATA)
+        drawn = axes.imshow(pair.heat, cmap="magma", interpolation="nearest", vmin=0.0, vmax=_top(pair))
+        _colour_bar(axes, drawn, pair.level)
         if pair.mask is not None and pair.mask.any() and not pair.mask.all():
             axes.contour(pair.mask.astype(float), levels=[0.5], colors=["#56F0FF"], linewidths=line)
     elif panel == "saliency" and pair.saliency is not None:
@@ -116,6 +121,31 @@ def _draw_panel(axes: Axes, pair: PairPicture, panel: str, line: float = 1.0) ->
     else:
         image = pair.before if panel == "before" else pair.after
         axes.imshow(_as_rgb(_stretched(image, limits)), interpolation="nearest")
+
+
+def _top(pair: PairPicture) -> float:
+    """Size of the brightest colour: the largest of the map, and no less than makes the level visible."""
+    assert pair.heat is not None
+    known = pair.heat[np.isfinite(pair.heat)]
+    return max(float(known.max(initial=0.0)), 1.25 * float(pair.level or 0.0)) or 1.0
+
+
+def _colour_bar(axes: Axes, drawn: AxesImage, level: np.ndarray | float | None) -> None:
+    """A colour bar inside a panel, with a mark at the level."""
+    inset = axes.inset_axes((0.05, 0.045, 0.42, 0.035))
+    assert axes.figure is not None
+    axes.figure.colorbar(drawn, cax=inset, orientation="horizontal")
+    inset.xaxis.set_ticks_position("top")
+    inset.xaxis.set_major_locator(MaxNLocator(3))
+    inset.tick_params(labelsize=6, colors="white", pad=1, length=2)
+    if level is not None:
+        inset.axvline(float(level), color="#56F0FF", linewidth=1.5)
+
+
+def _caption(pair: PairPicture, panel: str) -> str:
+    if panel != "pixel change" or pair.level is None:
+        return _CAPTIONS[panel]
+    return f"(d) pixel change, in sd; contour from {float(pair.level):.2g}"
 
 
 def _verdict(pair: PairPicture) -> str:
@@ -175,7 +205,7 @@ def pair_figure(pair: PairPicture, *, simulated: bool) -> Figure:
     )
     for axes, panel in zip(grid, panels, strict=True):
         _draw_panel(axes, pair, panel)
-        axes.set_xlabel(_CAPTIONS[panel], fontsize=9, color=_BLACK)
+        axes.set_xlabel(_caption(pair, panel), fontsize=9, color=_BLACK)
     left = 0.1 / figure.get_figwidth()
     name = _plain(_shortened(pair.pair_id, 22 * len(panels) - 4))
     rank = "" if pair.rank is None else f"#{pair.rank}   "

@@ -22,7 +22,7 @@ PANELS = (
     ("after", "After", ""),
     ("blink", "Blink", "before"),
     ("colour", "False colour", "green: brighter after; magenta: darker"),
-    ("heat", "Pixel change", "bright: features differ most"),
+    ("heat", "Pixel change", ""),
 )
 
 
@@ -49,12 +49,21 @@ class Overview:
 
 @dataclasses.dataclass(frozen=True)
 class PageCandidate:
-    """One candidate of the page: its row of the table, and its pictures as data URLs (`heat` may be None)."""
+    """One candidate of the page.
+
+    Attributes:
+        row: Of the table.
+        before, after, heat: Pictures as data URLs; `heat` may be None.
+        drawn: Where its window ("box": column, row, width, height) and outline ("rings": lists of column and row) lie
+            on its chip, in pixels of the before-image; "heat_top" and "heat_level", the brightest value of its map and
+            the level of chance.
+    """
 
     row: Mapping[str, Any]
     before: str
     after: str
     heat: str | None
+    drawn: Mapping[str, Any]
 
 
 def _overview_context(overview: Overview, top: float) -> dict[str, Any]:
@@ -90,7 +99,6 @@ def scene_page(
     corner: tuple[int, int],
     side: int,
     chip_side: int,
-    inner: int,
     changed: int,
     run: str,
     before_name: str,
@@ -108,7 +116,6 @@ def scene_page(
         corner: Row and column of the overlap in the before-image.
         side: Side of the pictures of a candidate, pixels.
         chip_side: Side of what they show, pixels of the before-image.
-        inner: First pixel of the window in it.
         changed: Candidates of the run above tau, on the page or not.
         run: Identifies the run; marks are kept under it.
         before_name, after_name: Names of the images; any text.
@@ -124,12 +131,14 @@ def scene_page(
     finite = overview.rho[np.isfinite(overview.rho)]
     top = float(max(finite.max() if finite.size else 0.0, tau)) * 1.02 or 1.0
     rows = [
-        {name: _number(c.row[name]) for name in columns} | {"before": c.before, "after": c.after, "heat": c.heat}
+        {name: _number(c.row[name]) for name in columns}
+        | {"before": c.before, "after": c.after, "heat": c.heat}
+        | {name: _number(value) for name, value in c.drawn.items()}
         for c in found
     ]
     data = {
         "run": run, "tau": tau, "top": top, "changed": changed, "columns": columns, "window": overview.window,
-        "row": corner[0], "col": corner[1], "side": side, "inner": inner * shrink, "shrink": shrink, "candidates": rows,
+        "row": corner[0], "col": corner[1], "side": side, "shrink": shrink, "candidates": rows,
     }  # fmt: skip
     more = f" This page shows the first {len(found)}." if changed > len(found) else ""
     title = f"{'SIMULATED: ' if simulated else ''}Changes from {before_name} to {after_name}"

@@ -1,4 +1,4 @@
-"""From a score map to places: peaks, the windows that belong to each, and what was measured there."""
+"""From a score map to places: peaks, the windows that belong to each or see it, and what was measured there."""
 
 import dataclasses
 from typing import Any, cast
@@ -58,6 +58,28 @@ def sites(rho: np.ndarray, tau: float) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         found = scipy.ndimage.label(rho > tau, structure=np.ones((3, 3), int))
     return cast(tuple[np.ndarray, int], found)[0]
+
+
+def windows_that_see(
+    bounds: tuple[float, float, float, float], shape: tuple[int, int], window: int, stride: int
+) -> tuple[slice, slice]:
+    """Rows and columns of windows that overlap a box.
+
+    Args:
+        bounds: Least column and row, largest column and row, pixels.
+        shape: Rows and columns of windows.
+        window, stride: Pixels.
+    """
+    made = []
+    for low, high, count in ((bounds[1], bounds[3], shape[0]), (bounds[0], bounds[2], shape[1])):
+        first = max(0, int(low - window) // stride + 1)
+        made.append(slice(min(first, count - 1), max(first, min(count, int(high) // stride + 1))))
+    return made[0], made[1]
+
+
+def near(mask: np.ndarray, reach: int) -> np.ndarray:
+    """Windows that are at most `reach` from a True one, in rows and columns; [R, S] bool to the same."""
+    return scipy.ndimage.maximum_filter(mask, 2 * reach + 1)
 
 
 def residual_shift(before: np.ndarray, after: np.ndarray, valid: np.ndarray) -> tuple[float, float]:

@@ -1,8 +1,7 @@
-"""The candidates of a scene: peaks of its score map, each looked at in full resolution and measured."""
+"""The places of a scene: one for each change, looked at in full resolution and measured."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,11 +9,12 @@ import numpy as np
 
 from planetcd_jax import explain, scoremap
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.detection import pixel_change_map
 from planetcd_jax.scenes import candidates
 from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.outlines import Change, around_peak, gathered, moved, seer
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scenes.scoring import Plan, Scene
+from planetcd_jax.scores.pixel_level import PixelChange
 from planetcd_jax.types import Array, Params
 
 # A chip shows this much ground around its window, as a share of the window's side.
@@ -26,15 +26,18 @@ WHY = tuple(name for name in explain.COLUMNS if not name.startswith(("shift", "b
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One place.
+    """One place: one change on the ground, or windows above tau in which no pixel stands out.
 
     Attributes:
-        rank: 1 for the largest rho.
-        row, col: First pixel of its peak window, in the before-image.
-        rho, p_value: Score of the peak window.
+        rank: 1 for the largest rho; of those in one window the largest `size` first.
+        row, col: Pixel of its centre, the peak of the evidence, in the before-image.
+        window_row, window_col: First pixel of the window with the largest rho that sees it, in the before-image.
+        rho, p_value: Score of that window.
         changed: Whether rho > tau.
         site: Number of the connected group of changed windows that it is in; 0 where unchanged.
-        windows: Corners [K, 2] (row, column in the before-image) of the changed windows that it owns.
+        windows: Corners [K, 2] (row, column in the before-image) of the changed windows that see it.
+        change: Its ground, in pixels of the before-image; None until it was looked for.
+        stands_out: Whether its ground exceeds the level of chance; else the outline is drawn at half its peak.
         shift_rows, shift_cols: Displacement of the after-image's content there, pixels; NaN where not measured.
         correlation: Correlation of the two images in the window once that shift is removed.
         brightness_difference: Mean of after less mean of before in the window, images stretched to [0, 1].
@@ -44,11 +47,15 @@ class Candidate:
     rank: int
     row: int
     col: int
+    window_row: int
+    window_col: int
     rho: float
     p_value: float
     changed: bool
     site: int
     windows: np.ndarray
+    change: Change | None = None
+    stands_out: bool = False
     shift_rows: float = float("nan")
     shift_cols: float = float("nan")
     correlation: float = float("nan")
@@ -64,8 +71,8 @@ class Chip:
         before, after: [h, w] or [h, w, B] float32 in [0, 1], on the before-image's grid.
         valid_before, valid_after: [h, w] bool.
         row, col: First pixel, in the before-image.
-        inner: First row and column of the window inside the chip.
-        heat: None, or [h, w] float32, change of each pixel; NaN where not known.
+        heat: None, or [h, w] float32, size of the change at each pixel; NaN where not known.
+        level: What chance stays below in `heat`.
     """
 
     before: np.ndarray
@@ -74,67 +81,136 @@ class Chip:
     valid_after: np.ndarray
     row: int
     col: int
-    inner: int
     heat: np.ndarray | None = None
+    level: float = float("nan")
 
 
 def list_candidates(
-    rho: np.ndarray, p_value: np.ndarray, tau: float, plan: Plan, pair: AlignedPair, *, at_least: int
-) -> list[Candidate]:
-    """All peaks above tau, and the next best below it until there are `at_least`; not yet measured."""
-    peaks = candidates.find_peaks(rho, (plan.window - 1) // plan.stride)
-    site = candidates.sites(rho, tau)
-    count = max(int((peaks.rho > tau).sum()), min(at_least, peaks.rho.size))
+    scored: tuple[np.ndarray, np.ndarray, float],
+    changes: Sequence[Change] | None,
+    plan: Plan,
+    pair: AlignedPair,
+    at_least: int,
+) -> tuple[list[Candidate], list[Candidate]]:
+    """The places above tau, and the next best peaks below it until there are `at_least`; not yet measured.
+
+    Above tau each change is a place; of the windows that see none, the peaks are, where as many windows belong to one
+    as see a point of the ground: fewer, and no pixel that stands out, are no place. Below tau the peaks are, of the
+    windows that see no place.
+
+    Args:
+        scored: rho and p-values [R, S] and tau.
+        changes: From `outlines.find_changes`; None where the score does not tell them.
+        plan, pair: Of the scene.
+        at_least: Places to list.
+
+    Returns:
+        The places, and the peaks of windows above tau that are none.
+    """
+    outlined, changes = changes is not None, changes or []
+    rho, _, tau = scored
     with np.errstate(invalid="ignore"):
-        changed_rows, changed_cols = np.nonzero(rho > tau)
-    owners = peaks.owner[changed_rows, changed_cols]
+        above = rho > tau
+    sees = [candidates.windows_that_see(x.outline.bounds, rho.shape, plan.window, plan.stride) for x in changes]
+    free = np.ones(rho.shape, bool)
+    for part in sees:
+        free[part] = False
+    own = [_of_change(x, part, scored, plan) for x, part in zip(changes, sees, strict=True) if above[part].any()]
+    unexplained = _of_peaks(scored, above & free, plan)
+    own += [x for x in unexplained if not outlined or len(x.windows) >= seen_by(plan)]
+    few = [x for x in unexplained if outlined and len(x.windows) < seen_by(plan)]
+    own.sort(key=lambda place: (-place.rho, -(place.change.size if place.change else 0.0), place.row, place.col))
+    taken = free & ~above & ~candidates.near(above, (plan.window - 1) // plan.stride)
+    own += _of_peaks(scored, taken, plan)[: max(0, at_least - len(own))]
+    site = candidates.sites(rho, tau)
+    return _placed(own, site, plan, pair), _placed(few, site, plan, pair)
+
+
+def seen_by(plan: Plan) -> int:
+    """Windows that see a point of the ground: so many at least see a change that they all score."""
+    return int(plan.window / plan.stride) ** 2
+
+
+def _of_change(change: Change, sees: tuple[slice, slice], scored, plan: Plan) -> Candidate:
+    """A place from a change; its corners are still counted in the overlap."""
+    rho, p_value, tau = scored
+    part = np.where(np.isfinite(rho[sees]), rho[sees], -np.inf)
+    near = candidates.windows_that_see(
+        (change.col, change.row, change.col, change.row), rho.shape, plan.window, plan.stride
+    )
+    centred = np.zeros(rho.shape, bool)
+    centred[near] = True
+    # Of the windows above tau those that hold the peak come first: they are about this change and no other.
+    order = np.where((part > tau) & centred[sees], part + np.nanmax(rho), part)
+    r, c = (int(n) + s.start for n, s in zip(np.unravel_index(int(order.argmax()), part.shape), sees, strict=True))
+    rows, cols = np.nonzero(part > tau)
+    windows = np.stack([rows + sees[0].start, cols + sees[1].start], axis=-1) * plan.stride
+    at = r * plan.stride, c * plan.stride
+    return Candidate(
+        0, change.row, change.col, *at, float(rho[r, c]), float(p_value[r, c]), True, 0, windows, change, True
+    )
+
+
+def _of_peaks(scored, free: np.ndarray, plan: Plan) -> list[Candidate]:
+    """Places from peaks of rho among some windows, [R, S] bool, best first; corners counted in the overlap."""
+    rho, p_value, tau = scored
+    peaks = candidates.find_peaks(np.where(free, rho, np.nan), (plan.window - 1) // plan.stride)
+    with np.errstate(invalid="ignore"):
+        rows, cols = np.nonzero(free & (rho > tau))
+    owners = peaks.owner[rows, cols]
     order = np.argsort(owners, kind="stable")
-    bounds = np.searchsorted(owners[order], np.arange(count + 1))
-    corner = np.array([pair.overlap.row, pair.overlap.col])
-    found = []
-    for k in range(count):
+    bounds = np.searchsorted(owners[order], np.arange(peaks.rho.size + 1))
+    made = []
+    for k, (r, c) in enumerate(zip(peaks.rows.tolist(), peaks.cols.tolist(), strict=True)):
         own = order[bounds[k] : bounds[k + 1]]
-        windows = np.stack([changed_rows[own], changed_cols[own]], axis=-1) * plan.stride + corner
-        r, c = int(peaks.rows[k]), int(peaks.cols[k])
-        found.append(
-            Candidate(
-                rank=k + 1,
-                row=r * plan.stride + pair.overlap.row,
-                col=c * plan.stride + pair.overlap.col,
-                rho=float(peaks.rho[k]),
-                p_value=float(p_value[r, c]),
-                changed=bool(peaks.rho[k] > tau),
-                site=int(site[r, c]),
-                windows=windows,
-            )
+        windows = np.stack([rows[own], cols[own]], axis=-1) * plan.stride
+        top, left, half = r * plan.stride, c * plan.stride, plan.window // 2
+        score = float(rho[r, c]), float(p_value[r, c]), bool(rho[r, c] > tau)
+        made.append(Candidate(0, top + half, left + half, top, left, *score, 0, windows))
+    return made
+
+
+def _placed(found: list[Candidate], site: np.ndarray, plan: Plan, pair: AlignedPair) -> list[Candidate]:
+    """The places with rank and site, everything counted in the before-image."""
+    row, col = pair.overlap.row, pair.overlap.col
+    return [
+        dataclasses.replace(
+            place,
+            rank=rank,
+            row=place.row + row,
+            col=place.col + col,
+            window_row=place.window_row + row,
+            window_col=place.window_col + col,
+            site=int(site[place.window_row // plan.stride, place.window_col // plan.stride]),
+            windows=place.windows + np.array([row, col]),
+            change=None if place.change is None else moved(place.change, row, col),
         )
-    return found
+        for rank, place in enumerate(found, start=1)
+    ]
 
 
-def chip_size(plan: Plan, config: ChangeConfig) -> tuple[int, int]:
-    """Side of a chip, and the first row and column of the window inside it, pixels."""
+def chip_size(plan: Plan, config: ChangeConfig) -> int:
+    """Side of a chip, pixels."""
     step = scoremap.grid_step(config)
-    inner = int(_SURROUNDINGS * plan.window) // step * step
-    return plan.window + 2 * inner, inner
+    return plan.window + 2 * (int(_SURROUNDINGS * plan.window) // step * step)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else image.mean(axis=-1)
 
 
-def measure(found: list[Candidate], scene: Scene, *, heats: int) -> Iterator[tuple[Candidate, Chip]]:
+def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int) -> Iterator[tuple[Candidate, Chip]]:
     """Each candidate with its measurements, and the chip that they were made on.
 
     Args:
+        key: Key of the run.
         found: From `list_candidates`.
         scene: As scored.
         heats: How many candidates, from the first, get a pixel map and an explanation. The map is made after the
-            residual shift is removed, where removing it brings the images closer.
+            residual shift is removed, where removing it brings the images closer. Whatever has no outline yet gets one.
     """
     pair, samples, plan, params, config = scene.pair, scene.samples, scene.plan, scene.params, scene.config
-    halo = scoremap.halo(config)
-    inner = chip_size(plan, config)[1]
-    heat_of = jax.jit(partial(pixel_change_map, config=config))
+    look, side = seer(scene), chip_size(plan, config)
 
     @jax.jit
     def why_of(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
@@ -143,39 +219,62 @@ def measure(found: list[Candidate], scene: Scene, *, heats: int) -> Iterator[tup
 
     for candidate in found:
         measured, shift = _measure_one(candidate, pair, samples, plan)
-        with_heat = candidate.rank <= heats
-        edge = inner + (halo if with_heat else 0)
-        top, left = candidate.row - pair.overlap.row - edge, candidate.col - pair.overlap.col - edge
-        side = plan.window + 2 * edge
-        before, here = pair.read_before(top, left, side, side)
-        after, there = pair.read_after(top, left, side, side)
-        cut = slice(edge - inner, side - (edge - inner))
-        heat = None
-        if with_heat:
-            moved, seen = (
-                (after, there) if shift == (0, 0) else pair.read_after(top + shift[0], left + shift[1], side, side)
-            )
-            both = here & seen
-            images = [np.where(_like(both, x), x, 0.5) for x in (samples.before(before), samples.after(moved))]
-            heat = np.asarray(heat_of(params, *images))
-            known = np.asarray(config.score.known_evidence(config.backbone, jax.numpy.asarray(both)))
-            heat = np.where(known, heat, np.nan)[cut, cut].astype(np.float32)
-            window = slice(edge, edge + plan.window)
-            known = here & there
-            pair_there = [
-                np.where(_like(known, x), x, x[known].mean(axis=0) if known.any() else 0.5)[window, window]
-                for x in (samples.before(before), samples.after(after))
-            ]
-            explanation, curve = why_of(params, *pair_there)
+        top, left = (n - side // 2 for n in (candidate.row - pair.overlap.row, candidate.col - pair.overlap.col))
+        heat, level = None, float("nan")
+        if candidate.rank <= heats or candidate.change is None:
+            around = _surrounding(scene)
+            box = top - around, left - around, side + 2 * around, side + 2 * around
+            maps = look(jax.random.fold_in(key, candidate.rank), *box, shift)
+            heat, level = np.where(maps.known, maps.size, np.nan).astype(np.float32), float(maps.level)
+            heat = heat[around : around + side, around : around + side]
+            maps = maps if config.score.outlines else gathered(maps)
+            measured = _outlined(measured, maps, (box[0], box[1]), pair, plan)
+        if candidate.rank <= heats:
+            window = _window_pair(candidate, pair, samples, plan)
+            explanation, curve = why_of(params, *window)
             cells = explain.row(explanation, curve, candidate.changed)
             measured = dataclasses.replace(measured, why={name: cells[name] for name in WHY})
+        before, here = pair.read_before(top, left, side, side)
+        after, there = pair.read_after(top, left, side, side)
         yield (
             measured,
             Chip(
-                samples.before(before)[cut, cut], samples.after(after)[cut, cut], here[cut, cut], there[cut, cut],
-                candidate.row - inner, candidate.col - inner, inner, heat,
+                samples.before(before), samples.after(after), here, there,
+                top + pair.overlap.row, left + pair.overlap.col, heat, level,
             ),
         )  # fmt: skip
+
+
+def _surrounding(scene: Scene) -> int:
+    """Pixels around a chip that its map looks at."""
+    score, backbone = scene.config.score, scene.config.backbone
+    return scoremap.halo(scene.config) if score.outlines or backbone.stride else 0
+
+
+def _window_pair(candidate: Candidate, pair: AlignedPair, samples: Samples, plan: Plan) -> list[np.ndarray]:
+    """Both dates of a candidate's window; what is missing in one has the mean of the rest."""
+    place = candidate.window_row - pair.overlap.row, candidate.window_col - pair.overlap.col, plan.window, plan.window
+    (before, here), (after, there) = pair.read_before(*place), pair.read_after(*place)
+    known = here & there
+    return [
+        np.where(_like(known, x), x, x[known].mean(axis=0) if known.any() else 0.5)
+        for x in (samples.before(before), samples.after(after))
+    ]
+
+
+def _outlined(
+    candidate: Candidate, maps: PixelChange, corner: tuple[int, int], pair: AlignedPair, plan: Plan
+) -> Candidate:
+    """A candidate without an outline, with that of what differs most in its window; others as they are."""
+    if candidate.change is not None:
+        return candidate
+    first = candidate.window_row - pair.overlap.row, candidate.window_col - pair.overlap.col
+    inside = tuple(slice(max(0, f - c), f - c + plan.window) for f, c in zip(first, corner, strict=True))
+    change = around_peak(maps, (inside[0], inside[1]), *corner)
+    if change is None:
+        return candidate
+    change = moved(change, pair.overlap.row, pair.overlap.col)
+    return dataclasses.replace(candidate, row=change.row, col=change.col, change=change)
 
 
 def _like(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -186,7 +285,7 @@ def _measure_one(
     candidate: Candidate, pair: AlignedPair, samples: Samples, plan: Plan
 ) -> tuple[Candidate, tuple[int, int]]:
     """The candidate with shift, correlation and brightness, and the whole-pixel shift worth removing."""
-    top, left = candidate.row - pair.overlap.row, candidate.col - pair.overlap.col
+    top, left = candidate.window_row - pair.overlap.row, candidate.window_col - pair.overlap.col
     before, here = pair.read_before(top, left, plan.window, plan.window)
     after, there = pair.read_after(top, left, plan.window, plan.window)
     one, two = _grey(samples.before(before)), _grey(samples.after(after))

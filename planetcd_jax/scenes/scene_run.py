@@ -22,7 +22,7 @@ from planetcd_jax.files.json_files import jsonable, write_json
 from planetcd_jax.files.room import check_place
 from planetcd_jax.report import page, page_images, record
 from planetcd_jax.scenes import checkpoint as checkpoints
-from planetcd_jax.scenes import places, scoring, stable, writing
+from planetcd_jax.scenes import outlines, places, scoring, stable, writing
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.coregister.deciding import Registration
 from planetcd_jax.scenes.quality import Quality
@@ -32,6 +32,7 @@ from planetcd_jax.version import __version__
 RUN_FILE = "run.json"
 _OVERVIEW = 1400  # longest side of the overview, pixels
 _PAGE_MOST = 500
+_MAPS = 1 << 30  # apart from the keys of null tiles, which are counted from 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,7 @@ def finished(target: pathlib.Path, wanted: Mapping[str, Any], *, resume: bool, o
 def room(request: Request, scene: Scene) -> int:
     """Bytes that a run may write at most, apart from rounding."""
     rows, cols = scoring.map_shape(scene.plan, scene.pair)
-    side, _ = places.chip_size(scene.plan, scene.config)
+    side = places.chip_size(scene.plan, scene.config)
     maps = min(request.pixel_maps, rows * cols) * side**2 * 4
     page = min(request.page_candidates, _PAGE_MOST) * 3 * page_images.CHIP_BYTES + _OVERVIEW**2
     return 5 * rows * cols * 4 + maps + page
@@ -197,23 +198,29 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     writing.write_geotiff(kept.final / "rho.tif", {"rho": scored.rho, "p_value": scored.p_value}, grid, tags)
     for name, values in scored.layers.items():
         writing.write_geotiff(kept.final / f"{name}.tif", {name: values}, grid, tags)
-    found = places.list_candidates(
-        scored.rho, scored.p_value, tau, plan, pair, at_least=min(request.page_candidates, _PAGE_MOST)
-    )
-    measured, shown, chip_side, inner = _measure_and_draw(request, scene, found, kept.final, tags, quiet=quiet)
+    key = jax.random.fold_in(jax.random.key(request.seed), _MAPS)
+    changes = _find_changes(key, scene, scored, quiet=quiet)
+    on_page = min(request.page_candidates, _PAGE_MOST)
+    found, spare = places.list_candidates((scored.rho, scored.p_value, tau), changes, plan, pair, on_page)
+    measured, shown, chip_side = _measure_and_draw(key, request, scene, found, kept.final, tags, quiet=quiet)
     rows = writing.table(measured, pair.before_grid, plan.window)
     changed = [row for row, one in zip(rows, measured, strict=True) if one.changed]
-    writing.write_places(kept.final, changed, pair.before_grid, parquet=request.parquet)
-    report = _run_report(request, scene, scored, who, run, len(changed))
-    on_page = [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)]
+    below = [row for row, one in zip(rows, measured, strict=True) if not one.changed]
+    writing.write_places(
+        kept.final,
+        {writing.LAYER: changed, "below_tau": below, "no_ground": writing.table(spare, pair.before_grid, plan.window)},
+        pair.before_grid,
+        parquet=request.parquet,
+        window=plan.window,
+    )
+    report = _run_report(request, scene, scored, who, run, (len(changed), len(spare)))
     html = page.scene_page(
-        on_page,
+        [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)],
         _overview(scene, scored),
         tau=tau,
         corner=(pair.overlap.row, pair.overlap.col),
         side=page_images.shown_side(chip_side),
         chip_side=chip_side,
-        inner=inner,
         changed=len(changed),
         run=run,
         before_name=pathlib.PurePath(pair.before.name).name,
@@ -227,29 +234,59 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     return report
 
 
+def _find_changes(key: jax.Array, scene: Scene, scored: Scored, *, quiet: bool) -> list[outlines.Change] | None:
+    """The changes in the ground above tau; None where the score does not tell them from each other."""
+    if not scene.config.score.outlines:
+        return None
+    with np.errstate(invalid="ignore"):
+        corners = np.argwhere(scored.rho > scored.tau) * scene.plan.stride
+    count = len(outlines.tiles(corners, scene.plan.window))
+    with tqdm(total=count, desc="changed ground", unit="tile", disable=quiet) as bar:
+        return outlines.find_changes(key, scene, corners, bar.update)
+
+
 def _measure_and_draw(
-    request: Request, scene: Scene, found, folder: pathlib.Path, tags: Mapping[str, str], *, quiet: bool
+    key: jax.Array, request: Request, scene: Scene, found, folder: pathlib.Path, tags: Mapping[str, str], *, quiet: bool
 ):
     """Measures every candidate, makes the pictures of those on the page, and writes pixel maps."""
     pair = scene.pair
     on_page = min(request.page_candidates, _PAGE_MOST)
     measured, shown = [], []
-    chip_side, inner = places.chip_size(scene.plan, scene.config)
+    chip_side = places.chip_size(scene.plan, scene.config)
     side = page_images.shown_side(chip_side)
     if request.pixel_maps:
         (folder / "pixel_maps").mkdir()
-    looks = places.measure(found, scene, heats=max(on_page, request.pixel_maps))
+    looks = places.measure(key, found, scene, heats=max(on_page, request.pixel_maps))
     for candidate, chip in tqdm(looks, total=len(found), desc="candidates", unit="place", disable=quiet):
         measured.append(candidate)
         if candidate.rank <= on_page:
             pictures = page_images.chip_pair(chip.before, chip.after, chip.valid_before, chip.valid_after, side)
             heat = None if chip.heat is None else page_images.heat_picture(chip.heat, side)
-            shown.append((*pictures, heat))
+            shown.append((*pictures, heat, _drawn(candidate, chip, scene.plan.window)))
         if candidate.rank <= request.pixel_maps and chip.heat is not None:
             grid = pair.before_grid.part(chip.row, chip.col, *chip.heat.shape)
             path = folder / "pixel_maps" / f"candidate_{candidate.rank:04d}.tif"
-            writing.write_geotiff(path, {"pixel_change": chip.heat}, grid, {**tags, "rank": str(candidate.rank)})
-    return measured, shown, chip_side, inner
+            writing.write_geotiff(path, {"pixel_change": chip.heat}, grid, _map_tags(tags, candidate.rank, chip))
+    return measured, shown, chip_side
+
+
+def _map_tags(tags: Mapping[str, str], rank: int, chip: places.Chip) -> dict[str, str]:
+    """What is stored with a pixel map: its unit and the level of chance."""
+    unit = "standard deviations of what unchanged ground shows"
+    return {**tags, "rank": str(rank), "unit": unit, "level": f"{chip.level:.6g}"}
+
+
+def _drawn(candidate: places.Candidate, chip: places.Chip, window: int) -> dict[str, Any]:
+    """Where window and outline of a place lie on its chip, and the scale of its map, for the page; chip pixels."""
+    known = chip.heat[np.isfinite(chip.heat)] if chip.heat is not None else np.zeros(0)
+    corner = np.array([chip.col, chip.row])
+    rings = [] if candidate.change is None else [np.asarray(candidate.change.outline.exterior.coords) - corner]
+    return {
+        "box": [candidate.window_col - chip.col, candidate.window_row - chip.row, window, window],
+        "rings": [ring.round().astype(int).tolist() for ring in rings],
+        "heat_top": float(known.max(initial=0.0)),
+        "heat_level": chip.level,
+    }
 
 
 def _overview(scene: Scene, scored: Scored) -> page.Overview:
@@ -259,7 +296,7 @@ def _overview(scene: Scene, scored: Scored) -> page.Overview:
 
 
 def _run_report(
-    request: Request, scene: Scene, scored: Scored, who: Mapping[str, Any], run: str, candidates: int
+    request: Request, scene: Scene, scored: Scored, who: Mapping[str, Any], run: str, counts: tuple[int, int]
 ) -> dict[str, Any]:
     pair, samples = scene.pair, scene.samples
     with np.errstate(invalid="ignore"):
@@ -272,7 +309,8 @@ def _run_report(
         "n_windows": int(np.isfinite(scored.rho).sum()),
         "n_windows_not_scored": int((~np.isfinite(scored.rho)).sum()),
         "n_changed_windows": changed,
-        "n_candidates": candidates,
+        "n_candidates": counts[0],
+        "n_peaks_without_ground": counts[1],
         "n_null": len(scored.null),
         "null_quartiles": np.percentile(scored.null, [0, 25, 50, 75, 100]).tolist(),
         "highest_rho": float(np.nanmax(scored.rho)),
@@ -306,7 +344,8 @@ def _facts(request: Request, report: Mapping[str, Any], scene: Scene, scored: Sc
         ("Masked", f"before: {pair.before.nodata_rule}; after: {pair.after.nodata_rule}"),
         ("Windows", f"{plan['window']} px every {plan['stride']} px; {report['n_windows']} scored, "
                     f"{report['n_windows_not_scored']} not (too little valid ground)"),
-        ("Changed windows", f"{report['n_changed_windows']}"),
+        ("Changed windows", f"{report['n_changed_windows']}; {report['n_peaks_without_ground']} further peaks above "
+                            "tau are no places: few windows see them, and no pixel stands out"),
         ("Threshold", _threshold_text(report, scene, scored)),
         ("p-value", "share of null scores that are as high; small where a change is likely"),
         ("Sun and view", f"before: {_angles_text(report['before'])}; after: {_angles_text(report['after'])}"),

@@ -73,12 +73,14 @@ def map_grid(grid: Grid, window: int, stride: int, shape: tuple[int, int]) -> Gr
 
 
 def outline(candidate: Candidate, grid: Grid, window: int) -> shapely.Polygon:
-    """Union of the changed windows of a candidate (of its peak window if it is not changed), in map coordinates."""
-    corners = candidate.windows if len(candidate.windows) else np.array([[candidate.row, candidate.col]])
-    boxes = shapely.box(corners[:, 1], corners[:, 0], corners[:, 1] + window, corners[:, 0] + window)
-    shape = shapely.union_all(boxes)
+    """The changed ground of a candidate (its window where no ground was found), in map coordinates."""
+    if candidate.change is None:
+        row, col = candidate.window_row, candidate.window_col
+        shape = shapely.box(col, row, col + window, row + window)
+    else:
+        shape = candidate.change.outline
     placed = shapely.transform(shape, lambda xy: np.stack(grid.coordinates(xy[:, 0], xy[:, 1]), axis=-1))
-    return cast(shapely.Polygon, placed)  # one piece: every window that a peak owns overlaps the peak's
+    return cast(shapely.Polygon, placed)
 
 
 def _area(shape: shapely.Polygon, grid: Grid) -> tuple[float, str]:
@@ -101,8 +103,7 @@ def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str,
         grid: Grid of the whole before-image.
         window: Side of a window, pixels.
     """
-    middle = 0.5 * window
-    rows_cols = np.array([[c.row + middle, c.col + middle] for c in found], float).reshape(-1, 2)
+    rows_cols = np.array([[c.row + 0.5, c.col + 0.5] for c in found], float).reshape(-1, 2)
     x, y = grid.coordinates(rows_cols[:, 1], rows_cols[:, 0])
     lon, lat = body.lon_lat(grid.crs, x, y)
     rows = []
@@ -114,6 +115,8 @@ def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str,
                 "rank": candidate.rank, "rho": candidate.rho, "p_value": candidate.p_value, "site": candidate.site,
                 "lon": float(lon[i]), "lat": float(lat[i]), "x": float(x[i]), "y": float(y[i]),
                 "row": candidate.row, "col": candidate.col % grid.width, "area": area, "area_unit": unit,
+                **_extent(candidate, window), "window_row": candidate.window_row,
+                "window_col": candidate.window_col % grid.width,
                 "windows": len(candidate.windows), "shift_rows": candidate.shift_rows,
                 "shift_cols": candidate.shift_cols, "correlation": candidate.correlation,
                 "brightness_difference": candidate.brightness_difference,
@@ -124,51 +127,98 @@ def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str,
     return rows
 
 
+def _extent(candidate: Candidate, window: int) -> dict[str, Any]:
+    """Height and width of the ground, pixels; its evidence, and whether that exceeds the level of chance."""
+    if candidate.change is None:
+        return {"height_px": window, "width_px": window, "pixel_size": math.nan, "pixel_level": math.nan, "outlined": 0}
+    left, top, right, bottom = candidate.change.outline.bounds
+    size, level = candidate.change.size, candidate.change.level
+    return {
+        "height_px": int(bottom - top), "width_px": int(right - left), "pixel_size": size, "pixel_level": level,
+        "outlined": int(candidate.stands_out),
+    }  # fmt: skip
+
+
 _WHY = {name: "object" if name in ("channels_moved", "rho_by_shift", "explanation") else "float64" for name in WHY}
 
 _TYPES = {
     "rank": "int32", "rho": "float64", "p_value": "float64", "site": "int32", "lon": "float64", "lat": "float64",
     "x": "float64", "y": "float64", "row": "int32", "col": "int32", "area": "float64", "area_unit": "object",
+    "height_px": "int32", "width_px": "int32", "pixel_size": "float64", "pixel_level": "float64", "outlined": "int32",
+    "window_row": "int32", "window_col": "int32",
     "windows": "int32", "shift_rows": "float64", "shift_cols": "float64", "correlation": "float64",
     "brightness_difference": "float64", **_WHY,
 }  # fmt: skip
 COLUMNS = tuple(_TYPES)
 
 
-def write_places(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]], grid: Grid, *, parquet: bool) -> None:
+def write_places(
+    folder: pathlib.Path,
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    grid: Grid,
+    *,
+    parquet: bool,
+    window: int,
+) -> None:
     """Writes candidates.gpkg and candidates.csv, and candidates.parquet if asked for.
+
+    The GeoPackage has the outlines of the places above tau as its layer "candidates", their centres as "points", the
+    windows that scored highest as "windows", and the outlines of other tables by their names.
+
+    Args:
+        folder: Where.
+        tables: Rows from `table` by the name of their layer; those of `LAYER` are the places above tau.
+        grid: Grid of the whole before-image.
+        parquet: Whether GeoParquet is written too.
+        window: Side of a window, pixels.
 
     Raises:
         OutputError: if the GeoPackage does not hold what was written.
     """
-    columns = {name: np.array([row[name] for row in rows], dtype=_TYPES[name]) for name in COLUMNS}
-    shapes = [row["geometry"] for row in rows]
-    system = None if grid.crs is None else body.system_of(grid.crs)
-    frame = geopandas.GeoDataFrame(columns, geometry=geopandas.GeoSeries(shapes, crs=system), crs=system)
+    rows = tables[LAYER]
+    layers = {name: _frame(own, [row["geometry"] for row in own], grid) for name, own in tables.items()}
+    layers |= {
+        "points": _frame(rows, [shapely.Point(row["x"], row["y"]) for row in rows], grid),
+        "windows": _frame(rows, [_window_box(row, grid, window) for row in rows], grid),
+    }
     path = folder / "candidates.gpkg"
     try:
-        _write_geopackage(path, frame)
-        whole = pyogrio.read_info(path, layer=LAYER)["features"] == len(rows)
+        for name, layer in layers.items():
+            _write_geopackage(path, layer, name)
+        whole = all(pyogrio.read_info(path, layer=name)["features"] == len(layer) for name, layer in layers.items())
     except (DataSourceError, DataLayerError, FeatureError) as error:
         reason = str(error).splitlines()[0]
         raise OutputError(f"{path} cannot be written ({reason}); free some space and go on with --resume.") from None
     if not whole:
         raise OutputError(f"{path} was not written whole; free some space on the disk and go on with --resume.")
     if parquet:
-        frame.to_parquet(folder / "candidates.parquet", index=False)
+        layers[LAYER].to_parquet(folder / "candidates.parquet", index=False)
     with open(folder / "candidates.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
 
 
-def _write_geopackage(path: pathlib.Path, frame: geopandas.GeoDataFrame) -> None:
+def _frame(rows: Sequence[Mapping[str, Any]], shapes: Sequence[shapely.Geometry], grid: Grid) -> geopandas.GeoDataFrame:
+    columns = {name: np.array([row[name] for row in rows], dtype=_TYPES[name]) for name in COLUMNS}
+    system = None if grid.crs is None else body.system_of(grid.crs)
+    return geopandas.GeoDataFrame(columns, geometry=geopandas.GeoSeries(list(shapes), crs=system), crs=system)
+
+
+def _window_box(row: Mapping[str, Any], grid: Grid, window: int) -> shapely.Geometry:
+    """The window that scored highest, in map coordinates."""
+    box = shapely.box(row["window_col"], row["window_row"], row["window_col"] + window, row["window_row"] + window)
+    return shapely.transform(box, lambda xy: np.stack(grid.coordinates(xy[:, 0], xy[:, 1]), axis=-1))
+
+
+def _write_geopackage(path: pathlib.Path, frame: geopandas.GeoDataFrame, layer: str) -> None:
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_TIME})
     try:
         with warnings.catch_warnings():
             # Without a reference system the GeoPackage says "undefined Cartesian", which is true.
             warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
-            frame.to_file(path, layer=LAYER, driver="GPKG", engine="pyogrio", geometry_type="Polygon")
+            kind = "Point" if layer == "points" else "Polygon"
+            frame.to_file(path, layer=layer, driver="GPKG", engine="pyogrio", geometry_type=kind)
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 

@@ -20,6 +20,7 @@ from planetcd_jax.ops.registration import Registering
 from planetcd_jax.scores.dcva import Dcva
 from planetcd_jax.scores.features import usable_cells
 from planetcd_jax.scores.null import NoiseAndShift, Null
+from planetcd_jax.scores.pixel_level import PixelChange, from_draws
 from planetcd_jax.types import Array
 
 WINDOW_STEP_PX = 4
@@ -87,6 +88,8 @@ class Score:
     kind: ClassVar[str] = "own"
     uses_network: ClassVar[bool] = True
     """Whether rho depends on the network; else parameters are not needed."""
+    outlines: ClassVar[bool] = False
+    """Whether `pixel_change` is cheap and sharp enough to tell the changes of a scene from each other."""
     tile_px: ClassVar[int | None] = None
     """Side of the ground of a scene whose windows must be scored from one array; None: any."""
 
@@ -209,6 +212,21 @@ class Score:
     def evidence(self, network: Network, before: Array, after: Array) -> Array:
         """Size of the change at each pixel, [H, W] float32 >= 0, for pictures and pixel maps."""
         return self.dcva().change(network, before, after)
+
+    def pixel_change(
+        self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
+    ) -> PixelChange:
+        """Where a pair changed: size of the change at each pixel, the level of chance, and the ground above it.
+
+        Args:
+            key: Key of the pair.
+            network, before, after: As in `rho`.
+            valid: [H, W] bool, pixels to believe; the others may hold any value. None: all.
+        """
+        known = everywhere(before) if valid is None else valid
+        one, two = (filled(x.astype(jnp.float32), known) for x in (before, after))
+        seen = self.known_evidence(network.backbone, known) if valid is not None and self.uses_network else known
+        return from_draws(key, lambda x, y: self.evidence(network, x, y), (one, two), self.null, seen)
 
     def known_evidence(self, backbone: Backbone, valid: Array) -> Array:
         """Pixels of which `evidence` is to be believed: those whose features see valid ground only. [H, W] bool."""

@@ -110,7 +110,8 @@ class NoiseAndShift:
         m = self.max_shift
         key_shift, key_noise = jax.random.split(key)
         if extents.is_set(before.shape[:2]):
-            return before, self._shifted_image(before, draw_shift(key_shift, m)) + self._image_noise(key_noise, before)
+            noise = self.noise_sigma * extents.normal(key_noise, before.shape, before.dtype)
+            return before, self._shifted_image(before, draw_shift(key_shift, m)) + noise
         if context is not None:
             wanted = (before.shape[0] + 2 * m, before.shape[1] + 2 * m, *before.shape[2:])
             if context.shape != wanted:
@@ -142,15 +143,6 @@ class NoiseAndShift:
             return moved
         known = [(k >= 0) & (k < n) for k, n in zip(places, inner, strict=True)]
         return jnp.where((known[0][:, None] & known[1][None]).reshape(x.shape[:2] + (1,) * (x.ndim - 2)), moved, 0)
-
-    def _image_noise(self, key: Array, x: Array) -> Array:
-        """The noise of an image in a larger array (`extents`): what its pixels get without the room around it."""
-        _, columns = extents.lengths(x.shape[:2])
-        drawn = jax.random.normal(key, (x.size,), x.dtype)  # number k of a draw does not depend on how many there are
-        first = jnp.arange(x.shape[0])[:, None] * columns + jnp.arange(x.shape[1])[None]
-        bands = x.size // (x.shape[0] * x.shape[1])
-        places = (first[..., None] * bands + jnp.arange(bands)).reshape(x.shape)
-        return self.noise_sigma * drawn[jnp.minimum(places, x.size - 1)]
 
     def valid_in_both(self, key: Array, valid: Array, context: Array) -> Array:
         """Pixels that are valid in x and in h(x). [H, W] bool, and with its margin, to [H, W] bool."""

@@ -44,7 +44,8 @@ def corners(length: int, step: int = STEP) -> list[int]:
     return [int(v) for v in np.round(np.linspace(0, length - SIDE, count))]
 
 
-def _cut(before: np.ndarray, after: np.ndarray, family: str, source: str, valid: np.ndarray | None = None):
+def cut(before: np.ndarray, after: np.ndarray, family: str, source: str, valid: np.ndarray | None = None):
+    """Patches of a pair that are valid and not flat."""
     for row in corners(before.shape[0]):
         for column in corners(before.shape[1]):
             window = slice(row, row + SIDE), slice(column, column + SIDE)
@@ -57,7 +58,7 @@ def hirise_repeat_pairs(folder: pathlib.Path) -> Iterator[Background]:
     """Patches of the registered HiRISE repeat pairs; the source is the pair."""
     for entry in json.loads((folder / "pairs.json").read_text()):
         before, after = (read_grey(folder / f"{entry['id']}_t{date}.png") for date in (1, 2))
-        yield from _cut(before, after, "hirise-repeat-pairs", f"hirise {entry['id']}")
+        yield from cut(before, after, "hirise-repeat-pairs", f"hirise {entry['id']}")
 
 
 FRAME_EDGE_PX = 24
@@ -88,7 +89,7 @@ def apollo15(folder: pathlib.Path) -> Iterator[Background]:
         places = (at, moving.shape), (np.stack([rows, columns]), reference.shape)
         valid = np.all([_inside(place, shape) for place, shape in places], axis=0)
         warped = ndimage.map_coordinates(moving, at, order=1, mode="nearest")
-        yield from _cut(reference, warped, "apollo15", f"apollo {frames[0]}-{frames[1]}", valid)
+        yield from cut(reference, warped, "apollo15", f"apollo {frames[0]}-{frames[1]}", valid)
 
 
 class LabelledPair(NamedTuple):

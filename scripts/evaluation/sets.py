@@ -156,10 +156,15 @@ def _as_published(pair: backgrounds.LabelledPair) -> Trial:
     return Trial(before, after, pair.label, "real change", family, source, what, size, real=True)
 
 
-def _scarp(folder: pathlib.Path):
+def read_scarp(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both dates of the Mars polar scarp, [256, 256] float32 in [0, 1], and the mask of its fallen block."""
     names = [next(folder.glob(pattern)) for pattern in ("T1_*", "T2_*", "mask_*")]
-    before, after = (backgrounds.read_grey(name) for name in names[:2])
-    mask = np.round(255 * backgrounds.read_grey(names[2])) == 1
+    before, after = (backgrounds.read_grey(name).astype(np.float32) for name in names[:2])
+    return before, after, np.round(255 * backgrounds.read_grey(names[2])) == 1
+
+
+def _scarp(folder: pathlib.Path):
+    before, after, mask = read_scarp(folder)
     for row, column in itertools.product(backgrounds.corners(256, 26), backgrounds.corners(256, 26)):
         window = slice(row, row + SIDE), slice(column, column + SIDE)
         pixels = int(mask[window].sum())

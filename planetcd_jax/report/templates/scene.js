@@ -51,7 +51,9 @@
   });
   const spots = all.map((c, i) => {
     const spot = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    const attributes = { x: c.col - data.col, y: c.row - data.row, width: data.window, height: data.window,
+    const least = 0.012 * Math.max(svg.viewBox.baseVal.width, svg.viewBox.baseVal.height);   // small ones are to be seen too
+    const wide = Math.max(c.width_px, least), high = Math.max(c.height_px, least);
+    const attributes = { x: c.col - data.col - wide / 2, y: c.row - data.row - high / 2, width: wide, height: high,
                          tabindex: 0, role: "button", class: "spot", id: "spot-" + c.rank,
                          "aria-label": `Candidate ${c.rank}, rho ${number(c.rho)}` };
     for (const [name, value] of Object.entries(attributes)) spot.setAttribute(name, value);
@@ -117,8 +119,10 @@
   function measures(c) {
     const rows = [
       ["rho", number(c.rho)], ["p-value", number(c.p_value, 3)],
-      ["place", place(c)], ["window from", `row ${c.row}, column ${c.col}`],
-      ["area", c.windows ? `${number(c.area, 4)} ${c.area_unit.replace("2", "²")} (${c.windows} windows)` : "below the run's tau"],
+      ["centre", place(c)], ["pixel of the centre", `row ${c.row}, column ${c.col}`],
+      ["changed ground", c.outlined ? `${number(c.area, 4)} ${c.area_unit.replace("2", "²")}, ${c.height_px} x ${c.width_px} px` : "no pixel exceeds the level; outlined at half the peak"],
+      ["pixel evidence at the centre", `${number(c.pixel_size, 3)} sd; chance stays below ${number(c.pixel_level, 3)}`],
+      ["windows above tau that see it", c.windows ? `${c.windows}, the highest from row ${c.window_row}, column ${c.window_col}` : "none"],
       ["connected site", c.site ? String(c.site) : "none"],
       ["residual shift", c.shift_rows === null ? "no shift brings the dates closer" : `${number(c.shift_rows, 3)} rows, ${number(c.shift_cols, 3)} columns`],
       ["correlation of the dates", number(c.correlation, 3)],
@@ -187,6 +191,8 @@
       contexts.heat.font = "12px sans-serif";
       contexts.heat.fillText("no pixel map", 8, 20);
     }
+    const c = all[state.chosen];
+    el("heat-scale").textContent = images.heat ? `dark 0 to bright ${number(c.heat_top, 3)} sd; level ${number(c.heat_level, 3)}` : "";
     drawBlink();
     drawZoom();
     el("panels").dataset.rank = all[state.chosen].rank;
@@ -203,9 +209,17 @@
     el("zoom-value").textContent = state.zoom + "×";
     for (const canvas of document.querySelectorAll(".chip canvas")) {
       canvas.style.width = canvas.style.height = data.side * state.zoom + "px";
-      const box = canvas.nextElementSibling.style;
-      box.left = box.top = data.inner * state.zoom + "px";
-      box.width = box.height = data.window * data.shrink * state.zoom + "px";
+      const c = all[state.chosen];
+      if (!c) continue;
+      const scale = data.shrink * state.zoom, box = canvas.nextElementSibling.style, svg = canvas.nextElementSibling.nextElementSibling;
+      [box.left, box.top, box.width, box.height] = c.box.map((v) => v * scale + "px");
+      svg.style.width = svg.style.height = data.side * state.zoom + "px";
+      svg.setAttribute("viewBox", `0 0 ${data.side / data.shrink} ${data.side / data.shrink}`);
+      svg.replaceChildren(...c.rings.map((ring) => {
+        const line = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
+        line.setAttribute("points", ring.map((point) => point.join(",")).join(" "));
+        return line;
+      }));
     }
   }
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.ops import masked
+from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import blur
 from planetcd_jax.records import MAIN, check_above_zero, check_pixels
 from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, differences
@@ -127,11 +127,12 @@ class ResidualNull:
         places = self._places(key, keep)
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
 
-        def added(one: Array, two: Array) -> Array:
+        noise = extents.normal(jax.random.fold_in(key, 1), before.shape)
+
+        def added(one: Array, two: Array, noise: Array) -> Array:
             """What is added to one band [H, W]."""
             unit, deviation, size = self._unit_difference(one, two, expected, clean, keep)
-            noise = deviation * jax.random.normal(jax.random.fold_in(key, 1), unit.shape, jnp.float32)
-            drawn, done = jnp.where(keep, noise, 0), jnp.zeros_like(keep)
+            drawn, done = jnp.where(keep, deviation * noise, 0), jnp.zeros_like(keep)
             for rows, columns in places:
                 good = ~done & clean[rows][:, columns]
                 drawn = jnp.where(good, unit[rows][:, columns], drawn)
@@ -139,13 +140,14 @@ class ResidualNull:
             return sign * size * expected * drawn
 
         if before.ndim == 2:
-            return before + added(seen_before.level, seen_after.level)
+            return before + added(seen_before.level, seen_after.level, noise)
 
-        def band(x: Array, y: Array) -> Array:
+        def band(x: Array, y: Array, noise: Array) -> Array:
             limits = detail.common_limits(x, y, keep)
-            return x + added(*(jnp.clip(z, *limit) for z, limit in zip((x, y), limits, strict=True)))
+            one, two = (jnp.clip(z, *limit) for z, limit in zip((x, y), limits, strict=True))
+            return x + added(one, two, noise)
 
-        return jax.vmap(band, in_axes=-1, out_axes=-1)(before, after)
+        return jax.vmap(band, in_axes=-1, out_axes=-1)(before, after, noise)
 
     def changed(self, units: Array, keep: Array) -> Array:
         """Ground that stands out as a change does.

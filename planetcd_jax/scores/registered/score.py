@@ -29,7 +29,9 @@ from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
 from planetcd_jax.scores.base import Score, WindowGrid, filled
 from planetcd_jax.scores.null import Null
+from planetcd_jax.scores.pixel_level import PixelChange
 from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, Limits
+from planetcd_jax.scores.registered.pixel_evidence import Maps, PixelEvidence
 from planetcd_jax.scores.registered.residual_null import ResidualNull
 from planetcd_jax.types import Array
 
@@ -138,6 +140,7 @@ class Registered(Score):
         margin_px: Ground around the windows of an array that registration and blurs look at.
         tile_px: Side of the ground whose windows are scored from one array: registration sees enough, and memory is
             small.
+        pixels: How it shows pixel by pixel what changed.
         pixel_map: As in `Score`.
 
     Chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
@@ -158,8 +161,10 @@ class Registered(Score):
     texture_power: float = 0.1
     margin_px: int = 48
     tile_px: int = 384
+    pixels: PixelEvidence = PixelEvidence()
 
     kind: ClassVar[str] = "registered"
+    outlines: ClassVar[bool] = True
 
     def pads(self, backbone: Backbone) -> bool:
         """As `Score.pads`."""
@@ -311,6 +316,60 @@ class Registered(Score):
             return jnp.where(grid.enough(part.keep.mean(dtype=jnp.float32)), self.rho_of(part), jnp.nan)
 
         return jax.lax.map(one, grid.corners(*shape)).reshape(grid.shape(*shape))
+
+    # Pixel by pixel.
+
+    def evidence(self, network: Network, before: Array, after: Array) -> Array:
+        """Size of the change at each pixel, in standard deviations of the pair's usual differences."""
+        before, after = before.astype(jnp.float32), after.astype(jnp.float32)
+        dates, keep = self._brightness_of(before, self.registration.register(before, after))
+        return self._pixel_maps(network, before, dates, keep).size
+
+    def pixel_change(
+        self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
+    ) -> PixelChange:
+        """As `Score.pixel_change`; the level is that of pairs with the pair's own differences at other places."""
+        if valid is None:
+            before, after = before.astype(jnp.float32), after.astype(jnp.float32)
+            second = self.registration.register(before, after)
+        else:
+            before, second = self._register_array(before, after, valid)
+        dates, keep = self._brightness_of(before, second)
+        one, two = dates[1]
+
+        def largest(own: Array) -> Array:
+            if isinstance(self.null, ResidualNull):
+                drawn = self._clean_null.draw(own, before, second.after, one, two, keep, self.brightness)
+            else:
+                drawn = self.null.pair(own, before)[1]
+            pair, _ = self._brightness_of(before, second._replace(after=drawn))
+            return self._pixel_maps(network, before, pair, keep).size.max()
+
+        null = jax.lax.map(largest, jax.random.split(key, self.pixels.draws))
+        difference = self.pixels.brightness_difference(one, two, keep)
+        return self.pixels.change(self._pixel_maps(network, before, dates, keep), null, difference, keep)
+
+    @property
+    def _clean_null(self) -> ResidualNull:
+        """Its null, more careful with what may be a change."""
+        pixels = self.pixels
+        return dataclasses.replace(self.null, outlier=pixels.null_outlier, change_margin_px=pixels.null_margin_px)
+
+    def _brightness_of(self, before: Array, second: Registration) -> tuple[tuple[Array, tuple[Brightness, ...]], Array]:
+        """The second date and the brightness of both; and where they are compared."""
+        keep = masked.erode(second.valid, self.border_px)
+        limits = self.brightness.common_limits(grey(before), grey(second.after), keep)
+        dates = (grey(before), limits[0]), (grey(second.after), limits[1])
+        seen = tuple(self.brightness.brightness(x, second.valid, limit) for x, limit in dates)
+        return (second.after, seen), keep
+
+    def _pixel_maps(
+        self, network: Network, before: Array, dates: tuple[Array, tuple[Brightness, ...]], keep: Array
+    ) -> Maps:
+        """Maps of size and of brightness of the first date and another."""
+        after, (one, two) = dates
+        signed = self.pixels.standardized(one, two, keep, self.brightness, (self.usual_least, self.usual_cap))
+        return Maps(self.pixels.size(signed, self.pixels.feature_change(network, before, after, keep), keep), signed)
 
     def describe(self, backbone: Backbone) -> str:
         """As `Score.describe`."""

@@ -1,0 +1,81 @@
+"""Connected ground of a map: what seeds reach, holes, borders moved outwards. Pure; axes: H rows, W columns."""
+
+import jax
+import jax.numpy as jnp
+
+from planetcd_jax.types import Array
+
+
+def _highest_around(x: Array) -> Array:
+    """Largest value of each pixel and its eight neighbours, [H, W] float32 to the same."""
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (3, 3), (1, 1), "SAME")
+
+
+def highest_reached(values: Array, seed: Array, domain: Array) -> Array:
+    """The largest value of the seeds that each pixel is connected with through a domain; -inf where with none.
+
+    Args:
+        values: [H, W] float32.
+        seed, domain: [H, W] bool; seeds outside the domain do not count. Diagonal neighbours are connected.
+
+    Returns:
+        [H, W] float32. Source: geodesic reconstruction (Vincent 1993, IEEE Trans. Image Process. 2, 176).
+    """
+
+    def grow(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        wider = jnp.where(domain, _highest_around(state[0]), -jnp.inf)
+        return wider, (wider > state[0]).any()
+
+    start = jnp.where(seed & domain, values, -jnp.inf)
+    return jax.lax.while_loop(lambda state: state[1], grow, (start, (seed & domain).any()))[0]
+
+
+def reached(seed: Array, domain: Array) -> Array:
+    """Pixels of a domain that are connected with a seed, [H, W] bool each."""
+    return highest_reached(jnp.ones(seed.shape, jnp.float32), seed, domain) > 0
+
+
+def without_holes(mask: Array) -> Array:
+    """A mask with the ground that it encloses, [H, W] bool to the same."""
+    edge = jnp.ones(mask.shape, bool).at[1:-1, 1:-1].set(False)
+    return ~reached(edge & ~mask, ~mask)
+
+
+def depth(mask: Array, most: int) -> Array:
+    """Steps from outside to each pixel of a mask, up to `most`; 0 outside. [H, W] bool to float32.
+
+    Steps are taken in turn to four and to eight neighbours, so that circles stay nearly round.
+    """
+    inside, found = mask, jnp.zeros(mask.shape, jnp.float32)
+    for step in range(most):
+        found = found + inside.astype(jnp.float32)
+        inside = ~_wider(~inside, diagonal=step % 2 == 1)
+    return found
+
+
+def _wider(mask: Array, *, diagonal: bool) -> Array:
+    x = mask.astype(jnp.float32)
+    if diagonal:
+        return _highest_around(x) > 0
+    rows = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (3, 1), (1, 1), "SAME")
+    columns = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3), (1, 1), "SAME")
+    return jnp.maximum(rows, columns) > 0
+
+
+def widened(mask: Array, share: float, most: int) -> Array:
+    """A mask whose parts are moved outwards by a share of their own half-thickness.
+
+    Args:
+        mask: [H, W] bool.
+        share: Of the depth of the deepest pixel of a part.
+        most: Largest depth that is measured, pixels.
+    """
+    deep = depth(mask, most)
+    thick = jnp.where(mask, highest_reached(deep, mask, mask), 0)
+    made = mask
+    for step in range(1, round(share * most) + 1):
+        ring = jnp.round(share * thick) >= step
+        for k in range(step):
+            ring = _wider(ring, diagonal=k % 2 == 1)
+        made |= ring
+    return made

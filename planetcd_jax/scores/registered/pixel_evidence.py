@@ -1,0 +1,173 @@
+"""Pixel by pixel, where a registered pair changed. Pure, for one pair. Axes: H rows, W columns, h and w cells.
+
+Two things must come together around a pixel: brightness that stands out from the pair's usual differences, and
+features that differ. The size of the change is their geometric mean, each in units of what is usual in the pair. The
+level is the one that pseudo-unchanged pairs stay below, anywhere in the patch, in 95 of 100; from what exceeds it, the
+contour grows over the difference of brightness to where the change ends.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from planetcd_jax.networks.backbone import Network
+from planetcd_jax.ops import masked
+from planetcd_jax.ops.filters import blur
+from planetcd_jax.ops.regions import highest_reached, reached, widened, without_holes
+from planetcd_jax.records import check_above_zero
+from planetcd_jax.scores.dcva import Dcva
+from planetcd_jax.scores.pixel_level import PixelChange, family_wise_level
+from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, differences
+from planetcd_jax.types import Array
+
+FOLDED_RANGE, FOLDED_MEDIAN = 0.8317, 0.6745
+"""Interquartile range and median of the size of a standard normal variable."""
+
+
+class Maps(NamedTuple):
+    """What a contour is made of, [H, W] float32 each.
+
+    Attributes:
+        size: As in `PixelChange`.
+        signed: Difference of fine brightness, in standard deviations of the pair's usual one.
+    """
+
+    size: Array
+    signed: Array
+
+
+def _plain(network: Network) -> Network:
+    """The network as the paper uses it, cut at the middle one of its layers for maps."""
+    backbone = network.backbone
+    layer = backbone.map_layers[len(backbone.map_layers) // 2]
+    as_in_paper: dict[str, Any] = {"layer": layer, "activation": "pre", "patch_standardize": False}
+    known = {field.name for field in dataclasses.fields(backbone)}
+    settings = {name: value for name, value in as_in_paper.items() if name in known}
+    return Network(dataclasses.replace(backbone, **settings), network.params)
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelEvidence:
+    """How a registered score shows pixel by pixel what changed; its methods do it.
+
+    Attributes:
+        reach_px: Standard deviation of the window in which brightness that stands out is gathered, as root mean
+            square: so the inside of a change counts with its rim.
+        features_px: Standard deviation of the blur of the difference of features.
+        draws: Pseudo-unchanged pairs that the level is made of.
+        least_level: Least level: 95 of 100 unchanged development pairs are below.
+        stands_out: Standard deviations of brightness from where on a pixel above the level begins a contour.
+        beside: Share of the strongest difference of the ground above the level that such a pixel has at least.
+        null_outlier, null_margin_px: `outlier` and `change_margin_px` of the `ResidualNull` that the level comes from:
+            a change is to leave its own level altogether.
+        outline_px: Standard deviation of the blur of brightness before contours are drawn.
+        differs: Robust standard deviations of the difference of brightness that ground must differ by to belong to a
+            contour.
+        end: Share of its peak that the difference of brightness falls to at the end of a change.
+        widening: Share of its half-thickness by which a contour is moved outwards: the larger a change, the softer its
+            edge.
+        thickest_px: Largest half-thickness that is measured, pixels.
+
+    Chosen on development pairs; docs/pixel_map.md has the measures.
+    """
+
+    reach_px: float = 8.0
+    features_px: float = 2.0
+    draws: int = 4
+    least_level: float = 2.2
+    stands_out: float = 3.5
+    beside: float = 0.4
+    null_outlier: float = 4.0
+    null_margin_px: int = 8
+    outline_px: float = 1.0
+    differs: float = 1.0
+    end: float = 0.2
+    widening: float = 0.25
+    thickest_px: int = 16
+
+    kind: ClassVar[str] = "registered"
+
+    def __post_init__(self):
+        check_above_zero(self, "reach_px", "features_px", "draws", "least_level", "outline_px", "end", "thickest_px")
+
+    def standardized(
+        self, before: Brightness, after: Brightness, keep: Array, detail: BrightnessDetail, usual: tuple[float, float]
+    ) -> Array:
+        """Difference of fine brightness in standard deviations of the pair's usual one, with its sign; 0 outside.
+
+        Args:
+            before, after: `Brightness` of both dates.
+            keep: [H, W] bool, pixels that are compared.
+            detail: How brightness is compared.
+            usual: Least and largest interquartile range that is put down to the pair.
+        """
+        found = differences(before, after, keep)
+        ratio = found.fine / detail.expected_difference(found, keep)
+        low, middle, high = masked.quartiles(masked.thin(jnp.abs(ratio)), masked.thin(keep))
+        reach = jnp.clip(high - low, *usual)
+        size = (jnp.abs(ratio) - middle) * (FOLDED_RANGE / reach) + FOLDED_MEDIAN
+        return jnp.where(keep, jnp.sign(ratio) * jnp.maximum(size, 0), 0)
+
+    def feature_change(self, network: Network, before: Array, after: Array, keep: Array) -> Array:
+        """Difference of features over its median, [H, W] float32; the second date shows the first where not `keep`.
+
+        The features are the paper's: before the ReLU, of images as they are, and of the middle one of the network's
+        layers for maps, conv2_2 of VGG-16.
+        """
+        mask = keep.reshape(keep.shape + (1,) * (before.ndim - 2))
+        vectors = Dcva(keep=1.0).change_vectors(_plain(network), before, jnp.where(mask, after, before))
+        size = jnp.sqrt(jnp.square(vectors).sum(axis=-1))  # [h, w]
+        soft = self._around(jax.image.resize(size, keep.shape, "linear"), keep, self.features_px)
+        _, usual, _ = masked.quartiles(soft, keep)
+        return jnp.where(keep, soft / (usual + 1e-6), 0)
+
+    def _around(self, x: Array, keep: Array, sigma: float) -> Array:
+        weight = keep.astype(jnp.float32)
+        return jnp.where(keep, blur(x * weight, sigma) / (blur(weight, sigma) + 1e-3), 0)
+
+    def size(self, signed: Array, features: Array, keep: Array) -> Array:
+        """Size of the change at each pixel: geometric mean of what brightness and features show. [H, W]."""
+        energy = jnp.sqrt(self._around(jnp.square(signed), keep, self.reach_px))
+        return jnp.sqrt(energy * features)
+
+    def outline(self, maps: Maps, level: Array, difference: Array, keep: Array) -> Array:
+        """The changed ground, [H, W] bool.
+
+        Args:
+            maps: Of the pair.
+            level: From where on a size begins a contour.
+            difference: [H, W] float32, from `brightness_difference`.
+            keep: [H, W] bool.
+        """
+        above, apart = keep & (maps.size >= level), jnp.abs(maps.signed)
+        # Not the ring that the filter leaves around a strong change, and not what else differs a little beside it.
+        strongest = highest_reached(apart, above, above)
+        seed = above & (apart >= jnp.maximum(self.stands_out, self.beside * strongest))
+        made = jnp.zeros(keep.shape, bool)
+        for rise in (difference, -difference):
+            domain = keep & (rise >= self.differs)
+            peak = highest_reached(rise, seed, domain)
+            made |= reached(seed & domain, domain & (rise >= self.end * peak))
+        return widened(without_holes(made), self.widening, self.thickest_px) & keep
+
+    def brightness_difference(self, before: Brightness, after: Brightness, keep: Array) -> Array:
+        """Difference of brightness in its own robust standard deviations, each date scaled to the other. [H, W]."""
+
+        def scaled(x: Array) -> Array:
+            low, middle, high = masked.quartiles(masked.thin(x), masked.thin(keep))
+            return (x - middle) / ((high - low) / 1.349 + 1e-3)
+
+        soft = self._around(scaled(after.level) - scaled(before.level), keep, self.outline_px)
+        middle, deviation = masked.spread(soft, keep)
+        return jnp.where(keep, (soft - middle) / (deviation + 1e-3), 0)
+
+    def level(self, largest: Array) -> Array:
+        """The level, from the largest size of each pseudo-unchanged pair, [K]."""
+        return jnp.maximum(family_wise_level(largest), self.least_level)
+
+    def change(self, maps: Maps, largest: Array, difference: Array, keep: Array) -> PixelChange:
+        """All of it; arguments as in `outline` and `level`."""
+        level = self.level(largest)
+        return PixelChange(maps.size, level, self.outline(maps, level, difference, keep), maps.signed, keep)
