@@ -20,7 +20,7 @@ STEP = 64
 
 
 class Background(NamedTuple):
-    """Two dates of unchanged ground, [SIDE, SIDE] float32 in [0, 1] each; the other fields as in `Trial`."""
+    """Two dates of unchanged ground, [side, side] float32 in [0, 1] each; the other fields as in `Trial`."""
 
     before: np.ndarray
     after: np.ndarray
@@ -36,29 +36,31 @@ def read_grey(path: pathlib.Path) -> np.ndarray:
     return (values.mean(axis=-1) if values.ndim == 3 else values) / 255
 
 
-def corners(length: int, step: int = STEP) -> list[int]:
+def corners(length: int, step: int = STEP, side: int = SIDE) -> list[int]:
     """Origins of patches along one axis, spread evenly from edge to edge and about `step` apart."""
-    if length < SIDE:
+    if length < side:
         return []
-    count = 1 + round((length - SIDE) / step)
-    return [int(v) for v in np.round(np.linspace(0, length - SIDE, count))]
+    count = 1 + round((length - side) / step)
+    return [int(v) for v in np.round(np.linspace(0, length - side, count))]
 
 
-def cut(before: np.ndarray, after: np.ndarray, family: str, source: str, valid: np.ndarray | None = None):
+def cut(
+    before: np.ndarray, after: np.ndarray, family: str, source: str, valid: np.ndarray | None = None, side: int = SIDE
+):
     """Patches of a pair that are valid and not flat."""
-    for row in corners(before.shape[0]):
-        for column in corners(before.shape[1]):
-            window = slice(row, row + SIDE), slice(column, column + SIDE)
+    for row in corners(before.shape[0], side=side):
+        for column in corners(before.shape[1], side=side):
+            window = slice(row, row + side), slice(column, column + side)
             if (valid is None or valid[window].all()) and min(before[window].std(), after[window].std()) > 0.01:
                 pair = before[window].astype(np.float32), after[window].astype(np.float32)
                 yield Background(*pair, family, source, True)
 
 
-def hirise_repeat_pairs(folder: pathlib.Path) -> Iterator[Background]:
+def hirise_repeat_pairs(folder: pathlib.Path, side: int = SIDE) -> Iterator[Background]:
     """Patches of the registered HiRISE repeat pairs; the source is the pair."""
     for entry in json.loads((folder / "pairs.json").read_text()):
         before, after = (read_grey(folder / f"{entry['id']}_t{date}.png") for date in (1, 2))
-        yield from cut(before, after, "hirise-repeat-pairs", f"hirise {entry['id']}")
+        yield from cut(before, after, "hirise-repeat-pairs", f"hirise {entry['id']}", side=side)
 
 
 FRAME_EDGE_PX = 24
@@ -71,7 +73,7 @@ def _inside(place: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.all([(at > FRAME_EDGE_PX) & (at < n - 1 - FRAME_EDGE_PX) for at, n in edges], axis=0)
 
 
-def apollo15(folder: pathlib.Path) -> Iterator[Background]:
+def apollo15(folder: pathlib.Path, side: int = SIDE) -> Iterator[Background]:
     """Patches of overlapping Apollo frames, the second resampled to the first by its homography.
 
     Only frames 297 with 298 and 299 with 300: so no image is in two pairs. Misalignment by relief stays in;
@@ -89,7 +91,7 @@ def apollo15(folder: pathlib.Path) -> Iterator[Background]:
         places = (at, moving.shape), (np.stack([rows, columns]), reference.shape)
         valid = np.all([_inside(place, shape) for place, shape in places], axis=0)
         warped = ndimage.map_coordinates(moving, at, order=1, mode="nearest")
-        yield from cut(reference, warped, "apollo15", f"apollo {frames[0]}-{frames[1]}", valid)
+        yield from cut(reference, warped, "apollo15", f"apollo {frames[0]}-{frames[1]}", valid, side)
 
 
 class LabelledPair(NamedTuple):
@@ -121,34 +123,38 @@ def mars_bench(folder: pathlib.Path, seed: int, count: int) -> Iterator[Labelled
         yield LabelledPair(Background(*dates, folder.name, f"{folder.name} {pairs.ids[i]}", True), label)
 
 
-def second_date(rng: np.random.Generator, image: np.ndarray, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
+def second_date(
+    rng: np.random.Generator, image: np.ndarray, row: int, column: int, side: int = SIDE
+) -> tuple[np.ndarray, np.ndarray]:
     """A patch, and the same ground with another shift, blur, gain, offset and noise. `image` has 8 px to spare."""
     shift = rng.uniform(-5, 5, 2)
-    grid = np.mgrid[row : row + SIDE, column : column + SIDE].astype(float)
+    grid = np.mgrid[row : row + side, column : column + side].astype(float)
     soft = ndimage.gaussian_filter(image, rng.uniform(0.2, 0.8))
     moved = ndimage.map_coordinates(soft, grid + shift[:, None, None], order=3, mode="reflect")
     gain, offset = rng.uniform(0.8, 1.25), rng.uniform(-0.06, 0.06)
     seen = gain * (moved - moved.mean()) + moved.mean() + offset
-    noise = rng.uniform(0.004, 0.015) * rng.standard_normal((2, SIDE, SIDE))
-    pair = image[row : row + SIDE, column : column + SIDE] + 0.5 * noise[0], seen + noise[1]
+    noise = rng.uniform(0.004, 0.015) * rng.standard_normal((2, side, side))
+    pair = image[row : row + side, column : column + side] + 0.5 * noise[0], seen + noise[1]
     return tuple((np.round(np.clip(x, 0, 1) * 255) / 255).astype(np.float32) for x in pair)
 
 
-def terrain(folder: pathlib.Path, seed: int, count: int) -> Iterator[Background]:
+def terrain(folder: pathlib.Path, seed: int, count: int, side: int = SIDE) -> Iterator[Background]:
     """`count` single real images with a simulated second date: HiRISE terrain, then lunar ones half as many."""
     rng = np.random.default_rng([seed, 1])
     paths = sorted((folder / "hirise-landmarks-v3").glob("*/*.jpg"))
     # Original crops only, not the set's own rotated, mirrored or brightened copies.
     paths = [p for p in paths if not re.search(r"-(r90|r180|r270|fv|fh|brt)\.", p.name)]
     chosen = rng.permutation(len(paths))[:count]
+    middle = (227 - side) // 2 - 3
     for i in sorted(chosen):
         product = "_".join(paths[i].name.split("_")[:3])
-        yield Background(*second_date(rng, read_grey(paths[i]), 60, 60), "hirise-landmarks-v3", product, False)
+        dates = second_date(rng, read_grey(paths[i]), middle, middle, side)
+        yield Background(*dates, "hirise-landmarks-v3", product, False)
     moons = sorted((folder / "lunar-nac-ce4").glob("*.png"))
     for i in range(count // 2):
         path = moons[i % len(moons)]
-        row, column = rng.integers(20, 680, 2)
-        yield Background(*second_date(rng, read_grey(path), row, column), "lunar-nac-ce4", path.stem, False)
+        row, column = rng.integers(20, 780 - side, 2)
+        yield Background(*second_date(rng, read_grey(path), row, column, side), "lunar-nac-ce4", path.stem, False)
 
 
 def split_of(source: str) -> str:
