@@ -22,7 +22,7 @@ from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row
 from planetcd_jax.files.compilations import announced, compiled_programs
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
-from planetcd_jax.networks.winograd import engine_of, serve, why_xla
+from planetcd_jax.networks.winograd import engine_of, serve, why_xla, with_engine
 from planetcd_jax.ops.extents import extent
 from planetcd_jax.pairs import PairSet, fetching, find_spec, open_as_asked
 from planetcd_jax.pairs.published import KEY
@@ -262,10 +262,18 @@ def _pictures(
     return pictures
 
 
+def _with_fast_network(outcome: Outcome, engine: str) -> Outcome:
+    """The outcome with the engine that scored it, for what is computed of single pairs afterwards."""
+    if outcome.method.kind == "supervised" or not outcome.config.score.uses_network:
+        return outcome
+    return dataclasses.replace(outcome, config=with_engine(outcome.config, engine))
+
+
 def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> None:
     """Everything in the folder of a run: the first method's files at its top, the others' in folders of their own."""
     first = outcomes[0]
-    why = _explanations(first, pair_set, settings.explain, weights)
+    shown = _with_fast_network(first, settings.engine)
+    why = _explanations(shown, pair_set, settings.explain, weights)
     metrics = _write_outcome(folder, first, pair_set, about, why)
     if len(outcomes) > 1:
         metrics["methods"] = {}
@@ -278,7 +286,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     else:
         print("\n" + table.summary_table(metrics))
     simulated = pair_set.source == "simulated"
-    pairs = _pictures(first, pair_set, settings.figures, weights, settings.saliency)
+    pairs = _pictures(shown, pair_set, settings.figures, weights, settings.saliency)
     title = f"{pair_set.name}, {first.method.name}: highest-ranked pairs"
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:

@@ -88,10 +88,10 @@ class Batch(NamedTuple):
 Numbered = tuple[int, PairLike]
 
 
-def _stack(pairs: list[Numbered], size: int) -> Batch:
+def _stack(pairs: Sequence[Numbered], size: int) -> Batch:
     count = len(pairs)
     # Padding repeats the last pair: real numbers cost what others cost, and their results are dropped.
-    padded = pairs + [pairs[-1]] * (size - count)
+    padded = [*pairs, *[pairs[-1]] * (size - count)]
     index = np.array([i for i, _ in pairs] + [0] * (size - count), np.uint32)
     contexts = [p.context for _, p in padded if p.context is not None]
     context = np.stack(contexts) if len(contexts) == size else None
