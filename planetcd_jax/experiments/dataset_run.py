@@ -28,7 +28,7 @@ from planetcd_jax.pairs import PairSet, fetching, find_spec, open_as_asked
 from planetcd_jax.pairs.published import KEY
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import laid_in, split_cpu, start_hosts
+from planetcd_jax.runtime import padded_pairs, split_cpu, start_hosts
 from planetcd_jax.scores.dcva import change_mask
 from planetcd_jax.thresholds import Decision, benjamini_hochberg
 from planetcd_jax.version import __version__
@@ -199,7 +199,7 @@ def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weig
 
     rows, highest = {}, outcome.scores.ranking()[:count]
     pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
-    for i, arrays in zip(highest, laid_in(pairs, config.score.pads(config.backbone)), strict=True):
+    for i, arrays in zip(highest, padded_pairs(pairs, config.score.pads(config.backbone)), strict=True):
         with announced("explanations"):
             known, curve = found(weights.params, *arrays)
         rows[outcome.scores.ids[i]] = explain.row(known, curve, bool(outcome.scores.changed[i]))
@@ -249,8 +249,8 @@ def _pictures(
 
     highest = outcome.scores.ranking()[:count]
     pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
-    laid = laid_in(pairs, deep and not with_saliency and config.score.pads(config.backbone))
-    for rank, (i, pair, arrays) in enumerate(zip(highest, pairs, laid, strict=True), start=1):
+    padded = padded_pairs(pairs, deep and not with_saliency and config.score.pads(config.backbone))
+    for rank, (i, pair, arrays) in enumerate(zip(highest, pairs, padded, strict=True), start=1):
         rows, columns = pair.before.shape[:2]
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
         if deep:
