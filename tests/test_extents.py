@@ -12,7 +12,7 @@ from planetcd_jax.networks.winograd import serve, why_xla
 from planetcd_jax.ops import extents
 from planetcd_jax.ops.filters import blur, blur_matrix, blur_weights
 from planetcd_jax.runtime import batches, run_detection
-from planetcd_jax.runtime.batches import MOST_ROOM, laid_in, roomy_shapes, roomy_side
+from planetcd_jax.runtime.batches import LARGEST_GROWTH, padded_pairs, padded_shapes, padded_side
 from planetcd_jax.scores.dcva import change_mask
 from planetcd_jax.scores.registered.relief import relief_maps
 from tests.test_runtime import Memory, Pair
@@ -21,7 +21,7 @@ SIDE = 64
 SIZES = ((64, 64), (53, 61), (41, 34))
 
 
-def laid(x, fill=0.0):
+def enlarged(x, fill=0.0):
     """[h, w(, C)] in the corner of a larger array."""
     return np.pad(x, [(0, SIDE - n) for n in x.shape[:2]] + [(0, 0)] * (x.ndim - 2), constant_values=fill)
 
@@ -40,7 +40,7 @@ def same(config, texture, bands, tolerance):
     scores = jax.jit(batch_scores, static_argnames="config")
     params = config.backbone.prepare(pcd.load_vgg16())
     pairs = [dates(texture, size, bands) for size in SIZES]
-    stacks = (np.stack([laid(pair[k]) for pair in pairs]) for k in (0, 1))
+    stacks = (np.stack([enlarged(pair[k]) for pair in pairs]) for k in (0, 1))
     index, key = np.arange(len(SIZES), dtype=np.uint32), jax.random.key(3)
     found = scores(key, params, *stacks, index, config, size=np.array(SIZES, np.int32))
     for n, (x, y) in enumerate(pairs[1:], start=1):
@@ -94,24 +94,24 @@ def test_what_is_explained_and_drawn_is_that_of_the_pair_alone(params, texture):
 
     x, y = dates(texture, SIZES[1])
     *wanted, heat, mask = told(x, y, None)
-    *found, roomy_heat, roomy_mask = told(laid(x, 0.5), laid(y, 0.2), np.array(x.shape, np.int32))
+    *found, large_heat, large_mask = told(enlarged(x, 0.5), enlarged(y, 0.2), np.array(x.shape, np.int32))
     for got, alone in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_allclose(got, alone, rtol=2e-4, atol=1e-5)
-    np.testing.assert_allclose(roomy_heat[:53, :61], heat, atol=1e-5 * float(heat.max()))
-    np.testing.assert_array_equal(roomy_mask[:53, :61], mask)
+    np.testing.assert_allclose(large_heat[:53, :61], heat, atol=1e-5 * float(heat.max()))
+    np.testing.assert_array_equal(large_mask[:53, :61], mask)
 
 
 @pytest.mark.parametrize("size", SIZES[1:])
 def test_blurs_and_waves_end_at_the_border_of_the_image(size):
     x = np.random.default_rng(0).normal(size=size).astype(np.float32)
 
-    def roomy(call):
+    def within_extent(call):
         with extents.extent((SIDE, SIDE), jnp.asarray(size, jnp.int32)):
-            return jax.tree.map(lambda y: y[: size[0], : size[1]], call(jnp.asarray(laid(x))))
+            return jax.tree.map(lambda y: y[: size[0], : size[1]], call(jnp.asarray(enlarged(x))))
 
     for sigma in (1.0, 2.0, 8.0):
-        np.testing.assert_allclose(roomy(lambda y, s=sigma: blur(y, s)), blur(jnp.asarray(x), sigma), atol=2e-6)
-    for got, alone in zip(roomy(relief_maps), relief_maps(jnp.asarray(x)), strict=True):
+        np.testing.assert_allclose(within_extent(lambda y, s=sigma: blur(y, s)), blur(jnp.asarray(x), sigma), atol=2e-6)
+    for got, alone in zip(within_extent(relief_maps), relief_maps(jnp.asarray(x)), strict=True):
         np.testing.assert_allclose(got, alone, atol=2e-5)
 
 
@@ -123,15 +123,15 @@ def test_weights_for_any_length_are_those_of_the_matrix(length, sigma):
 
 
 def test_sides_of_larger_arrays_are_few_and_not_much_larger():
-    sides = [roomy_side(n) for n in range(32, 1000)]
+    sides = [padded_side(n) for n in range(32, 1000)]
     assert all(n <= side <= 1.5 * n for n, side in zip(range(34, 1000), sides[2:], strict=True))
     assert set(sides) == {32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024}
     shapes = [tuple(n) for n in np.random.default_rng(0).integers(40, 200, (50, 2)).tolist()]
-    rooms = roomy_shapes(shapes)
-    assert len(set(rooms.values())) <= 6
-    for shape, room in rooms.items():
-        assert room[0] >= shape[0] and room[1] >= shape[1]
-        assert room[0] * room[1] <= max(128 * 128, MOST_ROOM * roomy_side(shape[0]) * roomy_side(shape[1]))
+    arrays = padded_shapes(shapes)
+    assert len(set(arrays.values())) <= 6
+    for shape, sides in arrays.items():
+        assert sides[0] >= shape[0] and sides[1] >= shape[1]
+        assert sides[0] * sides[1] <= max(128 * 128, LARGEST_GROWTH * padded_side(shape[0]) * padded_side(shape[1]))
 
 
 def test_what_fills_no_batch_shares_arrays_and_the_rest_keeps_its_shape(texture):
@@ -162,8 +162,8 @@ def test_a_set_of_many_sizes_compiles_a_few_programs_and_decides_as_alone(params
 
 def test_pairs_of_one_shape_are_given_as_they_are():
     one, other = (Pair(np.zeros(shape, np.float32), np.ones(shape, np.float32)) for shape in ((40, 40), (50, 41)))
-    assert [size for *_, size in laid_in([one, one], True)] == [None, None]
-    assert [size for *_, size in laid_in([one, other], False)] == [None, None]
-    (x, _, first), (_, y, second) = laid_in([one, other], True)
+    assert [size for *_, size in padded_pairs([one, one], True)] == [None, None]
+    assert [size for *_, size in padded_pairs([one, other], False)] == [None, None]
+    (x, _, first), (_, y, second) = padded_pairs([one, other], True)
     assert x.shape == y.shape == (64, 48) and (first.tolist(), second.tolist()) == ([40, 40], [50, 41])
     assert y.sum() == 50 * 41

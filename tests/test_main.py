@@ -17,7 +17,7 @@ from planetcd_jax.cli import commandline
 from planetcd_jax.config import ROBUST
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.experiments import dataset_run, methods
-from planetcd_jax.pairs import PairSet
+from planetcd_jax.pairs import PairSet, opening
 from planetcd_jax.pairs.pair_set import RawPair
 
 CHECKOUT = pathlib.Path(main.__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def lroc(tmp_path_factory):
     """A finished run, at the first layer for speed."""
     folder = tmp_path_factory.mktemp("lroc") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset_run, "open_dataset", _small_set)
+        patch.setattr(opening, "open_dataset", _small_set)
         assert main.execute(["--dataset=lroc", *QUICK, f"--output_dir={folder}"]) == 0
     return folder
 
@@ -140,7 +140,7 @@ COMPARED = ("proposed", "proposed_kmeans", "naive_bayes_difference", "rcva")
 
 def test_all_methods_side_by_side(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(dataset_run, "method_names", lambda name: COMPARED)
-    monkeypatch.setattr(dataset_run, "open_dataset", _small_set)
+    monkeypatch.setattr(opening, "open_dataset", _small_set)
     out = tmp_path / "all"
     arguments = ["--dataset=lroc", "--source=simulated", "--method=all", "--train_dataset=ctx", *QUICK]
     assert main.execute([*arguments, f"--output_dir={out}"]) == 0

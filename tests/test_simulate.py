@@ -14,7 +14,7 @@ from planetcd_jax.errors import DataError
 from planetcd_jax.pairs import DATASETS, open_dataset
 from planetcd_jax.pairs.simulated import CHUNK, labels_of, simulated_set
 from planetcd_jax.simulate import imaging
-from planetcd_jax.simulate.changes import craft
+from planetcd_jax.simulate.changes import Craft, craft
 from planetcd_jax.simulate.draws import power_law, whole
 from planetcd_jax.simulate.ranges import CTX, HIRISE_RSL, LROC
 from planetcd_jax.simulate.terrain import (
@@ -112,7 +112,8 @@ def test_sizes_follow_a_power_law_and_counts_are_whole():
 
 def test_the_shadow_of_a_craft_points_away_from_the_sun():
     f = jnp.float32
-    overlay = craft((60, 60), (f(30), f(30)), f(4), f(5), f(2), f(1), f(0), f(np.deg2rad(90)), f(np.deg2rad(30)))
+    sun = f(np.deg2rad(90)), f(np.deg2rad(30))
+    overlay = craft((60, 60), (f(30), f(30)), Craft(f(4), f(5), f(2), f(1), f(0)), sun)
     factor = np.asarray(overlay.factor)
     assert factor[30, 30] > 1.9  # the craft
     assert factor[30, 25] < 0.3 and factor[30, 35] == pytest.approx(1, abs=0.02)  # sun on the right, shadow on the left

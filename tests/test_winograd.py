@@ -137,3 +137,13 @@ def test_what_it_cannot_do_is_refused(monkeypatch, tmp_path):
     with pytest.raises(pcd.ConfigError, match="false cannot compile winograd.cc"):
         winograd.compiled_library(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@compiler
+def test_a_pixel_map_of_several_layers_is_that_of_the_plain_network(params, texture):
+    before, after = texture(2, 40, 44)
+    config = pcd.PAPER.replace(layer="conv2_2")
+    mapped = jax.jit(pcd.pixel_change_map, static_argnames="config")
+    wanted = mapped(params, before, after, config=config)
+    found = mapped(params, before, after, config=with_engine(config))
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * float(wanted.max()))

@@ -22,13 +22,13 @@ from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row
 from planetcd_jax.files.compilations import announced, compiled_programs
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
-from planetcd_jax.networks.winograd import engine_of, serve, why_xla
+from planetcd_jax.networks.winograd import engine_of, serve, why_xla, with_engine
 from planetcd_jax.ops.extents import extent
 from planetcd_jax.pairs import PairSet, fetching, find_spec, open_as_asked
 from planetcd_jax.pairs.published import KEY
 from planetcd_jax.report import curves, gallery, output, record, results, table
 from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import laid_in, split_cpu, start_hosts
+from planetcd_jax.runtime import padded_pairs, split_cpu, start_hosts
 from planetcd_jax.scores.null import patch_key
 from planetcd_jax.thresholds import Decision, benjamini_hochberg
 from planetcd_jax.version import __version__
@@ -199,7 +199,7 @@ def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weig
 
     rows, highest = {}, outcome.scores.ranking()[:count]
     pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
-    for i, arrays in zip(highest, laid_in(pairs, config.score.pads(config.backbone)), strict=True):
+    for i, arrays in zip(highest, padded_pairs(pairs, config.score.pads(config.backbone)), strict=True):
         with announced("explanations"):
             known, curve = found(weights.params, *arrays)
         rows[outcome.scores.ids[i]] = explain.row(known, curve, bool(outcome.scores.changed[i]))
@@ -258,10 +258,18 @@ def _pictures(
     return pictures
 
 
+def _with_fast_network(outcome: Outcome, engine: str) -> Outcome:
+    """The outcome with the engine that scored it, for what is computed of single pairs afterwards."""
+    if outcome.method.kind == "supervised" or not outcome.config.score.uses_network:
+        return outcome
+    return dataclasses.replace(outcome, config=with_engine(outcome.config, engine))
+
+
 def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> None:
     """Everything in the folder of a run: the first method's files at its top, the others' in folders of their own."""
     first = outcomes[0]
-    why = _explanations(first, pair_set, settings.explain, weights)
+    shown = _with_fast_network(first, settings.engine)
+    why = _explanations(shown, pair_set, settings.explain, weights)
     metrics = _write_outcome(folder, first, pair_set, about, why)
     if len(outcomes) > 1:
         metrics["methods"] = {}
@@ -274,7 +282,7 @@ def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> Non
     else:
         print("\n" + table.summary_table(metrics))
     simulated = pair_set.source == "simulated"
-    pairs = _pictures(first, pair_set, weights, settings)
+    pairs = _pictures(shown, pair_set, weights, settings)
     title = f"{pair_set.name}, {first.method.name}: highest-ranked pairs"
     gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
     for pair_id, reason in first.skipped:

@@ -25,7 +25,11 @@ _seen: collections.Counter[str] = collections.Counter()
 def count_from_now() -> None:
     """Starts the count of `compiled_programs`; later calls change nothing."""
     jax.monitoring.register_event_listener(lambda event, **_: _seen.update([event]))
-    jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: _seen.update([event]))
+    jax.monitoring.register_event_duration_secs_listener(_count_duration)
+
+
+def _count_duration(event: str, duration_secs: float, **_: str | int) -> None:
+    _seen.update([event])
 
 
 def compiled_programs() -> dict[str, int]:

@@ -13,6 +13,7 @@ Source: Lavin & Gray 2016, "Fast algorithms for convolutional neural networks", 
 import ctypes
 import dataclasses
 import functools
+import math
 import os
 import pathlib
 import platform
@@ -185,11 +186,14 @@ class Winograd(Vgg16):
             )
 
     def prepare(self, params: Params) -> Params:
-        """The kernels packed, beside the plain ones, which the gradient needs. Packed ones stay as they are."""
-        if "packed" in params:
+        """The kernels packed, beside the plain ones, which the gradient needs. Those packed for this layer stay."""
+        shapes = vgg16.parameter_shapes(self.layers)
+        wanted = sum(math.prod(shape) * (4 if shape[:2] == (3, 3) and shape[2] > 3 else 1) for shape in shapes.values())
+        if "packed" in params and params["packed"].size == wanted:
             return params
-        self.check_parameters(params)
-        return {"packed": jax.lax.stop_gradient(pack(params, self.layers)), "vgg16": params}
+        plain = params.get("vgg16", params)
+        self.check_parameters(plain)
+        return {"packed": jax.lax.stop_gradient(pack(plain, self.layers)), "vgg16": plain}
 
     def apply(self, params: Params, x: Array) -> Mapping[str, Array]:
         """[N, H, W, 3] normalised float32 to the layer's output, before and after its ReLU."""

@@ -209,8 +209,10 @@ class Registering:
         by_column = _vertex(error[row, column - 1, cell], middle, error[row, column + 1, cell])
         rest = jnp.where(agree | (middle < self.exact), 0.0, jnp.stack([by_row, by_column]))
         field = step * (jnp.stack([row - reach, column - reach]).astype(jnp.float32) + rest)
-        smooth = both_axes(*map(self._cell_blur, cells, inner), field.reshape(2, *cells))
-        return both_axes(*map(self._spread_matrix, (height, width), inner), smooth)
+        by_row, by_column = map(self._cell_blur, cells, inner)
+        smooth = both_axes(by_row, by_column, field.reshape(2, *cells))
+        by_row, by_column = map(self._spread_matrix, (height, width), inner)
+        return both_axes(by_row, by_column, smooth)
 
     def flow_field(self, a: Array, b: Array, valid_a: Array, valid_b: Array, first: Array) -> Array:
         """A field of shifts, made better by each of `passes`. Arguments as in `local_shifts`; first: [2, H, W]."""

@@ -16,17 +16,17 @@ from planetcd_jax.ops.extents import LEAST_SIDE, SIDE_STEP
 MIXED_BATCH = 4
 """Pairs of different shapes in one batch, on each device."""
 
-MOST_WAITING = 256
-"""Pairs that wait in memory for others of their shape, at most."""
+MOST_WAITING = 64
+"""Shapes of which pairs wait in memory for others, at most."""
 
 SMALL_AREA = 128 * 128
-"""Pixels of an array that is small enough for all smaller pairs: the room costs less than another program."""
+"""Pixels of an array that is small enough for all smaller pairs: the unused part costs less than another program."""
 
-MOST_ROOM = 2.5
+LARGEST_GROWTH = 2.5
 """Largest area of an array over that of the smaller array whose pairs it takes in: fewer programs for more pixels."""
 
 Shape = tuple[int, ...]
-Room = tuple[int, int]
+ArraySides = tuple[int, int]
 
 
 class PairLike(Protocol):
@@ -88,10 +88,10 @@ class Batch(NamedTuple):
 Numbered = tuple[int, PairLike]
 
 
-def _stack(pairs: list[Numbered], size: int) -> Batch:
+def _stack(pairs: Sequence[Numbered], size: int) -> Batch:
     count = len(pairs)
     # Padding repeats the last pair: real numbers cost what others cost, and their results are dropped.
-    padded = pairs + [pairs[-1]] * (size - count)
+    padded = [*pairs, *[pairs[-1]] * (size - count)]
     index = np.array([i for i, _ in pairs] + [0] * (size - count), np.uint32)
     contexts = [p.context for _, p in padded if p.context is not None]
     context = np.stack(contexts) if len(contexts) == size else None
@@ -100,7 +100,7 @@ def _stack(pairs: list[Numbered], size: int) -> Batch:
     return Batch(before, after, context, index, count)
 
 
-class _Roomy(NamedTuple):
+class _PaddedPair(NamedTuple):
     """A pair in the corner of larger arrays."""
 
     before: np.ndarray
@@ -108,60 +108,60 @@ class _Roomy(NamedTuple):
     context: None = None
 
 
-def laid_in(pairs: Sequence[PairLike], pads: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+def padded_pairs(pairs: Sequence[PairLike], pads: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     """Each pair by itself, for one compiled program: before, after, and its size where it lies in a larger array.
 
     Pairs of one shape are given as they are. `pads` as in `batches`.
     """
     shapes = [pair.before.shape for pair in pairs]
-    roomy = pads and len(set(shapes)) > 1
-    rooms = roomy_shapes([shape for shape in shapes if min(shape[:2]) >= LEAST_SIDE]) if roomy else {}
+    needed = pads and len(set(shapes)) > 1
+    arrays = padded_shapes([shape for shape in shapes if min(shape[:2]) >= LEAST_SIDE]) if needed else {}
     for pair in pairs:
-        if pair.before.shape not in rooms:
+        if pair.before.shape not in arrays:
             yield pair.before, pair.after, None
         else:
-            batch = _stack_in([(0, pair)], rooms[pair.before.shape], 1)
+            batch = _stack_padded([(0, pair)], arrays[pair.before.shape], 1)
             assert batch.size is not None
             yield batch.before[0], batch.after[0], batch.size[0]
 
 
-def _stack_in(pairs: list[Numbered], shape: tuple[int, int], size: int) -> Batch:
+def _stack_padded(pairs: list[Numbered], shape: tuple[int, int], size: int) -> Batch:
     """A batch whose pairs lie in arrays of a shape."""
 
-    def roomy(x: np.ndarray) -> np.ndarray:
+    def enlarged(x: np.ndarray) -> np.ndarray:
         return np.pad(x, [(0, n - k) for n, k in zip(shape, x.shape[:2], strict=True)] + [(0, 0)] * (x.ndim - 2))
 
-    laid = [(i, _Roomy(roomy(p.before), roomy(p.after))) for i, p in pairs]
+    padded = [(i, _PaddedPair(enlarged(p.before), enlarged(p.after))) for i, p in pairs]
     sizes = [p.before.shape[:2] for _, p in pairs]
-    return _stack(laid, size)._replace(size=np.array(sizes + sizes[-1:] * (size - len(pairs)), np.int32))
+    return _stack(padded, size)._replace(size=np.array(sizes + sizes[-1:] * (size - len(pairs)), np.int32))
 
 
-def roomy_side(side: int) -> int:
+def padded_side(side: int) -> int:
     """The least side of a larger array, from a ladder with two steps to each doubling: 32, 48, 64, 96, 128, ..."""
-    rung = LEAST_SIDE
-    while rung < side:
-        rung = rung * 3 // 2 if rung & (rung - 1) == 0 else rung * 4 // 3
-    return -(-rung // SIDE_STEP) * SIDE_STEP
+    padded = LEAST_SIDE
+    while padded < side:
+        padded = padded * 3 // 2 if padded & (padded - 1) == 0 else padded * 4 // 3
+    return -(-padded // SIDE_STEP) * SIDE_STEP
 
 
-def roomy_shapes(shapes: Sequence[Shape]) -> dict[Shape, Room]:
-    """The larger array for each shape of a pair: as few different ones as `MOST_ROOM` and `SMALL_AREA` allow."""
-    first = {shape: (roomy_side(shape[0]), roomy_side(shape[1])) for shape in shapes}
-    shared: list[tuple[Room, list[Room]]] = []  # an array, and the smaller ones whose pairs it takes in
-    for room in sorted(set(first.values()), key=lambda room: (-room[0] * room[1], room)):
-        wider = [((max(k[0], room[0]), max(k[1], room[1])), members) for k, members in shared]
-        near = [n for n, (k, _) in enumerate(wider) if _area(k) <= max(MOST_ROOM * _area(room), SMALL_AREA)]
+def padded_shapes(shapes: Sequence[Shape]) -> dict[Shape, ArraySides]:
+    """The larger array for each shape of a pair: as few different ones as `LARGEST_GROWTH` and `SMALL_AREA` allow."""
+    first = {shape: (padded_side(shape[0]), padded_side(shape[1])) for shape in shapes}
+    shared: list[tuple[ArraySides, list[ArraySides]]] = []  # an array, and the smaller ones whose pairs it takes in
+    for array in sorted(set(first.values()), key=lambda array: (-array[0] * array[1], array)):
+        wider = [((max(k[0], array[0]), max(k[1], array[1])), members) for k, members in shared]
+        near = [n for n, (k, _) in enumerate(wider) if _area(k) <= max(LARGEST_GROWTH * _area(array), SMALL_AREA)]
         if near:
             best = min(near, key=lambda n: _area(wider[n][0]))
-            shared[best] = (wider[best][0], [*wider[best][1], room])
+            shared[best] = (wider[best][0], [*wider[best][1], array])
         else:
-            shared.append((room, [room]))
-    taken = {member: room for room, members in shared for member in members}
-    return {shape: taken[room] for shape, room in first.items()}
+            shared.append((array, [array]))
+    taken = {member: array for array, members in shared for member in members}
+    return {shape: taken[array] for shape, array in first.items()}
 
 
-def _area(room: Room) -> int:
-    return room[0] * room[1]
+def _area(array: ArraySides) -> int:
+    return array[0] * array[1]
 
 
 class _Waiting:
@@ -173,7 +173,7 @@ class _Waiting:
         self._compiled: set[tuple[Shape, Shape | None]] = set()
 
     def add(self, i: int, pair: PairLike) -> Iterator[Batch]:
-        """Takes a pair; gives the batch that it fills, or all that wait where they are many."""
+        """Takes a pair; gives the batch that it fills, or all that wait where they have many shapes."""
         shape = (pair.before.shape, None if pair.context is None else pair.context.shape)
         group = self._groups.setdefault(shape, [])
         group.append((i, pair))
@@ -181,30 +181,30 @@ class _Waiting:
             yield _stack(group, len(group))
             self._compiled.add(shape)
             del self._groups[shape]
-        elif sum(map(len, self._groups.values())) >= MOST_WAITING:
+        elif len(self._groups) >= MOST_WAITING:
             yield from self.rest()
 
     def rest(self) -> Iterator[Batch]:
         """All that wait, in larger arrays where that saves programs."""
         groups, self._groups = self._groups, {}
         new = [shape for shape in groups if shape not in self._compiled]
-        roomy = [shape for shape in new if self._pads and shape[1] is None and min(shape[0][:2]) >= LEAST_SIDE]
-        if len(roomy) > 1:
-            yield from self._mixed([pair for shape in roomy for pair in groups.pop(shape)])
+        alone = [shape for shape in new if self._pads and shape[1] is None and min(shape[0][:2]) >= LEAST_SIDE]
+        if len(alone) > 1:
+            yield from self._mixed([pair for shape in alone for pair in groups.pop(shape)])
         for shape, group in groups.items():
             # Padded to the size of its shape's other batches; the only one of its shape needs no more than that.
             own = -(-len(group) // self._multiple) * self._multiple
             yield _stack(group, self._size(shape[0]) if shape in self._compiled else own)
 
     def _mixed(self, pairs: list[Numbered]) -> Iterator[Batch]:
-        rooms = roomy_shapes([pair.before.shape for _, pair in pairs])
+        arrays = padded_shapes([pair.before.shape for _, pair in pairs])
         size = MIXED_BATCH * self._multiple
         together: dict[tuple, list[Numbered]] = {}
         for i, pair in pairs:
-            together.setdefault((rooms[pair.before.shape], pair.before.shape[2:]), []).append((i, pair))
-        for (room, _), group in together.items():
+            together.setdefault((arrays[pair.before.shape], pair.before.shape[2:]), []).append((i, pair))
+        for (array, _), group in together.items():
             for first in range(0, len(group), size):
-                yield _stack_in(group[first : first + size], room, size)
+                yield _stack_padded(group[first : first + size], array, size)
 
 
 def batches(

@@ -69,7 +69,7 @@ def _percentile(features: Array, percent: float, step: int = 1) -> Array:
     return low + jnp.where(part > 0, high - low, 0) * part
 
 
-def _enlarged(vectors: Array, shape: tuple[int, int], step: int) -> Array:
+def _enlarged(vectors: Array, shape: tuple[int, ...], step: int) -> Array:
     """[h, w, D] on a finer grid by linear interpolation, [H, W, D]; cells of `step` pixels."""
     if not extents.is_set(shape):
         return jax.image.resize(vectors, (*shape, vectors.shape[-1]), "linear")

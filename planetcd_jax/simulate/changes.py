@@ -40,31 +40,37 @@ def _ray_pattern(theta: Array, phases: Array, sizes: Array) -> Array:
     return jnp.exp(jnp.sum((sizes / jnp.sqrt(order))[:, None, None] * waves, axis=0))
 
 
-def impact(
-    key: Array,
-    shape: tuple[int, int],
-    centre: tuple[Array, Array],
-    diameter: Array,
-    zone_radius: Array,
-    inner: Array,
-    outer: Array,
-    cluster: Array,
-) -> Overlay:
+class Impact(NamedTuple):
+    """A fresh impact. Scalars.
+
+    Attributes:
+        diameter: Crater diameter, pixels; of the largest where there are several.
+        zone_radius: Radius of the blast zone, pixels.
+        inner: Relative change of brightness next to the crater (dark below 0, bright above).
+        outer: The same in the blast zone.
+        cluster: True for a cluster of up to five craters.
+    """
+
+    diameter: Array
+    zone_radius: Array
+    inner: Array
+    outer: Array
+    cluster: Array
+
+
+def impact(key: Array, shape: tuple[int, int], centre: tuple[Array, Array], what: Impact) -> Overlay:
     """A fresh impact: one crater or a small cluster, a zone close to it and a wide, rayed blast zone.
 
     Args:
         key: PRNG key of its shape.
         shape: (H, W).
         centre: Row and column, pixels.
-        diameter: Crater diameter, pixels; of the largest where there are several.
-        zone_radius: Radius of the blast zone, pixels.
-        inner: Relative change of brightness next to the crater (dark below 0, bright above).
-        outer: The same in the blast zone.
-        cluster: True for a cluster of up to five craters.
+        what: The impact.
 
     Returns:
         The `Overlay`.
     """
+    diameter, zone_radius, inner, outer, cluster = what
     key_ground, key_size, key_phase = jax.random.split(key, 3)
     white = jax.random.normal(key_ground, shape, jnp.float32)
     sizes = jax.random.normal(key_size, (RAYS + 2 * CLUSTER,), jnp.float32)
@@ -93,27 +99,33 @@ def impact(
     return Overlay(height, jnp.clip(factor, 0.1, 2.5))
 
 
-def streaks(
-    shape: tuple[int, int],
-    downslope: Array,
-    starts: Array,
-    offsets: Array,
-    lengths: Array,
-    widths: Array,
-    contrasts: Array,
-    courses: Array,
-) -> Overlay:
+class Streaks(NamedTuple):
+    """Streaks on a slope, [S] float32 each.
+
+    Attributes:
+        starts: Where each begins, pixels along the slope from the middle of the image.
+        offsets: Its place across the slope, pixels from the middle.
+        lengths: Pixels; 0 is no streak.
+        widths: Pixels; a streak is at most a fifth as wide as it is long.
+        contrasts: Share of the brightness that it takes away, in [0, 1].
+        courses: [S, 6] in [0, 1), phases and sizes of three meanders.
+    """
+
+    starts: Array
+    offsets: Array
+    lengths: Array
+    widths: Array
+    contrasts: Array
+    courses: Array
+
+
+def streaks(shape: tuple[int, int], downslope: Array, which: Streaks) -> Overlay:
     """Dark streaks that run down a slope, meander a little and taper at their lower end, as RSL do.
 
     Args:
         shape: (H, W).
         downslope: Azimuth that they run towards, radians clockwise from up.
-        starts: [S] where each begins, pixels along the slope from the middle of the image.
-        offsets: [S] its place across the slope, pixels from the middle.
-        lengths: [S] pixels; 0 is no streak.
-        widths: [S] pixels; a streak is at most a fifth as wide as it is long.
-        contrasts: [S] share of the brightness that it takes away, in [0, 1].
-        courses: [S, 6] in [0, 1), phases and sizes of three meanders.
+        which: The streaks.
 
     Returns:
         The `Overlay`; its heights are 0.
@@ -137,36 +149,42 @@ def streaks(
         inside *= jax.nn.sigmoid(down / 1.5) * jax.nn.sigmoid((length - down) / 1.5)
         return light * jnp.where(length > 0, 1.0 - contrast * inside, 1.0), None
 
-    light, _ = jax.lax.scan(lay, jnp.ones(shape, jnp.float32), (starts, offsets, lengths, widths, contrasts, courses))
+    light, _ = jax.lax.scan(lay, jnp.ones(shape, jnp.float32), which)
     return Overlay(jnp.zeros(shape, jnp.float32), light)
 
 
-def craft(
-    shape: tuple[int, int],
-    centre: tuple[Array, Array],
-    size: Array,
-    height: Array,
-    brightness: Array,
-    halo_radius: Array,
-    halo: Array,
-    sun_azimuth: Array,
-    sun_elevation: Array,
-) -> Overlay:
+class Craft(NamedTuple):
+    """A landed craft. Scalars.
+
+    Attributes:
+        size: Width, pixels.
+        height: Pixels; the shadow is height / tan(sun elevation) long.
+        brightness: Brightness over that of the ground.
+        halo_radius: Radius of the brightened ground, pixels.
+        halo: Its relative change of brightness.
+    """
+
+    size: Array
+    height: Array
+    brightness: Array
+    halo_radius: Array
+    halo: Array
+
+
+def craft(shape: tuple[int, int], centre: tuple[Array, Array], what: Craft, sun: tuple[Array, Array]) -> Overlay:
     """A landed craft: a bright spot, its shadow away from the sun, and ground brightened by its engine.
 
     Args:
         shape: (H, W).
         centre: Row and column, pixels.
-        size: Width of the craft, pixels.
-        height: Its height, pixels; the shadow is height / tan(sun elevation) long.
-        brightness: Brightness of the craft over that of the ground.
-        halo_radius: Radius of the brightened ground, pixels.
-        halo: Its relative change of brightness.
-        sun_azimuth, sun_elevation: Radians.
+        what: The craft.
+        sun: Azimuth and elevation, radians.
 
     Returns:
         The `Overlay`; its heights are 0, since a craft has no slopes that could be shaded as ground.
     """
+    size, height, brightness, halo_radius, halo = what
+    sun_azimuth, sun_elevation = sun
     rows, cols = grid(*shape)
     d_row, d_col = rows - centre[0], cols - centre[1]
     away_row, away_col = jnp.cos(sun_azimuth), -jnp.sin(sun_azimuth)

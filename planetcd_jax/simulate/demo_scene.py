@@ -84,12 +84,13 @@ def _lay_changes(key: Array, side: int) -> tuple[Overlay, list[Truth]]:
         row, col = (200 + int(room * (n + 0.2 + 0.6 * u[i]) / cells) for i, n in enumerate(divmod(cell, cells)))
         radius = float(log_scaled(u[2], (12.0, CTX_IMPACTS.zone_radius_px[1])))
         signs = [-1.0 if v < CTX_IMPACTS.outer_opposite else 1.0 for v in u[6:8]]
-        overlay = changes.impact(
-            one, (_PATCH, _PATCH), (jnp.float32(_PATCH / 2), jnp.float32(_PATCH / 2)),
+        made = changes.Impact(
             power_law(u[3], (2.0, CTX_IMPACTS.diameter_px[1]), CTX_IMPACTS.diameter_exponent), jnp.float32(radius),
             scaled(u[4], CTX_IMPACTS.inner) * signs[0], scaled(u[5], CTX_IMPACTS.outer) * signs[1],
             jnp.bool_(u[7] < CTX_IMPACTS.cluster),
         )  # fmt: skip
+        middle = jnp.float32(_PATCH / 2)
+        overlay = changes.impact(one, (_PATCH, _PATCH), (middle, middle), made)
         top, left = row + _PAD - _PATCH // 2, col + _PAD - _PATCH // 2
         here = (slice(top, top + _PATCH), slice(left, left + _PATCH))
         height[here] += np.asarray(overlay.height)

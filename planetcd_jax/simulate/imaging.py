@@ -144,7 +144,7 @@ def radiance(scene: Scene, overlay: Overlay, sun: Sun, limb: Array, haze: Array)
 
 
 def simulate_changes(
-    key: Array, kind: Array, scene: Scene, suns: tuple[Sun, Sun], lo: Array, hi: Array, ranges: SceneRanges
+    key: Array, kind: Array, scene: Scene, suns: tuple[Sun, Sun], room: tuple[Array, Array], ranges: SceneRanges
 ) -> tuple[Overlay, Overlay]:
     """Overlays of the first and the second date.
 
@@ -153,14 +153,14 @@ def simulate_changes(
         kind: int32, index into `KINDS`.
         scene: The ground; gives size and downhill direction.
         suns: Sun of both dates, for a craft's shadow.
-        lo, hi: [2] rows and columns between which the change is centred.
+        room: Least and largest row and column at which the change is centred, [2] each.
         ranges: What to draw from.
     """
     height, width = scene.relief.shape
     shape = height, width
     key_place, key_impact, key_streaks, key_craft = jax.random.split(key, 4)
     place = jax.random.uniform(key_place, (2,), jnp.float32)
-    centre = lo + place * (hi - lo)
+    centre = room[0] + place * (room[1] - room[0])
     first = second = changes.no_change(*shape)
     if ranges.streaks is not None:
         first, second = _streak_overlays(key_streaks, kind == STREAKS, scene, ranges.streaks)
@@ -199,7 +199,7 @@ def simulate_pair(key: Array, changed: Array, ranges: SceneRanges) -> SimulatedP
     size = jnp.array([ranges.height, ranges.width], jnp.float32)
     lo = pad + _CHANGE_MARGIN * size + jnp.maximum(-shift, 0.0)
     hi = pad + (1 - _CHANGE_MARGIN) * size - jnp.maximum(shift, 0.0)
-    overlays = simulate_changes(keys[3], kind, scene, suns, lo, hi, ranges)
+    overlays = simulate_changes(keys[3], kind, scene, suns, (lo, hi), ranges)
 
     still = jnp.zeros((2,), jnp.float32)
     views = [
@@ -257,9 +257,8 @@ def _impact_overlay(key: Array, shape: tuple[int, int], centre: Array, ranges: I
     radius = log_scaled(reach, ranges.zone_radius_px)
     outer = outer * jnp.where(flip_outer < ranges.outer_opposite, -1.0, 1.0)
     inner = inner * jnp.where(flip_inner < ranges.inner_opposite, -1.0, 1.0)
-    return changes.impact(
-        key_shape, shape, (centre[0], centre[1]), diameter, radius, inner, outer, many < ranges.cluster
-    )
+    made = changes.Impact(diameter, radius, inner, outer, many < ranges.cluster)
+    return changes.impact(key_shape, shape, (centre[0], centre[1]), made)
 
 
 def _streak_overlays(key: Array, changed: Array, scene: Scene, ranges: StreakRanges) -> tuple[Overlay, Overlay]:
@@ -282,7 +281,9 @@ def _streak_overlays(key: Array, changed: Array, scene: Scene, ranges: StreakRan
     fades = one[2] < ranges.fading
 
     def lay(length):
-        return changes.streaks(shape, scene.downslope, starts, offsets, length, widths, contrasts, u[:, 6:])
+        return changes.streaks(
+            shape, scene.downslope, changes.Streaks(starts, offsets, length, widths, contrasts, u[:, 6:])
+        )
 
     short, long = lay(early), lay(lengths)
     return _where(fades, long, short), _where(fades, short, long)
@@ -292,6 +293,5 @@ def _craft_overlay(key: Array, shape: tuple[int, int], centre: Array, sun: Sun, 
     size, height, brightness, radius, halo = draw(
         key, ranges.size_px, ranges.height_px, ranges.brightness, ranges.halo_radius_px, ranges.halo
     )
-    return changes.craft(
-        shape, (centre[0], centre[1]), size, height, brightness, radius, halo, sun.azimuth, sun.elevation
-    )
+    made = changes.Craft(size, height, brightness, radius, halo)
+    return changes.craft(shape, (centre[0], centre[1]), made, (sun.azimuth, sun.elevation))

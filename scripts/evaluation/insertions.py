@@ -30,20 +30,21 @@ _MARGIN = 0.18
 @partial(jax.jit, static_argnums=1)
 def _impact(key, shape, centre, radius, inner, outer):
     diameter = jnp.maximum(radius / 6, jnp.float32(0.8))
-    return changes.impact(key, shape, (centre[0], centre[1]), diameter, radius, inner, outer, jnp.bool_(False))
+    made = changes.Impact(diameter, radius, inner, outer, jnp.bool_(False))
+    return changes.impact(key, shape, (centre[0], centre[1]), made)
 
 
 @partial(jax.jit, static_argnums=0)
 def _streak(shape, downslope, start, offset, length, width, contrast, course):
-    return changes.streaks(
-        shape, downslope, start[None], offset[None], length[None], width[None], contrast[None], course[None]
-    )
+    one = changes.Streaks(*(x[None] for x in (start, offset, length, width, contrast, course)))
+    return changes.streaks(shape, downslope, one)
 
 
 @partial(jax.jit, static_argnums=0)
 def _craft(shape, centre, size, brightness, azimuth, elevation):
     one = jnp.float32(1)
-    return changes.craft(shape, (centre[0], centre[1]), size, size, brightness, 10 * one, 0 * one, azimuth, elevation)
+    made = changes.Craft(size, size, brightness, 10 * one, 0 * one)
+    return changes.craft(shape, (centre[0], centre[1]), made, (azimuth, elevation))
 
 
 def _f(value: float) -> jax.Array:

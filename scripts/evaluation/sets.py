@@ -73,7 +73,7 @@ def _pair(key: jax.Array, changed: jax.Array, numbers: dict[str, jax.Array]):
     low = _PAD + 20 + jnp.maximum(-shift, 0.0)
     high = _PAD + SIDE - 20 - jnp.maximum(shift, 0.0)
     kind = jnp.where(changed, IMPACT, NOTHING).astype(jnp.int32)
-    overlays = simulate_changes(keys[2], kind, scene, suns, low, high, _GROUND)
+    overlays = simulate_changes(keys[2], kind, scene, suns, (low, high), _GROUND)
     hazes = jnp.float32(EASY["haze"]), numbers["haze"]
     blurs = jnp.float32(EASY["blur, px"]), numbers["blur, px"]
     views = []

@@ -57,14 +57,14 @@ def _directions(height: int, width: int) -> np.ndarray:
 def relief_maps(x: Array) -> ReliefMaps:
     """Of a map [H, W] float32 with mean about 0; its opposite borders are taken for neighbours."""
     if extents.is_set(x.shape):
-        return _relief_maps_in_room(x)
+        return _relief_maps_of_extent(x)
     size = fast_length(x.shape[0]), fast_length(x.shape[1])
     waves = jnp.fft.rfft2(x, s=size) * _directions(*size)
     even, odd = jnp.fft.irfft2(waves, s=size)[:, : x.shape[0], : x.shape[1]]
     return even, odd
 
 
-def _relief_maps_in_room(x: Array) -> ReliefMaps:
+def _relief_maps_of_extent(x: Array) -> ReliefMaps:
     """`relief_maps` of an image in a larger array (`extents`), 0 beyond it.
 
     The same transform, as products of matrices, with the period that the image alone would have.
