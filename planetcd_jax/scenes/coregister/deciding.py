@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.scenes.alignment import on_affine_grid
-from planetcd_jax.scenes.coregister import features, tie_points, turning
+from planetcd_jax.scenes.alignment import Correction, on_affine_grid
+from planetcd_jax.scenes.coregister import bending, features, tie_points, turning
 from planetcd_jax.scenes.coregister.frames import Box, Frame
 from planetcd_jax.scenes.coregister.models import KINDS, distances, fit, move
 from planetcd_jax.scenes.coregister.refining import Refined, judge, refine
@@ -51,6 +51,7 @@ class Registration:
         inliers, squares: Squares of the first image that the second shows where it should, of how many.
         before, after: Share of the squares that agree as the images lie, and as they were laid.
         chance: Probability of that by chance; None where it was not measured.
+        bend: Local shifts beside the model (see `bending`), where more squares agree under them; else None.
     """
 
     asked: str
@@ -63,11 +64,12 @@ class Registration:
     before: float | None = None
     after: float | None = None
     chance: float | None = None
+    bend: bending.Bend | None = None
 
     @property
-    def correction(self) -> np.ndarray | None:
+    def correction(self) -> Correction | None:
         """What `AlignedPair` takes."""
-        return None if self.matrix is None else np.array(self.matrix)
+        return None if self.matrix is None else Correction(np.array(self.matrix), self.bend)
 
     def record(self) -> dict[str, Any]:
         """For run.json."""
@@ -80,7 +82,8 @@ class Registration:
         kind = "" if self.kind is None else f"{self.kind}, "
         agree = f"{self.inliers} of {self.squares} squares agree"
         was = "" if self.kind is None or self.before is None else f" ({100 * self.before:.0f} % as the images lay)"
-        return f"{self.how}: {kind}{agree}{was}, residual {self.residual_px:.2g} px"
+        local = "" if self.bend is None else f", and local shifts of up to {self.bend.largest():.1f} px"
+        return f"{self.how}: {kind}{agree}{was}, residual {self.residual_px:.2g} px{local}"
 
 
 def register(
@@ -114,7 +117,10 @@ def register(
     found = _search(frame, kinds, lies)
     if found is None:
         return _nothing_found(frame, way, lies)
-    return _registration(way, "registered", found, lies)
+    local = bending.find(frame, found)
+    if local is None:
+        return _registration(way, "registered", found, lies)
+    return dataclasses.replace(_registration(way, "registered", local[1], lies), bend=local[0])
 
 
 @dataclasses.dataclass(frozen=True)
