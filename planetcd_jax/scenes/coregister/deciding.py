@@ -23,6 +23,9 @@ _LOOKS = (None, 900, 300)
 # Probability below which agreement as the images lie is no chance. One place in each direction is looked for.
 _NO_CHANCE = 1e-4
 
+# Probability below which a pair is not refused, whatever else; and squares that a refusal rests on at least.
+_DOUBT, _TELLING = 0.01, 9
+
 # A pair is left as it lies where no part of it moves by more than this against the rest, pixels, and all of it by no
 # more than `_WHOLE`: the scores and `--after_shift` undo that without another resampling.
 _BENT, _WHOLE = 2.5, 20.0
@@ -114,6 +117,9 @@ def register(
     kinds = KINDS if way == "auto" else (way,)
     if way == "auto" and _may_stay(frame, lies):
         return _left(frame, way, lies)
+    if way == "auto" and _one_size(frame) and not lies.tells:
+        why = "too few or too plain pixels in common to tell how they lie"
+        return Registration(way, f"left as the images lie: {why}", squares=lies.squares.count)
     found = _search(frame, kinds, lies)
     if found is None:
         return _nothing_found(frame, way, lies)
@@ -125,11 +131,21 @@ def register(
 
 @dataclasses.dataclass(frozen=True)
 class _Lie:
-    """Squares of a pair as it lies, which of them are shown alike, and whether that is no chance."""
+    """Squares of a pair as it lies, which of them are shown alike, and how likely chance makes so many alike."""
 
     squares: Squares
     alike: np.ndarray
-    sure: bool
+    chance: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether the two show the same ground."""
+        return self.chance < _NO_CHANCE
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are squares enough, on more than noise, for all of them to agree by no chance."""
+        return self.squares.has_ground and self.squares.count >= _TELLING
 
     @property
     def share(self) -> float:
@@ -148,11 +164,11 @@ def _as_they_lie(frame: Frame) -> _Lie:
         squares = measure(frame, same, box, step)
         alike = squares.common()
         places = ((2 * squares.reach + 1) / (2 * NEAR + 1)) ** 2
-        looks[step] = _Lie(squares, alike, squares.chance(int(alike.sum()), places) < _NO_CHANCE)
+        looks[step] = _Lie(squares, alike, squares.chance(int(alike.sum()), places))
         if looks[step].sure:
             return looks[step]
     empty = np.zeros(0)
-    none = _Lie(Squares(empty, empty, empty, empty, empty, 1, 1, 0.0), np.zeros(0, bool), False)
+    none = _Lie(Squares(empty, empty, empty, empty, empty, 1, 1, 0.0), np.zeros(0, bool), 1.0)
     return next(iter(looks.values()), none)
 
 
@@ -262,11 +278,14 @@ def _registration(way: str, how: str, found: Refined, lies: _Lie) -> Registratio
 
 
 def _nothing_found(frame: Frame, way: str, lies: _Lie) -> Registration:
-    """What follows where no model brings the two together: an end, or images that cannot tell."""
+    """What follows where no model brings the two together.
+
+    Where more squares agree as they lie than chance explains, the ground is one, though too little of it agrees.
+    """
     names = frame.before.name, frame.after.name
-    if way == "auto" and not lies.squares.has_ground and _one_size(frame):
-        why = "too few or too plain pixels in common to tell how they lie"
-        return Registration(way, f"left as the images lie: {why}", squares=lies.squares.count)
+    if way == "auto" and _one_size(frame) and lies.chance < _DOUBT:
+        how = "left as the images lie, which agree in part"
+        return Registration(way, how, squares=lies.squares.count, before=lies.share, after=lies.share)
     if way in KINDS and lies.sure:
         raise DataError(
             f"{names[0]} and {names[1]} show the same ground, but no {way} of --register={way} brings them together; "
