@@ -282,7 +282,8 @@ def test_a_scene_says_and_records_its_registration(tmp_path, capsys):
     flags = [
         f"--before={tmp_path / 'a.tif'}", f"--after={tmp_path / 'b.tif'}",
         f"--output_dir={tmp_path / 'out'}", "--quiet",
-        "--quiet", "--window=48", "--preset=paper", "--layer=conv1_1", "--null_draws=4", "--pixel_maps=0", "--page_candidates=1",
+        "--quiet", "--window=48", "--preset=paper", "--layer=conv1_1",
+        "--null_draws=4", "--pixel_maps=0", "--page_candidates=1",
     ]  # fmt: skip
     assert execute(flags) == 0
     said = capsys.readouterr().out
