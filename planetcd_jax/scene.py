@@ -174,8 +174,8 @@ def _check_counts(settings: types.SimpleNamespace) -> None:
 def _check_register(settings: types.SimpleNamespace) -> None:
     if (settings.register == "file") != (settings.gcps is not None):
         raise ConfigError(
-            f"--register={settings.register} and --gcps={settings.gcps or ''}: give both --register=file and the file "
-            "of tie points, or neither."
+            f"--register={settings.register} and --gcps={settings.gcps or ''}: give --register=file and "
+            "the file of tie points, or neither."
         )
 
 

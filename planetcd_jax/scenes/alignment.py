@@ -1,13 +1,14 @@
 """Two images brought to one grid: the before-image's. Only what both cover is scored."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import body
-from planetcd_jax.scenes.grids import AnyGrid, ControlGrid, CorrectedGrid, Grid, pixel_grid
+from planetcd_jax.scenes.grids import AnyGrid, BentGrid, ControlGrid, CorrectedGrid, Grid, pixel_grid
 from planetcd_jax.scenes.pixel_map import PixelMap, lattice
 from planetcd_jax.scenes.source import Source
 from planetcd_jax.scenes.warp import Warped
@@ -115,18 +116,35 @@ def _whole_offset(pixel_map: PixelMap, after: Source, box: tuple[int, int, int, 
     return (row, col) if np.maximum(abs(apart), abs(down - row)).max() < _ONE_GRID else None
 
 
-def _grids(before: _Image, after: Source, correction: np.ndarray | None):
+@dataclasses.dataclass(frozen=True)
+class Correction:
+    """How the content of the after-image is moved before it is compared.
+
+    Attributes:
+        matrix: [3, 3], from pixels of the before-image to those of its grid at which the after-image shows the same
+            ground (see `coregister`).
+        bend: Local shifts of these, or None.
+    """
+
+    matrix: np.ndarray
+    bend: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
+
+
+def _grids(before: _Image, after: Source, correction: Correction | None):
     """The two grids that a way leads between: by systems where both have one, by pixels elsewhere, and corrected."""
     here, there = before.grid, after.grid
     if here.crs is None or there.crs is None:
         here, there = (pixel_grid(grid.height, grid.width) for grid in (here, there))
     if correction is not None:
-        here = CorrectedGrid(cast(Grid, here), correction, here.height, here.width)
+        base = cast(Grid, here)
+        if correction.bend is not None:
+            base = BentGrid(base.height, base.width, base.transform, base.crs, correction.bend)
+        here = CorrectedGrid(base, correction.matrix, base.height, base.width)
     return here, there
 
 
 def _overlap_and_map(
-    before: _Image, after: Source, correction: np.ndarray | None = None
+    before: _Image, after: Source, correction: Correction | None = None
 ) -> tuple[Overlap, PixelMap | None, tuple[int, int]]:
     """The overlap, the way from the before-image's pixels to the after-image's, and the offset if it is whole."""
     systems = before.grid.crs, after.grid.crs
@@ -202,7 +220,7 @@ class AlignedPair:
         resampling: str = "cubic",
         after_shift: tuple[int, int] = (0, 0),
         beyond_seam: int = 0,
-        correction: np.ndarray | None = None,
+        correction: Correction | None = None,
     ):
         """Finds the overlap.
 
@@ -212,8 +230,7 @@ class AlignedPair:
             after_shift: See `AlignedPair`.
             beyond_seam: Columns by which an overlap that goes once round the body goes on beyond its seam, so that
                 windows lie across it: a window's side less the stride.
-            correction: [3, 3], from pixels of the before-image to those of its grid at which the after-image shows
-                the same ground (see `coregister`); None: they are the same.
+            correction: How the after-image lies beside where its grid says; None: as that says.
 
         Raises:
             DataError: as `find_overlap`, and if the images have different numbers of bands.

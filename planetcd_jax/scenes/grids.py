@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import overload
 
 import numpy as np
@@ -123,6 +124,33 @@ class ControlGrid:
         pad = math.ceil(off)
         grid = Grid(self.height, self.width, transform, self.crs)
         return grid.part(-pad, -pad, self.height + 2 * pad, self.width + 2 * pad)
+
+
+@dataclasses.dataclass(frozen=True)
+class BentGrid(Grid):
+    """A grid whose pixels are shifted by a smooth field of local shifts.
+
+    Attributes:
+        bend: Function of columns and rows that gives shifts in both, smaller than the pixels' distance to the next.
+    """
+
+    bend: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+    is_affine = False
+
+    def coordinates(self, cols, rows):
+        """As `Grid.coordinates`."""
+        along, down = self.bend(np.asarray(cols, float), np.asarray(rows, float))
+        return super().coordinates(cols + along, rows + down)
+
+    def pixels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Grid.pixels`; by fixed points, to about a thousandth of a pixel."""
+        there = super().pixels(x, y)
+        cols, rows = there
+        for _ in range(8):
+            along, down = self.bend(cols, rows)
+            cols, rows = there[0] - along, there[1] - down
+        return cols, rows
 
 
 @dataclasses.dataclass(frozen=True)

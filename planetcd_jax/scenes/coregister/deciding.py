@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.scenes.alignment import on_affine_grid
-from planetcd_jax.scenes.coregister import features, tie_points, turning
+from planetcd_jax.scenes.alignment import Correction, on_affine_grid
+from planetcd_jax.scenes.coregister import bending, features, tie_points, turning
 from planetcd_jax.scenes.coregister.frames import Box, Frame
 from planetcd_jax.scenes.coregister.models import KINDS, distances, fit, move
 from planetcd_jax.scenes.coregister.refining import Refined, judge, refine
@@ -22,6 +22,9 @@ _LOOKS = (None, 900, 300)
 
 # Probability below which agreement as the images lie is no chance. One place in each direction is looked for.
 _NO_CHANCE = 1e-4
+
+# Probability below which a pair is not refused, whatever else; and squares that a refusal rests on at least.
+_DOUBT, _TELLING = 0.01, 9
 
 # A pair is left as it lies where no part of it moves by more than this against the rest, pixels, and all of it by no
 # more than `_WHOLE`: the scores and `--after_shift` undo that without another resampling.
@@ -51,6 +54,7 @@ class Registration:
         inliers, squares: Squares of the first image that the second shows where it should, of how many.
         before, after: Share of the squares that agree as the images lie, and as they were laid.
         chance: Probability of that by chance; None where it was not measured.
+        bend: Local shifts beside the model (see `bending`), where more squares agree under them; else None.
     """
 
     asked: str
@@ -63,11 +67,12 @@ class Registration:
     before: float | None = None
     after: float | None = None
     chance: float | None = None
+    bend: bending.Bend | None = None
 
     @property
-    def correction(self) -> np.ndarray | None:
+    def correction(self) -> Correction | None:
         """What `AlignedPair` takes."""
-        return None if self.matrix is None else np.array(self.matrix)
+        return None if self.matrix is None else Correction(np.array(self.matrix), self.bend)
 
     def record(self) -> dict[str, Any]:
         """For run.json."""
@@ -80,7 +85,8 @@ class Registration:
         kind = "" if self.kind is None else f"{self.kind}, "
         agree = f"{self.inliers} of {self.squares} squares agree"
         was = "" if self.kind is None or self.before is None else f" ({100 * self.before:.0f} % as the images lay)"
-        return f"{self.how}: {kind}{agree}{was}, residual {self.residual_px:.2g} px"
+        local = "" if self.bend is None else f", and local shifts of up to {self.bend.largest():.1f} px"
+        return f"{self.how}: {kind}{agree}{was}, residual {self.residual_px:.2g} px{local}"
 
 
 def register(
@@ -111,19 +117,35 @@ def register(
     kinds = KINDS if way == "auto" else (way,)
     if way == "auto" and _may_stay(frame, lies):
         return _left(frame, way, lies)
+    if way == "auto" and _one_size(frame) and not lies.tells:
+        why = "too few or too plain pixels in common to tell how they lie"
+        return Registration(way, f"left as the images lie: {why}", squares=lies.squares.count)
     found = _search(frame, kinds, lies)
     if found is None:
         return _nothing_found(frame, way, lies)
-    return _registration(way, "registered", found, lies)
+    local = bending.find(frame, found)
+    if local is None:
+        return _registration(way, "registered", found, lies)
+    return dataclasses.replace(_registration(way, "registered", local[1], lies), bend=local[0])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Lie:
-    """Squares of a pair as it lies, which of them are shown alike, and whether that is no chance."""
+    """Squares of a pair as it lies, which of them are shown alike, and how likely chance makes so many alike."""
 
     squares: Squares
     alike: np.ndarray
-    sure: bool
+    chance: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether the two show the same ground."""
+        return self.chance < _NO_CHANCE
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are squares enough, on more than noise, for all of them to agree by no chance."""
+        return self.squares.has_ground and self.squares.count >= _TELLING
 
     @property
     def share(self) -> float:
@@ -142,11 +164,11 @@ def _as_they_lie(frame: Frame) -> _Lie:
         squares = measure(frame, same, box, step)
         alike = squares.common()
         places = ((2 * squares.reach + 1) / (2 * NEAR + 1)) ** 2
-        looks[step] = _Lie(squares, alike, squares.chance(int(alike.sum()), places) < _NO_CHANCE)
+        looks[step] = _Lie(squares, alike, squares.chance(int(alike.sum()), places))
         if looks[step].sure:
             return looks[step]
     empty = np.zeros(0)
-    none = _Lie(Squares(empty, empty, empty, empty, empty, 1, 1, 0.0), np.zeros(0, bool), False)
+    none = _Lie(Squares(empty, empty, empty, empty, empty, 1, 1, 0.0), np.zeros(0, bool), 1.0)
     return next(iter(looks.values()), none)
 
 
@@ -256,11 +278,14 @@ def _registration(way: str, how: str, found: Refined, lies: _Lie) -> Registratio
 
 
 def _nothing_found(frame: Frame, way: str, lies: _Lie) -> Registration:
-    """What follows where no model brings the two together: an end, or images that cannot tell."""
+    """What follows where no model brings the two together.
+
+    Where more squares agree as they lie than chance explains, the ground is one, though too little of it agrees.
+    """
     names = frame.before.name, frame.after.name
-    if way == "auto" and not lies.squares.has_ground and _one_size(frame):
-        why = "too few or too plain pixels in common to tell how they lie"
-        return Registration(way, f"left as the images lie: {why}", squares=lies.squares.count)
+    if way == "auto" and _one_size(frame) and lies.chance < _DOUBT:
+        how = "left as the images lie, which agree in part"
+        return Registration(way, how, squares=lies.squares.count, before=lies.share, after=lies.share)
     if way in KINDS and lies.sure:
         raise DataError(
             f"{names[0]} and {names[1]} show the same ground, but no {way} of --register={way} brings them together; "

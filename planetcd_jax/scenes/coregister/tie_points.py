@@ -122,10 +122,14 @@ def _of_qgis(
     if "enable" in names:
         rows = [row for row in rows if len(row) <= names.index("enable") or row[names.index("enable")].strip() != "0"]
     x, y, cols, lines = _numbers(path, rows, columns)
-    height, width = frame.after_grid.height, frame.after_grid.width
-    on_pixels = (
-        (cols >= -1).all() and (cols <= width + 1).all() and (-lines >= -1).all() and (-lines <= height + 1).all()
-    )
+    after_grid = frame.after.grid
+    # QGIS writes pixels for a picture, and map coordinates for an image that lies on a map already.
+    beyond = 0.1 * max(after_grid.height, after_grid.width)
+    inside = [
+        (v >= -beyond).all() and (v <= n + beyond).all()
+        for v, n in ((cols, after_grid.width), (-lines, after_grid.height))
+    ]
+    on_pixels = after_grid.crs is None or all(inside)
     after = (cols, -lines) if on_pixels else frame.after.grid.pixels(cols, lines)
     if frame.before.grid.crs is None:
         return (x, -y), after

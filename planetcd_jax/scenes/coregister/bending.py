@@ -1,0 +1,121 @@
+"""What one model leaves: a smooth field of local shifts over the scene, from relief, cameras and mosaics."""
+
+import dataclasses
+
+import numpy as np
+from scipy.interpolate import RBFInterpolator
+from scipy.ndimage import map_coordinates
+
+from planetcd_jax.scenes.coregister.frames import Frame
+from planetcd_jax.scenes.coregister.models import move
+from planetcd_jax.scenes.coregister.refining import Refined, judge
+from planetcd_jax.scenes.coregister.squares import Squares, measure
+from planetcd_jax.scenes.grids import BentGrid, Grid
+
+# Nodes of the field along the longer side at most, and pixels between two at least.
+_NODES, _APART = 13, 48
+
+# A square counts where it correlates so well, and its shift is near that of its neighbours, pixels of its step.
+_MATCH, _NEIGHBOURS, _ALIKE = 0.35, 6, 4.0
+
+# Squares that a field needs, and how many more must agree under it, as a share of all.
+_LEAST, _MORE = 12, 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Bend:
+    """Local shifts on a lattice of nodes, cubic between them and constant beyond.
+
+    Attributes:
+        row, col: First node, pixels of the frame.
+        step: Pixels from node to node.
+        by_col, by_row: [rows][cols] shifts, pixels.
+    """
+
+    row: float
+    col: float
+    step: float
+    by_col: tuple[tuple[float, ...], ...]
+    by_row: tuple[tuple[float, ...], ...]
+
+    def __call__(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shifts in columns and rows at points of the frame; NaN where these are."""
+        at = [np.asarray((rows - self.row) / self.step, float), np.asarray((cols - self.col) / self.step, float)]
+        lost = ~(np.isfinite(at[0]) & np.isfinite(at[1]))
+        shape = np.shape(self.by_col)
+        inside = [np.clip(np.where(lost, 0.0, x), 0, n - 1) for x, n in zip(at, shape, strict=True)]
+        found = [map_coordinates(np.array(by), inside, order=3, mode="nearest") for by in (self.by_col, self.by_row)]
+        return np.where(lost, np.nan, found[0]), np.where(lost, np.nan, found[1])
+
+    def largest(self) -> float:
+        """Largest shift, pixels."""
+        return float(np.hypot(self.by_col, self.by_row).max())
+
+
+def bent(frame: Frame, bend: Bend) -> Frame:
+    """The frame with a field of local shifts in it."""
+    new = Frame(frame.before, frame.after)
+    new.grid = BentGrid(frame.grid.height, frame.grid.width, frame.grid.transform, frame.grid.crs, bend)
+    return new
+
+
+def find(frame: Frame, model: Refined) -> tuple[Bend, Refined] | None:
+    """A field of local shifts under which clearly more squares agree, and what they say then; None if there is none."""
+    if not isinstance(frame.grid, Grid) or not model.is_sure:
+        return None
+    best, bend = model, None
+    for step in dict.fromkeys((2 * model.squares.step, model.squares.step)):
+        now = frame if bend is None else bent(frame, bend)
+        squares = measure(now, model.matrix, frame.overlap(model.matrix), step)
+        field = _field(frame, model.matrix, squares, bend)
+        if field is None:
+            continue
+        then = bent(frame, field)
+        found = judge(
+            model.matrix, model.kind, measure(then, model.matrix, frame.overlap(model.matrix), model.squares.step)
+        )
+        if found.hits > best.hits:
+            best, bend = found, field
+    return (bend, best) if bend is not None and best.hits >= model.hits + _MORE * model.squares.count else None
+
+
+def _field(frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | None) -> Bend | None:
+    good = _steady(squares)
+    if good.sum() < _LEAST:
+        return None
+    cols, rows = squares.cols[good], squares.rows[good]
+    here = move(matrix, cols, rows)
+    there = move(matrix, cols + squares.by_col[good], rows + squares.by_row[good])
+    shifts = np.stack([there[0] - here[0], there[1] - here[1]], axis=-1)
+    if before is not None:
+        shifts += np.stack(before(*here), axis=-1)
+    box = frame.overlap(matrix)
+    corners = move(
+        matrix,
+        *(np.array(v, float) for v in ([box.col, box.col + box.width] * 2, [box.row] * 2 + [box.row + box.height] * 2)),
+    )
+    low, high = (np.array([f(corners[1]), f(corners[0])]) for f in (np.min, np.max))
+    step = max(_APART, float((high - low).max()) / (_NODES - 1))
+    counts = np.ceil((high - low) / step).astype(int) + 1
+    nodes = np.stack(np.meshgrid(*(low[k] + step * np.arange(counts[k]) for k in (0, 1)), indexing="ij"), axis=-1)
+    # Smoothed: one square's error is not ground. In units of the nodes' distance, so that it suits any size.
+    points = np.stack([here[1], here[0]], axis=-1)
+    surface = RBFInterpolator(points / step, shifts, kernel="thin_plate_spline", smoothing=0.3)
+    values = np.round(surface(nodes.reshape(-1, 2) / step).reshape(*counts, 2), 3)
+    by_col, by_row = (tuple(tuple(map(float, line)) for line in values[..., k]) for k in (0, 1))
+    return Bend(float(low[0]), float(low[1]), step, by_col, by_row)
+
+
+def _steady(squares: Squares) -> np.ndarray:
+    """[K] bool: squares that correlate, and are shown near where their neighbours are."""
+    good = squares.match > _MATCH
+    for _ in range(2):
+        at = np.nonzero(good)[0]
+        if at.size < _LEAST:
+            return good
+        apart = np.hypot(squares.cols[:, None] - squares.cols[at], squares.rows[:, None] - squares.rows[at])
+        apart[at, np.arange(at.size)] = np.inf  # not its own neighbour
+        near = at[np.argsort(apart, axis=1, kind="stable")[:, :_NEIGHBOURS]]
+        off = [abs(by - np.median(by[near], axis=1)) for by in (squares.by_col, squares.by_row)]
+        good &= np.maximum(*off) <= _ALIKE * squares.step
+    return good

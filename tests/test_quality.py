@@ -1,0 +1,53 @@
+"""Quality of a pair before the work. Oracle: noise, blur and light that the test put in."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from test_register import ground, seen, write
+
+from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.quality import Date, Quality, of_pair
+from planetcd_jax.scenes.samples import sample
+
+DATE = Date(0.01, 0.5, 0.1, 1.0, {})
+
+
+def quality(tmp_path, before, after):
+    pair = AlignedPair(write(tmp_path / "a.tif", before), write(tmp_path / "b.tif", after, seed=1))
+    return of_pair(pair, sample(pair))
+
+
+@pytest.mark.parametrize(
+    "angles, said",
+    [
+        ({"sun_azimuth": -40.0}, "light differs by 40 degrees of azimuth: expect false alarms on slopes"),
+        ({"incidence": 15.0}, "the sun stands 15 degrees lower in the second image"),
+        ({"sun_elevation": 12.0}, "the sun stands 12 degrees higher in the second image"),
+        ({"emission": 20.0}, "emission differs by 20 degrees"),
+        ({"phase": 3.0, "sun_azimuth": 5.0}, "nothing speaks against the pair"),
+    ],
+)
+def test_light_is_told_in_words(angles, said):
+    assert said in Quality(0.9, DATE, DATE, angles).verdict()
+
+
+def test_like_dates_are_not_doubted(tmp_path):
+    image = seen(ground(0))
+    found = quality(tmp_path, image, image)
+    assert found.correlation > 0.9 and found.doubts() == []
+    assert found.before.common == found.after.common == 1.0
+
+
+def test_blur_and_noise_are_told_of_the_date_that_has_them(tmp_path):
+    image = seen(ground(1))
+    blurred = quality(tmp_path, image, gaussian_filter(image, 2.0))
+    assert blurred.after.sharpness < 0.6 * blurred.before.sharpness
+    assert "second image is blurred" in blurred.verdict()
+    noisy = image + 0.08 * np.random.default_rng(0).standard_normal(image.shape)
+    found = quality(tmp_path, image, noisy)
+    assert found.after.noise > 3 * found.before.noise and "of the second image is noise" in found.verdict()
+
+
+def test_other_ground_does_not_correlate(tmp_path):
+    found = quality(tmp_path, seen(ground(2)), seen(ground(3)))
+    assert abs(found.correlation) < 0.5 and "the dates correlate by" in found.verdict()
