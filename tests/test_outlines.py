@@ -1,5 +1,7 @@
 """From maps to changes: parts, outlines, tiles, what two tiles share, and the list of places."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ pytest.importorskip("rasterio", reason="needs the extra 'scene'")
 
 import shapely
 
-from planetcd_jax.scenes import candidates, outlines
+from planetcd_jax.scenes import candidates, outlines, places
+from planetcd_jax.scenes.scoring import Plan
 from planetcd_jax.scores.pixel_level import PixelChange
 
 
@@ -59,3 +62,45 @@ def test_ground_around_a_peak_below_the_level():
     assert change.outline.equals(shapely.box(240, 130, 244, 134))
     found.known[:] = False
     assert outlines.around_peak(found, (slice(0, 80), slice(0, 80)), 0, 0) is None
+
+
+PAIR = types.SimpleNamespace(overlap=types.SimpleNamespace(row=1000, col=2000))
+PLAN = Plan(window=100, stride=24)
+
+
+def scored(*blocks, shape=(20, 20)):
+    """rho that is 1, and higher in blocks (row, column, side, rho) of windows; p-values; tau is 5."""
+    rho = np.ones(shape, np.float32)
+    for r, c, side, value in blocks:
+        rho[r : r + side, c : c + side] = value
+    rho += np.linspace(0, 0.01, rho.size, dtype=np.float32).reshape(shape)
+    return rho, 1 / (1 + rho), 5.0
+
+
+def change(row, col, half, size=4.0):
+    return outlines.Change(shapely.box(col - half, row - half, col + half, row + half), row, col, size, 2.2, 1.0)
+
+
+def test_a_change_larger_than_a_window_is_one_place_and_two_near_ones_are_two():
+    large, left, right = change(150, 150, 110), change(400, 100, 8), change(400, 140, 8, 3.0)
+    found, few = places.list_candidates(scored((0, 0, 11, 9.0), (13, 0, 5, 8.0)), [large, left, right], PLAN, PAIR, 0)
+    assert [(x.row, x.col, x.stands_out) for x in found[:3]] == [
+        (1150, 2150, True), (1400, 2100, True), (1400, 2140, True),
+    ]  # fmt: skip
+    assert found[0].rho > found[1].rho and found[1].rho - found[2].rho < 0.01 and not few
+    assert found[0].change.outline.bounds == (2040, 1040, 2260, 1260)
+
+
+def test_windows_in_which_no_pixel_stands_out_are_a_place_only_where_many_see_it():
+    found, few = places.list_candidates(scored((0, 0, 5, 9.0), (14, 14, 2, 7.0)), [], PLAN, PAIR, 0)
+    assert [len(x.windows) for x in found] == [25] and [len(x.windows) for x in few] == [4]
+    assert places.seen_by(PLAN) == 16
+    # A score that tells no outlines keeps every peak.
+    every, none = places.list_candidates(scored((0, 0, 5, 9.0), (14, 14, 2, 7.0)), None, PLAN, PAIR, 0)
+    assert len(every) == 2 and not none
+
+
+def test_places_below_tau_fill_up_and_lie_apart_from_those_above():
+    found, _ = places.list_candidates(scored((0, 0, 5, 9.0), (12, 12, 2, 3.0)), [change(90, 90, 10)], PLAN, PAIR, 3)
+    assert [x.changed for x in found] == [True, False, False] and [x.rank for x in found] == [1, 2, 3]
+    assert found[1].rho > 2.9 and found[1].window_row >= 1000 + 11 * 24
