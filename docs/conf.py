@@ -16,7 +16,7 @@ myst_enable_extensions = ["deflist"]
 napoleon_custom_sections = [("Source", "notes_style"), ("Source, and differs in", "notes_style")]
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
+autodoc_typehints = "none"
 autodoc_type_aliases = {"Array": "Array", "Params": "Params"}
 suppress_warnings = ["misc.highlighting_failure"]
 

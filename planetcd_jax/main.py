@@ -142,6 +142,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
         Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
         Flag("figures", "int", 8, "Number of highest-ranked pairs to draw."),
+        Flag("figure_format", ("png", "pdf", "svg"), "png", "Kind of file of the figures; pdf and svg are vectors."),
         Flag("page_pairs", "int", 100, "Number of highest-ranked pairs shown on report.html; 0: no page."),
         Flag("saliency", "bool", False, "Draw the gradient of rho by pixel too."),
         Flag("explain", "int", 8, "Number of highest-ranked pairs to explain in results.csv."),

@@ -161,3 +161,13 @@ def test_the_pairs_that_are_read_first_stay_in_memory():
     for i in (0, 1, 2, 0, 1, 2):
         pairs.read(i)
     assert read == [0, 1, 2, 2]
+
+
+def test_figures_as_vectors(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset_run, "open_dataset", _small_set)
+    out = tmp_path / "out"
+    quick = ["--preset=paper", *QUICK, "--explain=0", "--page_pairs=0", "--figure_format=pdf"]
+    assert main.execute(["--dataset=lroc", *quick, f"--output_dir={out}"]) == 0
+    drawn = sorted(path.name for path in out.rglob("*.pdf"))
+    assert drawn[0].startswith("01_") and drawn[1:] == ["histogram.pdf", "ranking.pdf"]
+    assert not list(out.rglob("*.png")) and not (out / "report.html").exists()

@@ -94,7 +94,7 @@ def files(folder):
 
 def test_all_files_are_there_and_nothing_else(results):
     assert set(files(results)) == {
-        "rho.tif", "candidates.gpkg", "candidates.csv", "candidates.parquet", "report.html", "run.json",
+        "rho.tif", "rho.qml", "candidates.gpkg", "candidates.csv", "candidates.parquet", "report.html", "run.json",
         "pixel_maps/candidate_0001.tif", "pixel_maps/candidate_0002.tif",
     }  # fmt: skip
     assert [p.name for p in results.parent.iterdir()] == ["out"]
@@ -121,7 +121,7 @@ def test_score_map_is_a_geotiff_with_overviews_on_the_ground_of_the_windows(resu
 
 
 def test_candidates_are_polygons_with_measures_in_the_crs_of_the_scene(results):
-    places = geopandas.read_file(results / "candidates.gpkg")
+    places = geopandas.read_file(results / "candidates.gpkg", layer="candidates")
     mars = pyproj.CRS.from_user_input("IAU_2015:49910")
     assert places.crs.equals(mars, ignore_axis_order=True)
     first = places.iloc[0]
@@ -140,7 +140,7 @@ def test_candidates_are_polygons_with_measures_in_the_crs_of_the_scene(results):
 
 
 def test_pixel_map_lies_on_the_candidate(results):
-    places = geopandas.read_file(results / "candidates.gpkg")
+    places = geopandas.read_file(results / "candidates.gpkg", layer="candidates")
     with rasterio.open(results / "pixel_maps" / "candidate_0001.tif") as data:
         heat = data.read(1, masked=True)
         assert lies_on_mars(data.crs) and data.res == (6, 6)

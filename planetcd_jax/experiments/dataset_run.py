@@ -257,7 +257,8 @@ def _at_false_discovery_rate(outcome: Outcome, rate: float | None) -> Outcome:
 def _finish(target: pathlib.Path, laps: _Laps, settings: types.SimpleNamespace) -> None:
     link = "" if settings.output_dir is not None else f"  (also {output.point_latest(target)})"
     print(f"\ntook {laps}\nresults in {target}{link}")
-    for name in (pairs_page.PAGE, gallery.RANKING, gallery.HISTOGRAM):
+    kind = settings.figure_format
+    for name in (pairs_page.PAGE, f"{gallery.RANKING}.{kind}", f"{gallery.HISTOGRAM}.{kind}"):
         if (target / name).exists():
             print(f"open {target / name}")
             return

@@ -113,15 +113,16 @@ def _write_outcome(
 ) -> dict:
     """The files of one method, without the pictures of pairs; returns what metrics.json holds."""
     metrics = {**_metrics(outcome, pair_set, about), "explanations": dict(explained)}
+    kind = about["flags"]["figure_format"]
     results.write_results(folder / results.RESULTS, outcome.scores, explained)
     results.save_scores(folder / results.SCORES, outcome.scores, metrics)
     title = title_of(pair_set.name, outcome.method.name, metrics)
-    gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated")
+    gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated", kind=kind)
     if outcome.history:
         trained = outcome.details["training"]
         title = f"{outcome.method.name}, {trained['trained_on']}"
         simulated = trained["trained_source"] == "simulated"
-        curves.write_learning_curves(folder, outcome.history, title=title, simulated=simulated)
+        curves.write_learning_curves(folder, outcome.history, title=title, simulated=simulated, kind=kind)
     return metrics
 
 
@@ -164,7 +165,8 @@ def _draw(folder: pathlib.Path, entry: Entry, pair_set: PairSet, settings: types
         if len(shown) < settings.page_pairs:
             shown.append(pairs_page.shown(picture))
     title = f"{pair_set.name}, {outcome.name}: highest-ranked pairs"
-    gallery.write_pairs(folder, drawn, title=title, simulated=pair_set.source == "simulated")
+    simulated = pair_set.source == "simulated"
+    gallery.write_pairs(folder, drawn, title=title, simulated=simulated, kind=settings.figure_format)
     return pairs_page.Ranking(outcome.name, outcome.scores, outcome.config.decision, shown)
 
 

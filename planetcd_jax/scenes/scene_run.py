@@ -20,7 +20,7 @@ from planetcd_jax.files.digests import sha256_of, sha256_of_file
 from planetcd_jax.files.folders import write_whole
 from planetcd_jax.files.json_files import jsonable, write_json
 from planetcd_jax.files.room import check_place
-from planetcd_jax.report import page, page_images, record
+from planetcd_jax.report import page, page_images, qgis, record
 from planetcd_jax.scenes import checkpoint as checkpoints
 from planetcd_jax.scenes import places, scoring, stable, writing
 from planetcd_jax.scenes.checkpoint import Checkpoint
@@ -188,6 +188,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
         tags["NOTE"] = "SIMULATED"
     grid = writing.map_grid(pair.grid, plan.window, plan.stride, scored.rho.shape)
     writing.write_geotiff(kept.final / "rho.tif", {"rho": scored.rho, "p_value": scored.p_value}, grid, tags)
+    qgis.dress_score(kept.final / "rho.tif", tau)
     for name, values in scored.layers.items():
         writing.write_geotiff(kept.final / f"{name}.tif", {name: values}, grid, tags)
     found = places.list_candidates(
@@ -197,6 +198,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     rows = writing.table(measured, pair.before_grid, plan.window)
     changed = [row for row, one in zip(rows, measured, strict=True) if one.changed]
     writing.write_places(kept.final, changed, pair.before_grid, parquet=request.parquet)
+    qgis.dress_places(kept.final / "candidates.gpkg", writing.LAYER)
     report = _run_report(request, scene, scored, who, run, len(changed))
     on_page = [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)]
     html = page.scene_page(
