@@ -129,7 +129,7 @@ def _scale_bar(axes: Axes, width: int) -> None:
     """A bar of a round number of pixels, about a quarter of the picture long, with its length."""
     most = 0.3 * width
     length = max(n * 10**k for k in range(6) for n in (1, 2, 5) if n * 10**k <= max(most, 1))
-    outline = [patheffects.withStroke(linewidth=3.5, foreground="black")]
+    outline: list[patheffects.AbstractPathEffect] = [patheffects.withStroke(linewidth=3.5, foreground="black")]
     line = axes.plot([0.05, 0.05 + length / width], [0.05, 0.05], color="white", linewidth=2, transform=axes.transAxes)
     text = axes.text(0.05, 0.075, f"{length} px", color="white", fontsize=8, transform=axes.transAxes, va="bottom")
     line[0].set_path_effects(outline)

@@ -234,7 +234,7 @@ def _measure_and_draw(
     if request.pixel_maps:
         (folder / "pixel_maps").mkdir()
     looks = places.measure(found, scene, heats=max(on_page, request.pixel_maps))
-    for candidate, chip in tqdm(looks, total=len(found), desc="candidates", unit="place", disable=quiet):
+    for candidate, chip in tqdm(looks, total=len(found), desc="candidates", unit="place", disable=quiet, miniters=1):
         measured.append(candidate)
         if candidate.rank <= on_page:
             pictures = page_images.chip_pair(chip.before, chip.after, chip.valid_before, chip.valid_after, side)
