@@ -188,7 +188,7 @@ def main(argv: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(flags.FLAGS.work_dir or stack.enter_context(tempfile.TemporaryDirectory()))
         if "first-run" in flags.FLAGS.only:
-            first_run(work, folders["ctx"])
+            first_run(work, [f"--data_dir={given['ctx']}"] if given["ctx"] else [])
         if "tables" in flags.FLAGS.only:
             tables(work, folders)
         if "short" in flags.FLAGS.only:
