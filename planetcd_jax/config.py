@@ -76,7 +76,7 @@ destroys the score: `AUTHORS_CODE.replace(backbone="vgg16", feature_clip=None)`.
 ROBUST = ChangeConfig(
     Vgg16(activation="post", patch_standardize=True), Registered(), Decision(null_fdr=constants.NULL_FDR)
 )
-"""Registered first, compared place by place, with a null matched to each pair. See `Registered` and the README."""
+"""Registered first, compared place by place, with a null matched to each pair. See `Registered` and docs/method.md."""
 
 PRESETS = {"paper": PAPER, "authors_code": AUTHORS_CODE, "robust": ROBUST}
 

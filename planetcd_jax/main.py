@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 import types
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from absl import app, flags, logging
 
 from planetcd_jax import constants
 from planetcd_jax.baselines import METHODS
-from planetcd_jax.cli import commandline
+from planetcd_jax.cli import commandline, presets
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.images.stretch import STRETCHES
@@ -87,7 +88,15 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     ),
     "The method": (
         Flag("method", (*METHODS, "all"), "proposed", "System of the paper's tables; all runs and compares them."),
-        Flag("preset", constants.PRESET_NAMES, "paper", "Settings that the flags below change one by one."),
+        Flag(
+            "preset",
+            "str",
+            None,
+            f"Settings that the flags below change one by one: {', '.join(constants.PRESET_NAMES)}; "
+            "several, with commas between, are run side by side. Default: paper,robust for a named data set, robust "
+            "for your own pairs; without those that a given flag means nothing for; paper where --method, --backbone "
+            "or --score names another.",
+        ),
         *commandline.METHOD,
         Flag("weights", "str", None, "Weights: .h5, .safetensors or hf:OWNER/NAME. Default: the shipped VGG-16."),
         Flag(
@@ -127,11 +136,14 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("precision", constants.PRECISIONS, None, "Arithmetic of the network."),
         commandline.ENGINE,
         commandline.COMPILATION_CACHE,
+        Flag("clear_cache", "bool", False, "Only remove what earlier runs kept in the cache folder, and say how much."),
     ),
     "What comes out": (
         Flag("output_dir", "str", None, "Folder for the results. Default: runs/<dataset>-<date>-<time>."),
         Flag("overwrite", "bool", False, "Whether earlier results in --output_dir may be replaced."),
         Flag("figures", "int", 8, "Number of highest-ranked pairs to draw."),
+        Flag("figure_format", ("png", "pdf", "svg"), "png", "Kind of file of the figures; pdf and svg are vectors."),
+        Flag("page_pairs", "int", 100, "Number of highest-ranked pairs shown on report.html; 0: no page."),
         Flag("saliency", "bool", False, "Draw the gradient of rho by pixel too."),
         Flag("explain", "int", 8, "Number of highest-ranked pairs to explain in results.csv."),
         Flag("threshold_only", "str", None, "rho.npz of an earlier run: decide again with --quantile. Default: run."),
@@ -145,6 +157,7 @@ _USAGE = f"""{PROGRAM} {__version__}: which of these pairs of planetary images s
   python -m planetcd_jax.main --dataset=hirise_rsl --method=all
   python -m planetcd_jax.main --fetch=ctx
   python -m planetcd_jax.main --threshold_only=runs/latest/rho.npz --quantile=0.99
+  python -m planetcd_jax.main --clear_cache
 """
 
 
@@ -163,10 +176,25 @@ def parse(arguments: Sequence[str]) -> types.SimpleNamespace:
             raise flags.Error(f"--{name} is empty; give a path, or leave the flag out.")
     for name in ("dataset", "train_dataset", "fetch"):
         _check_dataset(name, getattr(settings, name))
-    for name in ("figures", "explain"):
+    for name in ("figures", "explain", "page_pairs"):
         if getattr(settings, name) < 0:
             raise flags.Error(f"--{name}={getattr(settings, name)}: give a number of pairs, 0 or more.")
+    settings.preset = _preset_names(settings.preset)
     return settings
+
+
+def _preset_names(text: str | None) -> tuple[str, ...] | None:
+    """The presets that --preset names, each once; None where it is not given."""
+    if text is None:
+        return None
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in constants.PRESET_NAMES:
+            raise flags.Error(
+                f"--preset={text}: value should be one or more of <{'|'.join(constants.PRESET_NAMES)}>, with commas "
+                "between"
+            )
+    return names
 
 
 def _check_dataset(flag: str, value: str | None) -> None:
@@ -174,22 +202,27 @@ def _check_dataset(flag: str, value: str | None) -> None:
         raise flags.Error(f"--{flag}={value}: value should be one of <{'|'.join(DATASETS)}> or module:NAME")
 
 
-def _start(settings: types.SimpleNamespace) -> None:
+def _start(settings: types.SimpleNamespace, begun: float) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
-    from planetcd_jax.experiments import dataset_run
+    if settings.clear_cache:
+        from planetcd_jax.files.cache_clearing import clear
+
+        print(clear(settings.compilation_cache_dir))
+        return
+    from planetcd_jax.experiments import dataset_run, second_decision
 
     if settings.fetch is not None:
         dataset_run.fetch_dataset(settings)
         return
-    config = commandline.change_config(settings)
     commandline.start_compilation_cache(settings)
     if settings.threshold_only is not None:
-        dataset_run.decide_again(pathlib.Path(settings.threshold_only), settings)
+        second_decision.decide_again(pathlib.Path(settings.threshold_only), settings)
         return
     settings.dataset = settings.dataset or ("pairs" if settings.pairs_csv else None)
     if settings.dataset is None:
         raise ConfigError(f"--dataset is missing; choose one of {', '.join(DATASETS)}, see --help.")
-    dataset_run.run_dataset(config, settings)
+    configs = presets.chosen_configs(settings)
+    dataset_run.run_dataset(configs, settings, begun=begun)
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -201,13 +234,22 @@ def execute(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
     """
-    return commandline.execute(
-        PROGRAM,
-        lambda: commandline.help_text(_USAGE, FLAGS),
-        lambda given: _start(parse(given)),
-        arguments,
-        "interrupted; nothing was written.",
-    )
+    begun, asked = time.perf_counter(), types.SimpleNamespace(checkpoint_dir=None)
+
+    def start(given: Sequence[str]) -> None:
+        nonlocal asked
+        asked = parse(given)
+        _start(asked, begun)
+
+    def interrupted() -> str:
+        if asked.checkpoint_dir is None:
+            return "interrupted; nothing was written."
+        return (
+            f"interrupted; no results were written. What was trained is kept in {asked.checkpoint_dir}, and the same "
+            "command goes on from there."
+        )
+
+    return commandline.execute(PROGRAM, lambda: commandline.help_text(_USAGE, FLAGS), start, arguments, interrupted)
 
 
 def run() -> None:

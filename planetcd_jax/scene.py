@@ -130,7 +130,8 @@ def _target(settings: types.SimpleNamespace) -> pathlib.Path:
     if settings.output_dir is None:
         if settings.resume:
             raise ConfigError("--resume needs the --output_dir of the run that was killed.")
-        return default_folder("scene", datetime.datetime.now())
+        settings.output_dir = os.fspath(default_folder("scene", datetime.datetime.now()))  # told when interrupted
+        return pathlib.Path(settings.output_dir)
     if not settings.output_dir.strip():
         raise ConfigError("--output_dir is empty; name a folder, or leave the flag out.")
     target = pathlib.Path(settings.output_dir)
@@ -185,7 +186,7 @@ def _start(settings: types.SimpleNamespace) -> None:
     _check_counts(settings)
     _check_register(settings)
     commandline.start_compilation_cache(settings)
-    require("scene", "rasterio", "geopandas", "jinja2", "skimage")
+    require("scene", "rasterio", "geopandas", "skimage")
     import rasterio
 
     # A small block cache, since every block is used once or twice; patience with servers that stutter.
@@ -315,12 +316,30 @@ def execute(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
     """
+    asked = types.SimpleNamespace(output_dir=None)
+
+    def start(given: Sequence[str]) -> None:
+        nonlocal asked
+        asked = commandline.parse(PROGRAM, FLAGS, given)
+        _start(asked)
+
     return commandline.execute(
-        PROGRAM,
-        lambda: commandline.help_text(_USAGE, FLAGS),
-        lambda given: _start(commandline.parse(PROGRAM, FLAGS, given)),
-        arguments,
-        "interrupted; add --resume to go on.",
+        PROGRAM, lambda: commandline.help_text(_USAGE, FLAGS), start, arguments, lambda: _left_behind(asked)
+    )
+
+
+def _left_behind(settings: types.SimpleNamespace) -> str:
+    """Where an interrupted run left what it had done, and how to go on."""
+    if settings.output_dir is None:
+        return "interrupted; nothing was done yet."
+    from planetcd_jax.scenes.checkpoint import work_folder
+
+    kept = work_folder(pathlib.Path(settings.output_dir))
+    if not kept.exists():
+        return "interrupted; nothing was done yet."
+    return (
+        f"interrupted; what is done is kept in {kept}. To go on, repeat the command with "
+        f"--output_dir={settings.output_dir} --resume."
     )
 
 

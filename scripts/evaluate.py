@@ -1,4 +1,4 @@
-"""Measures how well each preset ranks and decides, on pairs whose truth is known. See BUILD.md, "The evaluation".
+"""Measures how well each preset ranks and decides, on pairs whose truth is known. See docs/evaluation.md.
 
     python -m scripts.evaluate --realdata=../shared/realdata --output_dir=evaluation
 

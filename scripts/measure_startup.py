@@ -67,8 +67,9 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         environment = {**os.environ, "XDG_CACHE_HOME": place}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-        command = [sys.executable, "-m", "planetcd_jax.main", "--dataset=ctx", "--source=simulated", "--figures=0",
-                   f"--engine={flags.FLAGS.engine}", f"--output_dir={place}/out", "--overwrite"]  # fmt: skip
+        command = [sys.executable, "-m", "planetcd_jax.main", "--dataset=ctx", "--source=simulated", "--preset=paper",
+                   "--figures=0", "--page_pairs=0", f"--engine={flags.FLAGS.engine}",
+                   f"--output_dir={place}/out", "--overwrite"]  # fmt: skip
         for name in ("cold", "warm"):
             found[name] = first_result(command, environment)
     print(json.dumps({**found, "load_after": os.getloadavg()[0]}, indent=1))

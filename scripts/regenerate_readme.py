@@ -1,15 +1,16 @@
-"""Runs what the README shows and puts its figures, tables and pictures back into README.md and docs/.
+"""Runs what README.md and docs/ show and puts figures, tables and pictures back into them.
 
     python scripts/regenerate_readme.py                      # simulated sets, where there are no real data
     python scripts/regenerate_readme.py --hirise_dir=... --ctx_dir=... --lroc_dir=...
 
-Each block of the README between `<!-- begin NAME -->` and `<!-- end NAME -->` is replaced by what its run printed or
+Each block between `<!-- begin NAME -->` and `<!-- end NAME -->` is replaced by what its run printed or
 wrote, as soon as it has ended; with --work_dir, trainings that were cut off go on. Every run is seeded. The supervised
 networks are small on a CPU; the tables say how small.
 """
 
 import contextlib
 import csv
+import itertools
 import json
 import pathlib
 import re
@@ -25,6 +26,15 @@ from scripts.evaluation.page import ONE_CLASS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+README, EVALUATION = ROOT / "README.md", DOCS / "evaluation.md"
+
+# Rows of the evaluation's first table that the README repeats, for the presets `paper` and `robust`.
+SHORT = (
+    "real, changes of 8 px and more drawn into half",
+    "real change: polar scarp, Planet Four",
+    "real change: polar scarp alone",
+    "unchanged real pairs",
+)
 SETS = ("hirise_rsl", "ctx", "lroc")
 
 # Another draw of the simulated sets than seed 0, on which the settings of the small supervised training were tried.
@@ -39,47 +49,53 @@ def program(*arguments: str) -> str:
 
 
 def replaced(text: str, name: str, block: str) -> str:
-    """The README with the block of that name replaced.
+    """A document with the block of that name replaced.
 
     Raises:
-        ValueError: if the README has no such block.
+        ValueError: if it has no such block.
     """
     pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"README.md has no block <!-- begin {name} --> ... <!-- end {name} -->; add it.")
+        raise ValueError(f"the document has no block <!-- begin {name} --> ... <!-- end {name} -->; add it.")
     return pattern.sub(lambda found: found[1] + block.strip("\n") + "\n" + found[2], text)
 
 
-def best_changed(folder: pathlib.Path) -> pathlib.Path:
-    """Picture of the highest-ranked pair that is labelled changed.
+def put(document: pathlib.Path, **blocks: str) -> None:
+    """Puts blocks by name (with _ for -) into README.md or EVALUATION."""
+    text = document.read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        text = replaced(text, name if name.startswith("table-") else name.replace("_", "-"), block)
+    document.write_text(text, encoding="utf-8")
+
+
+def first_picture(folder: pathlib.Path) -> pathlib.Path:
+    """Picture of the highest-ranked pair, which the README shows: it must be a correct finding.
 
     Raises:
-        ValueError: if no picture shows such a pair.
+        ValueError: if that pair is not labelled changed, or not drawn.
     """
     with open(folder / "results.csv", newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["rho"]))
-    for rank, row in enumerate(rows, start=1):
-        pictures = list((folder / "figures").glob(f"{rank:02d}_*.png"))
-        if row["label"] == "1" and pictures:
-            return pictures[0]
-    raise ValueError(f"{folder / 'figures'} shows no changed pair; draw more with --figures.")
+        first = next(csv.DictReader(file))
+    pictures = list((folder / "figures").glob("01_*.png"))
+    if first["label"] != "1" or first["changed"] != "1" or not pictures:
+        raise ValueError(f"{folder}: the highest-ranked pair {first['id']} is no correct finding, or is not drawn.")
+    return pictures[0]
 
 
 def first_run(work: pathlib.Path, options: list[str]) -> None:
     """Puts the printed output and the picture of the first command into the README."""
     output = work / "ctx"
-    printed = program("--dataset=ctx", f"--output_dir={output}", "--overwrite", *options).replace(
-        str(output), "runs/ctx-<time>"
-    )
-    shutil.copy(best_changed(output), DOCS / "pair.png")
+    printed = program("--dataset=ctx", f"--output_dir={output}", "--overwrite", *options)
+    shutil.copy(first_picture(output), DOCS / "pair.png")
     shutil.copy(output / "histogram.png", DOCS / "histogram.png")
-    kept = [line for line in printed.splitlines() if not line.startswith("results in")]
-    readme = ROOT / "README.md"
-    readme.write_text(replaced(readme.read_text(), "first-run", "```\n" + "\n".join(kept).strip("\n") + "\n```"))
+    # As it reads without --output_dir.
+    printed = printed.replace(f"results in {output}", f"results in {output}  (also runs/latest)")
+    printed = printed.replace(str(output), "runs/ctx-<time>").strip("\n")
+    put(README, first_run=f"```\n{printed}\n```")
 
 
 def tables(work: pathlib.Path, folders: dict[str, list[str]]) -> None:
-    """Puts the comparison of all systems on each data set into the README."""
+    """Puts the comparison of all systems on each data set into the evaluation."""
     for name in SETS:
         output = work / f"{name}-all"
         # One folder of checkpoints: the supervised systems are trained once and used on all three sets.
@@ -87,8 +103,7 @@ def tables(work: pathlib.Path, folders: dict[str, list[str]]) -> None:
             f"--dataset={name}", "--method=all", "--figures=0", f"--seed={TABLE_SEED}", *folders[name],
             f"--output_dir={output}", "--overwrite", f"--checkpoint_dir={work / 'checkpoints'}",
         )  # fmt: skip
-        readme = ROOT / "README.md"
-        readme.write_text(replaced(readme.read_text(), f"table-{name}", (output / "comparison.md").read_text()))
+        put(EVALUATION, **{f"table-{name}": (output / "comparison.md").read_text(encoding="utf-8")})
         shutil.copy(output / "comparison.csv", DOCS / f"comparison_{name}.csv")
         curves = output / "methods" / "inception_absolute" / "curves.png"
         if name == "hirise_rsl" and curves.is_file():
@@ -130,6 +145,21 @@ def _evaluation_rows(made: dict) -> list[str]:
     return lines
 
 
+def short_results() -> None:
+    """Puts the rows of `SHORT` out of the evaluation into the README, so that figures stand in one place."""
+    lines = EVALUATION.read_text(encoding="utf-8").partition("<!-- begin robust-figures -->\n")[2].splitlines()
+    kept = [
+        "| pairs of the test split | preset | ROC AUC | found at 5 % | false alarms for 5 %, % |",
+        "|---|---|---|---|---|",
+    ]
+    for line in itertools.takewhile(lambda line: line.startswith("|"), lines[2:]):
+        title, preset, auc, _, _, found, alarms = (cell.strip() for cell in line.strip("|").split("|"))
+        if title.startswith(SHORT) and preset in ("paper", "robust"):
+            alarm = alarms.split(", ")[1].split(" (")[0]
+            kept.append(f"| {title} | {preset} | {auc} | {found} | {alarm} |")
+    put(README, short_results="\n".join(kept))
+
+
 def robust(work: pathlib.Path, realdata: str) -> None:
     """The figures of the presets on the test split, and what each part of `robust` is worth."""
     folder = work / "evaluation"
@@ -138,10 +168,9 @@ def robust(work: pathlib.Path, realdata: str) -> None:
     made = json.loads((folder / "figures-test.json").read_text())
     if not (folder / "ablation.md").exists():
         subprocess.run([sys.executable, "-m", "scripts.ablate", *common], cwd=ROOT, check=True)
-    readme = ROOT / "README.md"
-    text = replaced(readme.read_text(encoding="utf-8"), "robust-figures", "\n".join(_evaluation_rows(made)))
-    text = replaced(text, "robust-ablation", (folder / "ablation.md").read_text(encoding="utf-8").rstrip())
-    readme.write_text(text, encoding="utf-8")
+    ablation = (folder / "ablation.md").read_text(encoding="utf-8")
+    put(EVALUATION, robust_figures="\n".join(_evaluation_rows(made)), robust_ablation=ablation)
+    short_results()
     shutil.copyfile(folder / "curves-test.png", DOCS / "evaluation.png")
 
 
@@ -159,20 +188,24 @@ def main(argv: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(flags.FLAGS.work_dir or stack.enter_context(tempfile.TemporaryDirectory()))
         if "first-run" in flags.FLAGS.only:
-            first_run(work, folders["ctx"])
+            first_run(work, [f"--data_dir={given['ctx']}"] if given["ctx"] else [])
         if "tables" in flags.FLAGS.only:
             tables(work, folders)
+        if "short" in flags.FLAGS.only:
+            short_results()
         if "robust" in flags.FLAGS.only:
             if flags.FLAGS.realdata is None:
-                raise app.UsageError("--only=robust needs --realdata, the folder of real images; see BUILD.md.")
+                raise app.UsageError("--only=robust needs --realdata, the folder of real images; see docs/diary.md.")
             robust(work, flags.FLAGS.realdata)
-    print(f"README.md and docs/ regenerated in {(time.perf_counter() - started) / 60:.1f} minutes")
+    print(f"README.md and docs/ made anew in {(time.perf_counter() - started) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":
     for flag in ("hirise_dir", "ctx_dir", "lroc_dir"):
         flags.DEFINE_string(flag, None, "Folder of the real data set. Default: the simulated one.")
-    flags.DEFINE_multi_enum("only", ["first-run", "tables"], ["first-run", "tables", "robust"], "Blocks to replace.")
+    flags.DEFINE_multi_enum(
+        "only", ["first-run", "tables"], ["first-run", "tables", "robust", "short"], "Blocks to replace."
+    )
     flags.DEFINE_string("realdata", None, "Folder of real images, for the block robust. Default: none.")
     flags.DEFINE_string("work_dir", None, "Folder for the runs, kept. Default: a temporary one.")
     app.run(main)

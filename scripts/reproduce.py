@@ -83,7 +83,8 @@ def run(source: Source, output: pathlib.Path, *extra: str) -> dict[str, Any]:
         RuntimeError: with the program's own line, if it ends with an error.
     """
     command = [sys.executable, "-m", "planetcd_jax.main", f"--dataset={source.dataset}", *source.options, *extra]
-    command += ["--figures=0", "--explain=0", f"--output_dir={output}", "--overwrite"]
+    command += [] if any(flag.startswith("--preset=") for flag in extra) else ["--preset=paper"]
+    command += ["--figures=0", "--page_pairs=0", "--explain=0", f"--output_dir={output}", "--overwrite"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])

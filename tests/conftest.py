@@ -49,7 +49,7 @@ def own_cache(tmp_path_factory):
 def realdata() -> pathlib.Path:
     """Folder of real planetary images beside the checkout; tests that need it are skipped where it is absent."""
     if not _REALDATA.is_dir():
-        pytest.skip(f"real images not found at {_REALDATA}; see BUILD.md, 'Real images'")
+        pytest.skip(f"real images not found at {_REALDATA}; see docs/diary.md, 'Real images'")
     return _REALDATA
 
 

@@ -184,7 +184,15 @@ def _pairs(file: pathlib.Path, good: pathlib.Path, out: pathlib.Path, turned: bo
         table = file.parent / "table.csv"
         names = (good, file) if turned else (file, good)
         table.write_text(f"id,before,after\nx,{names[0]},{names[1]}\ny,{good},{good}\n", encoding="utf-8")
-    flags = ["--dataset=pairs", f"--pairs_csv={table}", "--layer=conv1_1", "--figures=0", "--explain=0"]
+    flags = [
+        "--dataset=pairs",
+        f"--pairs_csv={table}",
+        "--preset=paper",
+        "--layer=conv1_1",
+        "--figures=0",
+        "--explain=0",
+        "--page_pairs=0",
+    ]
     return "planetcd", [
         *flags,
         "--size_mismatch=crop",

@@ -135,7 +135,7 @@ def test_learning_curves_are_drawn(overfitted, tmp_path):
     write_learning_curves(tmp_path, overfitted[0].history, title="eight pairs", simulated=True)
     from matplotlib import image
 
-    picture = image.imread(tmp_path / CURVES)
+    picture = image.imread(tmp_path / f"{CURVES}.png")
     assert picture.shape[0] > 300 and picture.std() > 0.05
 
 

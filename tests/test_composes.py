@@ -1,4 +1,4 @@
-"""The README's examples of use inside other JAX code; none needs an edit of the package."""
+"""The examples of docs/jax.md of use inside other JAX code; none needs an edit of the package."""
 
 from functools import partial
 

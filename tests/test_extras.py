@@ -20,7 +20,7 @@ from planetcd_jax.pairs import open_dataset
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OPTIONAL = (
-    "geopandas", "huggingface_hub", "jinja2", "keras", "pyarrow", "pyogrio", "pyproj", "rasterio", "safetensors",
+    "geopandas", "huggingface_hub", "keras", "pyarrow", "pyogrio", "pyproj", "rasterio", "safetensors",
     "shapely", "skimage", "sklearn", "torch",
 )  # fmt: skip
 """What the core does without. orbax and optax are extras too, but Flax brings them."""
@@ -102,7 +102,7 @@ def test_a_method_is_refused_before_any_work(method, without, capsys, tmp_path):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("module", ["rasterio", "geopandas", "jinja2", "skimage"])
+@pytest.mark.parametrize("module", ["rasterio", "geopandas", "skimage"])
 def test_a_scene_is_refused_before_any_work(module, without, capsys, tmp_path):
     without(module)
     assert scene.execute(["--demo", f"--output_dir={tmp_path / 'out'}"]) == 1

@@ -13,7 +13,7 @@ import pytest
 
 from planetcd_jax import explain, main
 from planetcd_jax.baselines import METHODS
-from planetcd_jax.cli import commandline
+from planetcd_jax.cli import commandline, presets
 from planetcd_jax.config import ROBUST
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.experiments import dataset_run, methods
@@ -41,7 +41,7 @@ def lroc(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lroc") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "open_dataset", _small_set)
-        assert main.execute(["--dataset=lroc", *QUICK, f"--output_dir={folder}"]) == 0
+        assert main.execute(["--dataset=lroc", "--preset=paper", *QUICK, f"--output_dir={folder}"]) == 0
     return folder
 
 
@@ -61,7 +61,9 @@ def test_run_writes_every_file(lroc):
     names = {str(path.relative_to(lroc)) for path in lroc.rglob("*") if path.is_file()}
     pictures = {name for name in names if name.startswith("figures/01_")}
     assert len(pictures) == 1
-    assert names - pictures == {"results.csv", "metrics.json", "rho.npz", "histogram.png", "ranking.png"}
+    assert names - pictures == {
+        "results.csv", "metrics.json", "rho.npz", "histogram.png", "ranking.png", "report.html",
+    }  # fmt: skip
     assert [path.name for path in lroc.parent.iterdir()] == ["run"]
 
 
@@ -130,7 +132,11 @@ def test_default_folder_and_latest(tmp_path, monkeypatch, capsys):
     assert len(runs) == 2 and runs[0] == "latest" and runs[1].startswith("lroc-20")
     assert os.readlink(tmp_path / "runs" / "latest") == runs[1]
     printed = capsys.readouterr().out
-    assert "SIMULATED" in printed and f"results in runs/{runs[1]}" in printed and "pairs per second" in printed
+    assert (
+        "SIMULATED" in printed
+        and f"results in runs/{runs[1]}" in printed
+        and f"open runs/{runs[1]}/report.html" in printed
+    )
     assert _metrics(tmp_path / "runs" / "latest")["method"] == "rcva"
     assert all(row["id"].startswith("SIMULATED") for row in _rows(tmp_path / "runs" / "latest" / "results.csv"))
 
@@ -172,7 +178,7 @@ def test_skipped_pairs_are_listed(tmp_path, capsys):
     (tmp_path / "pairs.csv").write_text(
         "id,before,after,label\nb,b_before.png,b_after.png,1\na,a_before.png,a_after.png,1\nc,c_before.png,c_after.png,\n"
     )
-    common = [f"--pairs_csv={tmp_path / 'pairs.csv'}", *QUICK]
+    common = [f"--pairs_csv={tmp_path / 'pairs.csv'}", "--preset=paper", *QUICK]
     assert main.execute([*common, f"--output_dir={tmp_path / 'stop'}"]) == 1
     assert not (tmp_path / "stop").exists() and "b_after.png" in capsys.readouterr().err
     assert main.execute([*common, "--on_bad_pair=skip", f"--output_dir={tmp_path / 'go'}"]) == 0
@@ -216,7 +222,7 @@ def test_flags_take_the_place_of_the_presets_fields():
         "--set=pooling=mean",
         "--quantile=0.9",
     ]
-    config = commandline.change_config(main.parse(given))
+    config = commandline.change_config(main.parse(given), "authors_code")
     backbone, score = config.backbone, config.score
     assert (backbone.kind, backbone.input_mean, config.decision.quantile) == ("vgg16", (0.5, 0.5, 0.5), 0.9)
     assert (score.feature_clip, score.pooling, score.feature_standardize) == (None, "mean", True)
@@ -234,7 +240,7 @@ def test_flags_take_the_place_of_the_presets_fields():
 )
 def test_what_means_nothing_is_refused_with_what_does(given, words):
     with pytest.raises(ConfigError) as error:
-        commandline.change_config(main.parse(["--preset=robust", *given]))
+        presets.chosen_configs(main.parse(["--dataset=lroc", "--preset=robust", *given]))
     assert words in str(error.value) and "they have layer, " in str(error.value)
 
 
@@ -243,6 +249,12 @@ def test_what_means_nothing_is_refused_with_what_does(given, words):
     [
         (["--dataset=venus"], 2, "value should be one of <hirise_rsl|ctx|lroc|pairs>"),
         (["--dataset=ctx", "--method=magic"], 2, "proposed_kmeans|"),
+        (["--dataset=ctx", "--preset=paper,best"], 2, "value should be one or more of <paper|authors_code|robust>"),
+        (
+            ["--dataset=ctx", "--preset=paper,robust", "--max_shift=3"],
+            1,
+            "--max_shift means nothing for backbone vgg16",
+        ),
         (["--dataset=ctx", "--batch_size=many"], 2, "--batch_size=many"),
         (["--dataset=ctx", "--figures=-1"], 2, "--figures=-1: give a number of pairs"),
         (["--dataset=ctx", "--output_dir="], 2, "--output_dir is empty"),

@@ -166,7 +166,7 @@ def test_bad_input_is_one_line_that_says_what_to_do(kind, tmp_path, capsys):
 
 
 def test_output_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(main.commandline, "change_config", lambda settings: None)  # nothing that is computed is reached
+    monkeypatch.setattr(main.presets, "chosen_configs", lambda settings: {})  # nothing that is computed is reached
     (tmp_path / "file").write_text("mine")
     common = ["--dataset=lroc", "--source=simulated"]
     assert main.execute([*common, f"--output_dir={tmp_path / 'file' / 'run'}"]) == 1

@@ -10,8 +10,6 @@ import time
 import numpy as np
 import pytest
 
-pytest.importorskip("jinja2", reason="needs the extra 'scene'")
-
 from planetcd_jax.report import page, page_images
 
 EVIL = "</script><script>window.hurt=1</script>\"'&<img src=x onerror=window.hurt=1>.tif"

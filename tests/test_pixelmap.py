@@ -146,7 +146,7 @@ def test_otsu_of_equal_values_and_of_nan():
 
 
 def test_a_real_rock_fall_is_ranked_far_above_chance(params, realdata):
-    """A quarter of the pair, to save time; BUILD.md has the figures of the whole."""
+    """A quarter of the pair, to save time; docs/diary.md has the figures of the whole."""
     rasterio = pytest.importorskip("rasterio")
     from sklearn.metrics import roc_auc_score
 

@@ -105,7 +105,7 @@ def test_comparison_csv_reads_back():
 
 def _run_metrics(**changes):
     figures_of_merit = metrics.evaluate(LABELS, RHO, CHANGED)
-    base = {"n_pairs": 47, "n_changed": 9, "tau": 4.5, "source": "simulated", "pairs_per_second": 41.2}
+    base = {"n_pairs": 47, "n_changed": 9, "tau": 4.5, "source": "simulated", "seconds": 1.1}
     return base | {"compile_seconds": 3.1, "n_skipped": 0} | figures_of_merit | changes
 
 
@@ -329,3 +329,26 @@ def test_histogram_counts_every_score_once():
     figure = figures.histogram_figure(RHO, RHO / 2, 4.5, labels=LABELS, title="", simulated=False)
     heights = [patch.get_height() for patch in figure.axes[0].patches]
     assert sum(h for h in heights if h > 0) == RHO.size and sum(h for h in heights if h < 0) == -RHO.size
+
+
+@pytest.mark.parametrize("kind", figures.FORMATS)
+def test_figures_in_every_format_say_what_they_show_and_repeat_to_the_byte(kind, tmp_path):
+    picture = figures.histogram_figure(RHO, RHO, 4.5, labels=LABELS, title="a", simulated=True)
+    for name in ("one", "two"):
+        figures.save_figure(picture, tmp_path / f"{name}.{kind}", simulated=True)
+    first = (tmp_path / f"one.{kind}").read_bytes()
+    assert first == (tmp_path / f"two.{kind}").read_bytes()
+    assert first.startswith({"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[kind]) and b"SIMULATED" in first
+    if kind == "svg":  # text stays text
+        assert b"change score rho (no unit)</text>" in first
+    if kind == "pdf":
+        assert b"/Subtype /Image" not in first
+
+
+def test_a_pair_has_a_scale_bar_of_a_round_number_of_pixels():
+    image = np.random.default_rng(0).random((60, 150))
+    pair = figures.PairPicture("a", image, image, 1.0, 0.5, False)
+    first = figures.pair_figure(pair, simulated=False).axes[0]
+    assert [text.get_text() for text in first.texts] == ["20 px"]
+    (bar,) = first.lines
+    assert np.ptp(bar.get_xdata()) == pytest.approx(20 / 150)

@@ -94,7 +94,7 @@ def files(folder):
 
 def test_all_files_are_there_and_nothing_else(results):
     assert set(files(results)) == {
-        "rho.tif", "candidates.gpkg", "candidates.csv", "candidates.parquet", "report.html", "run.json",
+        "rho.tif", "rho.qml", "candidates.gpkg", "candidates.csv", "candidates.parquet", "report.html", "run.json",
         "pixel_maps/candidate_0001.tif", "pixel_maps/candidate_0002.tif",
     }  # fmt: skip
     assert [p.name for p in results.parent.iterdir()] == ["out"]

@@ -210,16 +210,20 @@ FIELDS = ("layer", "noise_sigma", "max_shift", "precision")
 """Flags that are fields of the settings of the method, by their names; --quantile is another."""
 
 
-def change_config(settings: types.SimpleNamespace) -> "ChangeConfig":
+def change_config(settings: types.SimpleNamespace, preset: str | None = None) -> "ChangeConfig":
     """The preset with the flags that were given in place of its own fields, those of --set last.
 
+    Args:
+        settings: Flags by name.
+        preset: Name of the preset. None: that of --preset.
+
     Raises:
-        ConfigError: if a flag means nothing for the chosen network and score, or a field has a value outside its
-            domain.
+        MeaninglessFlag: if a flag means nothing for the chosen network and score.
+        ConfigError: if a field has a value outside its domain.
     """
     from planetcd_jax.config import PRESETS  # late: a mistyped flag does not wait for JAX
 
-    config = _with_own_parts(PRESETS[settings.preset], settings)
+    config = _with_own_parts(PRESETS[preset or settings.preset], settings)
     given = {f"--{name}": (name, getattr(settings, name, None)) for name in FIELDS}
     given["--quantile"] = "quantile", given_quantile(settings)
     given = {flag: pair for flag, pair in given.items() if pair[1] is not None}
@@ -232,10 +236,14 @@ def change_config(settings: types.SimpleNamespace) -> "ChangeConfig":
         except ConfigError as error:
             if "is no field" not in str(error):
                 raise
-            raise ConfigError(
+            raise MeaninglessFlag(
                 f"{flag} means nothing for backbone {config.backbone.kind} and score {config.score.kind}: {error}"
             ) from None
     return config
+
+
+class MeaninglessFlag(ConfigError):
+    """A flag that sets a field which the chosen network and score do not have."""
 
 
 def _with_own_parts(config: "ChangeConfig", settings: types.SimpleNamespace) -> "ChangeConfig":
@@ -254,8 +262,10 @@ def _with_own_parts(config: "ChangeConfig", settings: types.SimpleNamespace) -> 
     return config
 
 
-def fitted_weights(config: "ChangeConfig", settings: types.SimpleNamespace) -> tuple["ChangeConfig", "Weights"]:
-    """The weights, and the configuration with the input normalisation that they expect.
+def fitted_weights(
+    config: "ChangeConfig", settings: types.SimpleNamespace, preset: str | None = None
+) -> tuple["ChangeConfig", "Weights"]:
+    """The weights, and the configuration with the input normalisation that they expect; `preset` as above.
 
     Weights of another origin than the shipped ones may be made for another input normalisation. The paper's preset
     then takes theirs, unless --set names one; the authors' preset keeps its own, which is part of what they did.
@@ -275,7 +285,7 @@ def fitted_weights(config: "ChangeConfig", settings: types.SimpleNamespace) -> t
             f"{weights.path} holds weights of {weights.backbone}, and the backbone is {config.backbone.kind}; {remedy}."
         )
     named = any(text.startswith(("input_mean=", "input_std=")) for text in settings.set)
-    if settings.preset == "paper" and not named:
+    if (preset or settings.preset) == "paper" and not named:
         config = config.replace(input_mean=weights.input_mean, input_std=weights.input_std)
     return config, weights
 
@@ -290,7 +300,7 @@ def execute(
     help_of: Callable[[], str],
     start: Callable[[Sequence[str]], None],
     arguments: Sequence[str],
-    interrupted: str,
+    interrupted: Callable[[], str],
 ) -> int:
     """Runs and reports; what goes wrong on purpose is one line on standard error.
 
@@ -299,7 +309,7 @@ def execute(
         help_of: Makes the text of --help.
         start: Parses the arguments and does the work.
         arguments: The command line without the program's name.
-        interrupted: What to say when the user stops it.
+        interrupted: Makes what is said when the user stops it: where what is done lies, and how to go on.
 
     Returns:
         Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
@@ -319,5 +329,5 @@ def execute(
     except PlanetCDError as error:
         return _complain(program, error, 1)
     except KeyboardInterrupt:
-        return _complain(program, interrupted, 130)
+        return _complain(program, interrupted(), 130)
     return 0

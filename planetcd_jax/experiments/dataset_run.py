@@ -1,37 +1,39 @@
-"""One run, from its settings to a written folder: open, score, print, draw, write."""
+"""One run, from its settings to a written folder: open, check, score, print, write."""
 
 import dataclasses
-import datetime
 import functools
 import pathlib
 import textwrap
+import time
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
-from planetcd_jax import explain, records
+from planetcd_jax import records
 from planetcd_jax.baselines.systems import require_modules
-from planetcd_jax.cli.commandline import fitted_weights, given_quantile
+from planetcd_jax.cli.commandline import fitted_weights
 from planetcd_jax.config import ChangeConfig
-from planetcd_jax.detection import decide, pixel_change
-from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row, method_names
-from planetcd_jax.files.compilations import announced, compiled_programs
-from planetcd_jax.files.json_files import write_json
+from planetcd_jax.experiments import outcome_files
+from planetcd_jax.experiments.methods import Bench, CheckedPairs, Job, Outcome, method_names
+from planetcd_jax.experiments.outcome_files import Entry, target_folder
 from planetcd_jax.networks.weights_io import Weights
-from planetcd_jax.networks.winograd import engine_of, serve, why_xla, with_engine
-from planetcd_jax.ops.extents import extent
+from planetcd_jax.networks.winograd import engine_of, serve, why_xla
 from planetcd_jax.pairs import PairSet, fetching, find_spec, open_as_asked
-from planetcd_jax.pairs.published import KEY
-from planetcd_jax.report import curves, gallery, output, record, results, table
-from planetcd_jax.report.figures import PairPicture
-from planetcd_jax.runtime import padded_pairs, split_cpu, start_hosts
-from planetcd_jax.scores.null import patch_key
-from planetcd_jax.thresholds import Decision, benjamini_hochberg
+from planetcd_jax.report import gallery, output, pairs_page, table
+from planetcd_jax.runtime import split_cpu, start_hosts
+from planetcd_jax.thresholds import benjamini_hochberg
 from planetcd_jax.version import __version__
+
+Fitted = Mapping[str, tuple[ChangeConfig, Weights]]
+"""Settings and weights by the name of the preset, in the order of the tables."""
+
+# Bytes of pairs that stay in memory: a run reads each several times, to check, to score and to draw.
+_KEPT = 256 * 2**20
 
 
 def _say(name: str, text: str) -> None:
@@ -43,10 +45,13 @@ def _config_text(config: ChangeConfig) -> str:
     return f"score {config.score.kind}, backbone {config.backbone.kind}:  {records.summary(config)}"
 
 
-def _open(config: ChangeConfig, settings: types.SimpleNamespace) -> PairSet:
+def _open(configs: Iterable[ChangeConfig], settings: types.SimpleNamespace) -> PairSet:
+    """The pairs, with what the most demanding of the settings asks of them."""
+    nulls = [config.score.null for config in configs]
     missing = "keep" if settings.on_bad_pair == "skip" else "error"
-    pairs = open_as_asked(vars(settings), margin=config.score.null.margin_px, missing=missing)
-    pairs.least_side = config.score.null.least_side_px
+    pairs = open_as_asked(vars(settings), margin=max(null.margin_px for null in nulls), missing=missing)
+    pairs.remember(_KEPT)
+    pairs.least_side = max(null.least_side_px for null in nulls)
     return pairs
 
 
@@ -66,7 +71,7 @@ def _training_config(settings: types.SimpleNamespace) -> Any:
     return dataclasses.replace(chosen, width=1.0) if settings.inception_weights else chosen
 
 
-def _job(config: ChangeConfig, weights: Weights, settings: types.SimpleNamespace) -> Job:
+def _job(config: ChangeConfig, weights: Weights, settings: types.SimpleNamespace, preset: str) -> Job:
     return Job(
         config,
         weights.params,
@@ -80,6 +85,7 @@ def _job(config: ChangeConfig, weights: Weights, settings: types.SimpleNamespace
         inception_weights=settings.inception_weights,
         checkpoint_dir=settings.checkpoint_dir,
         engine=settings.engine,
+        preset=preset,
     )
 
 
@@ -98,12 +104,50 @@ def fetch_dataset(settings: types.SimpleNamespace) -> pathlib.Path:
     return found.folder
 
 
-def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathlib.Path:
-    """Runs one method, or all, on a data set and writes the folder of the run.
+class _Laps:
+    """Where the time of a run goes, as its user waits it."""
+
+    def __init__(self, begun: float):
+        self._begun, self._last = begun, begun
+        self._laps: list[str] = []
+
+    def end(self, what: str) -> None:
+        """Ends a part of the run."""
+        now = time.perf_counter()
+        self._laps.append(f"{now - self._last:.0f} {what}")
+        self._last = now
+
+    def __str__(self) -> str:
+        return f"{self._last - self._begun:.0f} s: {', '.join(self._laps)}"
+
+
+def _check_pairs(pair_set: PairSet, configs: Iterable[ChangeConfig], settings: types.SimpleNamespace) -> None:
+    """Reads every pair of real data once, so that one that cannot be scored is told before the long work.
+
+    Simulated pairs are of one size and none is bad: the first stands for all. Processes that share the pairs meet a bad
+    one when they score it, and tell each other.
+
+    Raises:
+        BadPairError: of the first bad pair, unless bad ones are left out.
+    """
+    if settings.on_bad_pair != "error" or jax.process_count() > 1:
+        return
+    known = [CheckedPairs(pair_set, config) for config in configs]
+    count = len(pair_set) if pair_set.source == "real" else 1
+    for i in tqdm(range(count), desc="check", unit="pair", disable=count < 2, delay=2, leave=False):
+        for pairs in known:
+            pairs.read(i)
+
+
+def run_dataset(
+    configs: Mapping[str, ChangeConfig], settings: types.SimpleNamespace, *, begun: float | None = None
+) -> pathlib.Path:
+    """Runs one method with one or several presets, or all methods, on a data set and writes the folder of the run.
 
     Args:
-        config: Of the proposed method.
-        settings: Every flag by its name.
+        configs: Settings of the proposed method, by the name of the preset, in the order of the tables.
+        settings: Every flag by its name; and `notes`, what the user is to be told.
+        begun: `time.perf_counter()` when the user began to wait; None: now.
 
     Returns:
         The folder with the results.
@@ -111,99 +155,75 @@ def run_dataset(config: ChangeConfig, settings: types.SimpleNamespace) -> pathli
     Raises:
         PlanetCDError: one of its kinds, with a message for the user.
     """
+    laps = _Laps(time.perf_counter() if begun is None else begun)
     split_cpu(settings.num_devices)
     start_hosts(settings.coordinator_address, settings.num_processes, settings.process_id)
-    target = _target(settings)
+    target = target_folder(settings)
     if jax.process_index() > 0:
-        _score_own_share(config, settings)
+        _score_own_share(configs, settings)
         return target
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
-        config, weights = fitted_weights(config, settings)
-        with _open(config, settings) as pair_set:
-            names = method_names(settings.method)
-            require_modules(names)
-            _announce(config, weights, pair_set, settings)
-            bench = Bench(pair_set, _job(config, weights, settings))
-            outcomes = []
-            for name in names:
-                if len(names) > 1:
-                    _say("method", name)
-                outcomes.append(_at_false_discovery_rate(bench.run(name), settings.fdr))
-            about = _about(weights, pair_set, settings)
-            _write(folder, outcomes, pair_set, about, settings, weights)
-    _finish(target, settings)
+        require_modules(method_names(settings.method))
+        with _open(configs.values(), settings) as pair_set:
+            _check_pairs(pair_set, configs.values(), settings)
+            fitted = {name: fitted_weights(config, settings, name) for name, config in configs.items()}
+            _announce(fitted, pair_set, settings)
+            laps.end("to start")
+            entries = list(_entries(fitted, pair_set, settings))
+            laps.end("to score")
+            made = outcome_files.write(folder, entries, pair_set, settings)
+    laps.end("for pictures and files")
+    if settings.method != "all":
+        print("\n" + table.summary_table(*made.values(), names=list(made)))
+    for pair_id, reason in outcome_files.leading(entries).outcome.skipped:
+        _say("left out", f"{pair_id}: {reason}")
+    _finish(target, laps, settings)
     return target
 
 
-def _score_own_share(config: ChangeConfig, settings: types.SimpleNamespace) -> None:
+def _entries(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace) -> Iterator[Entry]:
+    """Every outcome of a run: the methods with the first preset, then the first of them with the other presets."""
+    names, several = list(method_names(settings.method)), len(fitted) > 1
+    for number, (preset, (config, weights)) in enumerate(fitted.items()):
+        bench = Bench(pair_set, _job(config, weights, settings, preset))
+        for name in names if number == 0 else names[:1]:
+            if several or len(names) > 1:
+                _say("scoring", name if len(names) > 1 else preset)
+            outcome = bench.run(name, preset if several and name == names[0] else None)
+            about = outcome_files.about(weights, pair_set, settings, preset)
+            yield Entry(_at_false_discovery_rate(outcome, settings.fdr), weights, about)
+
+
+def _score_own_share(configs: Mapping[str, ChangeConfig], settings: types.SimpleNamespace) -> None:
     """Scores this process's share of the pairs; process 0 has the results too, prints and writes."""
-    config, weights = fitted_weights(config, settings)
-    with _open(config, settings) as pair_set:
-        bench = Bench(pair_set, dataclasses.replace(_job(config, weights, settings), progress=False))
-        for name in method_names(settings.method):
-            bench.run(name)
+    with _open(configs.values(), settings) as pair_set:
+        for number, (preset, config) in enumerate(configs.items()):
+            config, weights = fitted_weights(config, settings, preset)
+            job = dataclasses.replace(_job(config, weights, settings, preset), progress=False)
+            bench, names = Bench(pair_set, job), method_names(settings.method)
+            for name in names if number == 0 else names[:1]:
+                bench.run(name)
 
 
-def _announce(config: ChangeConfig, weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> None:
+def _announce(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace) -> None:
     devices = jax.local_devices()
-    engine = engine_of(serve(settings.engine, config.backbone))  # refuses before anything is said
+    backbones = [config.backbone for config, _ in fitted.values()]
+    engines = [engine_of(serve(settings.engine, backbone)) for backbone in backbones]  # refuses before anything is said
     print(f"planetcd {__version__}")
-    _say("method", f"{settings.method}  (preset {settings.preset}, seed {settings.seed})")
-    _say("data", f"{pair_set.name}: {_which(pair_set)}, {table.source_word(pair_set.source)}")
-    for note in pair_set.provenance.get("notes", ()):
+    presets = f"preset{'s' * (len(fitted) > 1)} {', '.join(fitted)}"
+    _say("method", f"{settings.method}  ({presets}; seed {settings.seed})")
+    _say("data", f"{pair_set.name}: {outcome_files.which(pair_set)}, {table.source_word(pair_set.source)}")
+    for note in (*getattr(settings, "notes", ()), *pair_set.provenance.get("notes", ())):
         _say("note", note)
-    _say("config", _config_text(config))
-    _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
-    reason = why_xla(config.backbone) if settings.engine == "auto" else None
-    engine += f": {reason}" if reason else ""
-    _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {engine}")
-
-
-def _about(weights: Weights, pair_set: PairSet, settings: types.SimpleNamespace) -> dict[str, Any]:
-    """What metrics.json says beside the figures and the configuration."""
-    return {
-        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "preset": settings.preset,
-        "seed": settings.seed,
-        "flags": dict(sorted(vars(settings).items())),
-        "weights": {name: getattr(weights, name) for name in ("origin", "sha256", "path", "backbone")},
-        "provenance": pair_set.provenance,
-    }
-
-
-def _metrics(outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any]) -> dict[str, Any]:
-    figures = record.figures(
-        outcome.scores, seconds=outcome.seconds, compile_seconds=outcome.compile_seconds, skipped=outcome.skipped
+    for preset, (config, _) in fitted.items():
+        _say(preset if len(fitted) > 1 else "config", _config_text(config))
+    for weights in {weights.sha256: weights for _, weights in fitted.values()}.values():
+        _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
+    reasons = [why_xla(backbone) if settings.engine == "auto" else None for backbone in backbones]
+    told = dict.fromkeys(
+        engine + (f": {reason}" if reason else "") for engine, reason in zip(engines, reasons, strict=True)
     )
-    run = {**figures, **outcome.details, "config": records.plain(outcome.config), "note": outcome.note}
-    return record.record(pair_set.name, pair_set.source, outcome.method.name, run, **about)
-
-
-def _title(name: str, method: str, metrics: Mapping[str, Any]) -> str:
-    accuracy = metrics["accuracy"]
-    return f"{name}, {method}" + ("" if accuracy is None else f": accuracy {table.percent(accuracy)} %")
-
-
-def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weights) -> dict[str, dict[str, Any]]:
-    """Why the highest-ranked pairs were scored as they were, by id; only where a network made the score."""
-    if outcome.method.kind == "supervised" or not outcome.config.score.uses_network:
-        return {}
-
-    config = outcome.config
-
-    @jax.jit
-    def found(params, before, after, size):
-        with extent(before.shape[:2], size):
-            curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
-            return explain.explain(params, before, after, config), curve
-
-    rows, highest = {}, outcome.scores.ranking()[:count]
-    pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
-    for i, arrays in zip(highest, padded_pairs(pairs, config.score.pads(config.backbone)), strict=True):
-        with announced("explanations"):
-            known, curve = found(weights.params, *arrays)
-        rows[outcome.scores.ids[i]] = explain.row(known, curve, bool(outcome.scores.changed[i]))
-    return rows
+    _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {'; '.join(told)}")
 
 
 def _at_false_discovery_rate(outcome: Outcome, rate: float | None) -> Outcome:
@@ -216,151 +236,11 @@ def _at_false_discovery_rate(outcome: Outcome, rate: float | None) -> Outcome:
     return dataclasses.replace(outcome, scores=scores._replace(changed=changed), details=details)
 
 
-def _write_outcome(
-    folder: pathlib.Path, outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any], explained: Mapping[str, Any]
-) -> dict:
-    """The files of one method, without the pictures of pairs; returns what metrics.json holds."""
-    metrics = {**_metrics(outcome, pair_set, about), "explanations": dict(explained)}
-    results.write_results(folder / results.RESULTS, outcome.scores, explained)
-    results.save_scores(folder / results.SCORES, outcome.scores, metrics)
-    title = _title(pair_set.name, outcome.method.name, metrics)
-    gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated")
-    if outcome.history:
-        trained = outcome.details["training"]
-        title = f"{outcome.method.name}, {trained['trained_on']}"
-        simulated = trained["trained_source"] == "simulated"
-        curves.write_learning_curves(folder, outcome.history, title=title, simulated=simulated)
-    return metrics
-
-
-def _pictures(
-    outcome: Outcome, pair_set: PairSet, weights: Weights, settings: types.SimpleNamespace
-) -> list[PairPicture]:
-    """The highest-ranked pairs as they are drawn; with maps of change and saliency where the method is a deep one."""
-    config, pictures = outcome.config, []
-
-    @jax.jit
-    def maps(key, params, before, after):
-        found = pixel_change(key, params, before, after, config)
-        salient = explain.saliency(params, before, after, config) if settings.saliency else None
-        heat = jnp.where(found.known, found.size, jnp.nan)
-        return {"heat": heat, "mask": found.changed, "level": found.level, "saliency": salient}
-
-    for rank, i in enumerate(outcome.scores.ranking()[: settings.figures], start=1):
-        pair = pair_set.read(int(outcome.index[i]))
-        picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
-        if outcome.method.kind == "unsupervised":
-            own = patch_key(jax.random.key(settings.seed), jnp.uint32(outcome.index[i]))
-            with announced("pixel maps"):
-                found = maps(own, weights.params, pair.before, pair.after)
-            picture = picture._replace(**{name: None if x is None else np.asarray(x) for name, x in found.items()})
-        pictures.append(picture)
-    return pictures
-
-
-def _with_fast_network(outcome: Outcome, engine: str) -> Outcome:
-    """The outcome with the engine that scored it, for what is computed of single pairs afterwards."""
-    if outcome.method.kind == "supervised" or not outcome.config.score.uses_network:
-        return outcome
-    return dataclasses.replace(outcome, config=with_engine(outcome.config, engine))
-
-
-def _write(folder, outcomes, pair_set: PairSet, about, settings, weights) -> None:
-    """Everything in the folder of a run: the first method's files at its top, the others' in folders of their own."""
-    first = outcomes[0]
-    shown = _with_fast_network(first, settings.engine)
-    why = _explanations(shown, pair_set, settings.explain, weights)
-    metrics = _write_outcome(folder, first, pair_set, about, why)
-    if len(outcomes) > 1:
-        metrics["methods"] = {}
-        for outcome in outcomes[1:]:
-            own = folder / "methods" / outcome.method.name
-            own.mkdir(parents=True)
-            metrics["methods"][outcome.method.name] = _write_outcome(own, outcome, pair_set, about, {})
-            write_json(own / output.METRICS, metrics["methods"][outcome.method.name])
-        _write_comparison(folder, outcomes, pair_set, find_spec(settings.dataset).title)
-    else:
-        print("\n" + table.summary_table(metrics))
-    simulated = pair_set.source == "simulated"
-    pairs = _pictures(shown, pair_set, weights, settings)
-    title = f"{pair_set.name}, {first.method.name}: highest-ranked pairs"
-    gallery.write_pairs(folder, pairs, title=title, simulated=simulated)
-    for pair_id, reason in first.skipped:
-        _say("left out", f"{pair_id}: {reason}")
-    metrics["programs"] = compiled_programs()
-    write_json(folder / output.METRICS, metrics)
-
-
-def _which(pair_set: PairSet) -> str:
-    """Which pairs a set is, and how many."""
-    if pair_set.source == "simulated" or KEY not in pair_set.provenance:
-        return f"{len(pair_set)} pairs"
-    return pair_set.provenance[KEY]["title"]
-
-
-def _write_comparison(folder: pathlib.Path, outcomes: list[Outcome], pair_set: PairSet, title: str) -> None:
-    rows = [comparison_row(outcome, pair_set) for outcome in outcomes]
-    header, cells = table.comparison_cells(rows)
-    title = f"{title}, {_which(pair_set)}, {table.source_word(pair_set.source)}"
-    notes = table.footnotes(rows)
-    print("\n" + "\n\n".join(filter(None, (title, table.aligned_table(header, cells), notes))))
-    markdown = "\n\n".join(
-        filter(None, (f"### {title}", table.markdown_table(header, cells), notes.replace("\n", "  \n")))
-    )
-    (folder / "comparison.md").write_text(markdown + "\n", encoding="utf-8")
-    (folder / "comparison.csv").write_text(table.comparison_csv(rows), encoding="utf-8", newline="")
-
-
-def _target(settings: types.SimpleNamespace) -> pathlib.Path:
-    if settings.output_dir is not None:
-        return pathlib.Path(settings.output_dir)
-    return output.default_folder(settings.dataset.rpartition(":")[2], datetime.datetime.now())
-
-
-def _finish(target: pathlib.Path, settings: types.SimpleNamespace) -> None:
+def _finish(target: pathlib.Path, laps: _Laps, settings: types.SimpleNamespace) -> None:
     link = "" if settings.output_dir is not None else f"  (also {output.point_latest(target)})"
-    print(f"\nresults in {target}{link}")
-
-
-def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib.Path:
-    """Threshold and decisions anew from saved scores, with --quantile or the quantile that the run had.
-
-    Args:
-        path: rho.npz of an earlier run.
-        settings: `quantile`, `output_dir` and `overwrite` are used.
-
-    Returns:
-        The folder with the results.
-
-    Raises:
-        DataError: if the file does not hold the scores of a run.
-        ConfigError: if the quantile is not a share.
-        OutputError: if the results cannot be written.
-    """
-    scores, about = results.load_scores(path)
-    quantile = given_quantile(settings)
-    was = about["config"].get("decision", about["config"])  # runs of earlier versions have one level
-    fields = {field.name for field in dataclasses.fields(Decision)}
-    decision = Decision(**{name: value for name, value in was.items() if name in fields})
-    decision = decision if quantile is None else dataclasses.replace(decision, quantile=quantile)
-    config, quantile = ChangeConfig(decision=decision), decision.quantile  # the rest does not matter
-    found = decide(jnp.asarray(scores.rho), jnp.asarray(scores.rho_null), config)
-    changed = found.changed if settings.fdr is None else benjamini_hochberg(found.p_value, settings.fdr)
-    scores = scores._replace(tau=float(found.tau), changed=np.asarray(changed), p_value=np.asarray(found.p_value))
-    skipped = [(entry["id"], entry["reason"]) for entry in about["skipped"]]
-    metrics = {**about, **record.figures(scores, seconds=None, compile_seconds=None, skipped=skipped)}
-    metrics |= {"config": {**about["config"], "decision": records.plain(decision)}, "decided_again_from": str(path)}
-    metrics.pop("false_discovery_rate", None)  # that of the earlier run
-    metrics |= {} if settings.fdr is None else {"false_discovery_rate": settings.fdr}
-    settings.dataset = about["dataset"]
-    target = _target(settings)
-    with output.run_folder(target, overwrite=settings.overwrite) as folder:
-        results.write_results(folder / results.RESULTS, scores, about.get("explanations", {}))
-        results.save_scores(folder / results.SCORES, scores, metrics)
-        simulated = about["source"] == "simulated"
-        title = _title(about["dataset"], about["method"], metrics)
-        gallery.write_histogram(folder, scores, title=title, simulated=simulated)
-        write_json(folder / output.METRICS, metrics)
-    print(f"tau at quantile {quantile:g}, from {path}\n\n{table.summary_table(metrics)}")
-    _finish(target, settings)
-    return target
+    print(f"\ntook {laps}\nresults in {target}{link}")
+    kind = settings.figure_format
+    for name in (pairs_page.PAGE, f"{gallery.RANKING}.{kind}", f"{gallery.HISTOGRAM}.{kind}"):
+        if (target / name).exists():
+            print(f"open {target / name}")
+            return

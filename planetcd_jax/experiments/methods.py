@@ -44,6 +44,7 @@ class Job:
         inception_weights: Initial weights of Inception-v3, or None to start from scratch.
         checkpoint_dir: Folder that a killed training is resumed from, or None.
         engine: What computes the network, one of `networks.winograd.ENGINES`.
+        preset: Name of the preset that `config` was made of.
     """
 
     config: ChangeConfig
@@ -59,6 +60,7 @@ class Job:
     inception_weights: str | None = None
     checkpoint_dir: str | None = None
     engine: str = "xla"
+    preset: str = "paper"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Outcome:
         note: What a reader of a table must know.
         details: JSON-able; the plan of the run, or how a supervised method was trained.
         history: Loss curves of a training, by part; empty for the others.
+        preset: Name of the preset that its settings were made of.
+        name: Its column in a summary and its folder: the method, or the preset where several presets run.
     """
 
     method: Method
@@ -88,13 +92,20 @@ class Outcome:
     note: str = ""
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: dict[str, Any] = dataclasses.field(default_factory=dict)
+    preset: str = "paper"
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its row label in a comparison table."""
+        return self.method.title if self.name == self.method.name else f"{self.method.title}, preset {self.preset}"
 
 
 def _labels(pair_set: PairSet, index: np.ndarray) -> np.ndarray:
     return np.full(len(index), -1, np.int8) if pair_set.labels is None else np.asarray(pair_set.labels)[index]
 
 
-class _LargeEnough:
+class CheckedPairs:
     """The pairs of a set, each checked against what the score needs, so that a patch too small is named."""
 
     def __init__(self, pair_set: PairSet, config: ChangeConfig):
@@ -106,6 +117,7 @@ class _LargeEnough:
         return len(self._pair_set)
 
     def read(self, i: int) -> Pair:
+        """Pair i; raises BadPairError where it cannot be scored."""
         pair = self._pair_set.read(i)
         before, after = cast(Array, pair.before), cast(Array, pair.after)  # only their shapes and types are looked at
         try:
@@ -124,8 +136,12 @@ class Bench:
         self._results: dict[ChangeConfig, RunResult] = {}
         self._training: tuple[Any, Any, dict[str, str]] | None = None
 
-    def run(self, name: str) -> Outcome:
+    def run(self, name: str, known_as: str | None = None) -> Outcome:
         """The outcome of one method of `METHODS`.
+
+        Args:
+            name: Its name.
+            known_as: Its column and folder, where that is not its name.
 
         Raises:
             PlanetCDError: as the parts that it is made of.
@@ -133,7 +149,8 @@ class Bench:
         method = systems.method(name)
         if method.kind == "supervised" and jax.process_count() > 1:
             raise ConfigError(f"{name} is trained in one process; run it without --coordinator_address.")
-        return self._supervised(method) if method.kind == "supervised" else self._unsupervised(method)
+        outcome = self._supervised(method) if method.kind == "supervised" else self._unsupervised(method)
+        return dataclasses.replace(outcome, preset=self._job.preset, name=known_as or name)
 
     def _result(self, config: ChangeConfig) -> RunResult:
         job = self._job
@@ -141,7 +158,7 @@ class Bench:
             self._results[config] = run_detection(
                 jax.random.key(job.seed),
                 job.params if config.score.uses_network else {},
-                _LargeEnough(self._pair_set, config),
+                CheckedPairs(self._pair_set, config),
                 self._served(config),
                 batch_size=job.batch_size,
                 num_devices=job.num_devices,
@@ -299,8 +316,9 @@ def comparison_row(outcome: Outcome, pair_set: PairSet) -> ComparisonRow:
     figures = metrics.evaluate(scores.labels, scores.rho, scores.changed)
     counts = figures["confusion"]
     same = pair_set.source == "real" and is_papers(pair_set.provenance) and not outcome.skipped
+    same = same and outcome.name in (outcome.method.name, "paper")
     return ComparisonRow(
-        system=outcome.method.title,
+        system=outcome.title,
         method=outcome.method.name,
         paper=outcome.method.paper_figure(pair_set.name) if same else None,
         correct=counts and counts["true_positive"] + counts["true_negative"],

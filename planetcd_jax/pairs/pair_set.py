@@ -89,6 +89,8 @@ class PairSet:
         self._shape = shape
         self._close = close
         self.least_side = 1
+        self._kept: dict[int, Pair] = {}
+        self._room = 0
         _check_ids(name, self.ids)
 
     def __len__(self) -> int:
@@ -137,14 +139,28 @@ class PairSet:
         Raises:
             BadPairError: naming pair and files, and what to do about it.
         """
-        pair = checked(self._load(self._index(i)), self.where(i))
+        number = self._index(i)
+        if number in self._kept:
+            return self._kept[number]
+        pair = checked(self._load(number), self.where(i))
         height, width = pair.before.shape[:2]
         if min(height, width) < self.least_side:
             raise BadPairError(
                 f"{self.where(i)}: {height}x{width} px are too few; wanted {self.least_side} or more a side: give the "
                 "whole images, or lower --max_shift."
             )
+        size = sum(array.nbytes for array in pair if array is not None)
+        if size <= self._room:
+            self._kept[number], self._room = pair, self._room - size
         return pair
+
+    def remember(self, most: int) -> None:
+        """From now on keeps the pairs that are read first in memory, for later reads.
+
+        Args:
+            most: Bytes that they may take.
+        """
+        self._room = most
 
     def _index(self, i: int) -> int:
         if not 0 <= i < len(self):

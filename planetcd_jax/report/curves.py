@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from planetcd_jax.report.figures import save_figure
 from planetcd_jax.report.table import SIMULATED
 
-CURVES = "learning_curves.png"
+CURVES = "learning_curves"
 
 _TRAIN, _VALIDATION, _BEST, _INK = "#0072B2", "#E69F00", "#C1272D", "#222222"
 
@@ -54,8 +54,8 @@ def learning_curves_figure(history: Mapping[str, Mapping[str, Any]], *, title: s
 
 
 def write_learning_curves(
-    folder: pathlib.Path, history: Mapping[str, Mapping[str, Any]], *, title: str, simulated: bool
+    folder: pathlib.Path, history: Mapping[str, Mapping[str, Any]], *, title: str, simulated: bool, kind: str = "png"
 ) -> None:
-    """Writes learning_curves.png."""
+    """Writes learning_curves.png, or another of `figures.FORMATS`."""
     picture = learning_curves_figure(history, title=title, simulated=simulated)
-    save_figure(picture, pathlib.Path(folder) / CURVES, simulated=simulated)
+    save_figure(picture, pathlib.Path(folder) / f"{CURVES}.{kind}", simulated=simulated)

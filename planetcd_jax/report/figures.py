@@ -8,7 +8,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -19,6 +21,11 @@ from planetcd_jax.report.table import SIMULATED
 # Okabe & Ito's colours, told apart with any colour vision.
 _BLUE, _ORANGE, _GREY, _BLACK, _RED = "#0072B2", "#E69F00", "#9A9A9A", "#222222", "#C1272D"
 _NO_DATA = "#B9C7D6"
+PROGRAM = "planetcd_jax"
+
+FORMATS = ("png", "pdf", "svg")
+"""Kinds of file that `save_figure` writes."""
+
 _LABELS = {1: "changed", 0: "unchanged", -1: "not known"}
 
 # Shares of the pixels at which a picture is stretched from black to white.
@@ -148,6 +155,17 @@ def _caption(pair: PairPicture, panel: str) -> str:
     return f"(d) pixel change, in sd; contour from {float(pair.level):.2g}"
 
 
+def _scale_bar(axes: Axes, width: int) -> None:
+    """A bar of a round number of pixels, about a quarter of the picture long, with its length."""
+    most = 0.3 * width
+    length = max(n * 10**k for k in range(6) for n in (1, 2, 5) if n * 10**k <= max(most, 1))
+    outline: list[patheffects.AbstractPathEffect] = [patheffects.withStroke(linewidth=3.5, foreground="black")]
+    line = axes.plot([0.05, 0.05 + length / width], [0.05, 0.05], color="white", linewidth=2, transform=axes.transAxes)
+    text = axes.text(0.05, 0.075, f"{length} px", color="white", fontsize=8, transform=axes.transAxes, va="bottom")
+    line[0].set_path_effects(outline)
+    text.set_path_effects(outline)
+
+
 def _verdict(pair: PairPicture) -> str:
     label = "" if pair.label is None else f"label: {_LABELS[int(pair.label)]}"
     return "   ".join(filter(None, ["changed" if pair.changed else "not changed", label]))
@@ -205,6 +223,8 @@ def pair_figure(pair: PairPicture, *, simulated: bool) -> Figure:
     )
     for axes, panel in zip(grid, panels, strict=True):
         _draw_panel(axes, pair, panel)
+        if panel == "before":
+            _scale_bar(axes, width)
         axes.set_xlabel(_caption(pair, panel), fontsize=9, color=_BLACK)
     left = 0.1 / figure.get_figwidth()
     name = _plain(_shortened(pair.pair_id, 22 * len(panels) - 4))
@@ -310,8 +330,8 @@ def histogram_figure(
         axes.axvline(tau, color=_RED, linewidth=1.6, label=f"tau = {tau:.4g}")
     axes.yaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 2.5, 5, 10), integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    axes.set_xlabel("change score rho", color=_BLACK)
-    axes.set_ylabel("pairs", color=_BLACK)
+    axes.set_xlabel("change score rho (no unit)", color=_BLACK)
+    axes.set_ylabel("number of pairs", color=_BLACK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(_plain(title), loc="left", fontsize=11, weight="bold", pad=10, color=_BLACK)
     figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=2)
@@ -320,7 +340,16 @@ def histogram_figure(
 
 
 def save_figure(figure: Figure, path: pathlib.Path, *, simulated: bool) -> None:
-    """Writes a PNG of 150 dots per inch; SIMULATED also goes into its metadata."""
-    figure.savefig(
-        path, dpi=150, metadata={"Source": SIMULATED if simulated else "real data", "Software": "planetcd_jax"}
-    )
+    """Writes a figure as its suffix says: PNG of 150 dots per inch, or PDF or SVG with text and lines as such.
+
+    The file says whether its data are SIMULATED. The same figure gives the same bytes.
+    """
+    told = SIMULATED if simulated else "real data"
+    about = {
+        ".png": {"Source": told, "Software": PROGRAM},
+        ".pdf": {"Subject": told, "Creator": PROGRAM, "CreationDate": None},
+        ".svg": {"Description": told, "Creator": PROGRAM, "Date": None},
+    }[path.suffix]
+    # Text stays text, so that a journal's typesetter can change it; ids do not vary from run to run.
+    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": PROGRAM}):
+        figure.savefig(path, dpi=150, metadata=about)

@@ -9,35 +9,37 @@ import numpy as np
 from planetcd_jax.report import figures
 from planetcd_jax.report.results import Scores
 
-HISTOGRAM, RANKING, PAIRS = "histogram.png", "ranking.png", "figures"
+HISTOGRAM, RANKING, PAIRS = "histogram", "ranking", "figures"
 
 
-def file_name(rank: int, pair_id: str) -> str:
+def file_name(rank: int, pair_id: str, kind: str = "png") -> str:
     """A file name for a pair, such as "01_ESP_018299.png": safe on any file system, in order of rank."""
-    return f"{rank:02d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', pair_id).strip('._')[:80] or 'pair'}.png"
+    return f"{rank:02d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', pair_id).strip('._')[:80] or 'pair'}.{kind}"
 
 
-def write_histogram(folder: pathlib.Path, scores: Scores, *, title: str, simulated: bool) -> None:
-    """Writes histogram.png: rho, coloured by label, rho_null and tau."""
+def write_histogram(folder: pathlib.Path, scores: Scores, *, title: str, simulated: bool, kind: str = "png") -> None:
+    """Writes histogram.png (or another of `figures.FORMATS`): rho, coloured by label, rho_null and tau."""
     rho_null = scores.rho_null if scores.rho_null.size else None
     tau = float(scores.tau) if np.isfinite(scores.tau) else None
     picture = figures.histogram_figure(
         scores.rho, rho_null, tau, labels=scores.labels, title=title, simulated=simulated
     )
-    figures.save_figure(picture, folder / HISTOGRAM, simulated=simulated)
+    figures.save_figure(picture, folder / f"{HISTOGRAM}.{kind}", simulated=simulated)
 
 
-def write_pairs(folder: pathlib.Path, pairs: Sequence[figures.PairPicture], *, title: str, simulated: bool) -> None:
+def write_pairs(
+    folder: pathlib.Path, pairs: Sequence[figures.PairPicture], *, title: str, simulated: bool, kind: str = "png"
+) -> None:
     """Writes ranking.png, all pairs on one sheet, and figures/<rank>_<id>.png for each; nothing without a pair."""
     if not pairs:
         return
     (folder / PAIRS).mkdir()
     for place, pair in enumerate(pairs, start=1):
         picture = figures.pair_figure(pair, simulated=simulated)
-        name = file_name(place if pair.rank is None else pair.rank, pair.pair_id)
+        name = file_name(place if pair.rank is None else pair.rank, pair.pair_id, kind)
         figures.save_figure(picture, folder / PAIRS / name, simulated=simulated)
     sheet = figures.ranking_figure(pairs, title=title, simulated=simulated)
-    figures.save_figure(sheet, folder / RANKING, simulated=simulated)
+    figures.save_figure(sheet, folder / f"{RANKING}.{kind}", simulated=simulated)
 
 
 def picture_of(scores: Scores, i: int, rank: int, before: np.ndarray, after: np.ndarray) -> figures.PairPicture:

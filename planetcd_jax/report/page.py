@@ -2,18 +2,16 @@
 
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
-import markupsafe
 import numpy as np
 
-from planetcd_jax.files.json_files import jsonable
 from planetcd_jax.report import page_images
+from planetcd_jax.report.script_data import script_json
 
 _TEMPLATES = pathlib.Path(__file__).resolve().parent / "templates"
 
@@ -153,18 +151,10 @@ def scene_page(
         scene={"width": overview.width, "height": overview.height},
         panels=PANELS,
         footer=f"planetcd_jax {version}.",
-        data=_safe_json(data),
+        data=script_json(data),
         style=(_TEMPLATES / "scene.css").read_text(encoding="utf-8"),
         script=(_TEMPLATES / "scene.js").read_text(encoding="utf-8"),
     )
-
-
-def _safe_json(value: Any) -> markupsafe.Markup:
-    """JSON that cannot end the script element it stands in, whatever names it holds."""
-    text = json.dumps(jsonable(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return markupsafe.Markup(text)
 
 
 @functools.cache

@@ -80,6 +80,42 @@ def heat_picture(heat: np.ndarray, side: int) -> str:
     return _data_url(picture.resize((side // 2, side // 2), Image.Resampling.NEAREST), "PNG", optimize=True)
 
 
+def _fitting(image: Image.Image, most: int) -> Image.Image:
+    """The picture with no side longer than `most`, pixels averaged."""
+    shrink = max(image.size) / most
+    if shrink <= 1:
+        return image
+    return image.resize(
+        (max(1, round(image.width / shrink)), max(1, round(image.height / shrink))), Image.Resampling.BOX
+    )
+
+
+def date_pair(before: np.ndarray, after: np.ndarray, most: int = 240) -> tuple[str, str]:
+    """Both dates of a pair as JPEG data URLs of together at most about `CHIP_BYTES`, stretched alike.
+
+    Args:
+        before, after: [H, W] or [H, W, C] float; NaN is no data.
+        most: Longest side of the pictures, pixels.
+    """
+    dates = [(image, np.isfinite(image if image.ndim == 2 else image.sum(axis=-1))) for image in (before, after)]
+    low, high = _limits(dates)
+    filled = [(np.nan_to_num(pixels), valid) for pixels, valid in dates]
+    pictures = [_fitting(Image.fromarray(_levels(pixels, valid, low, high)), most) for pixels, valid in filled]
+    for quality in _QUALITIES:
+        urls = [_data_url(picture, "JPEG", quality=quality, optimize=True) for picture in pictures]
+        if sum(map(len, urls)) <= CHIP_BYTES:
+            break
+    return urls[0], urls[1]
+
+
+def change_picture(heat: np.ndarray, most: int = 75) -> str:
+    """Change of each pixel of a pair, [H, W] float >= 0, as a small PNG, dark to bright from 0 to its own maximum."""
+    top = float(np.nanmax(heat, initial=0.0))
+    share = np.nan_to_num(heat / top if top > 0 else heat * 0.0)
+    levels = Image.fromarray((matplotlib.colormaps["magma"](share)[..., :3] * 255).round().astype(np.uint8))
+    return _data_url(_fitting(levels, most).quantize(64), "PNG", optimize=True)
+
+
 def overview_picture(pixels: np.ndarray, valid: np.ndarray) -> str:
     """The whole before-image, reduced, as a JPEG data URL. [h, w(, B)] float."""
     low, high = _limits([(pixels, valid)])

@@ -155,41 +155,48 @@ def comparison_csv(rows: Sequence[ComparisonRow]) -> str:
     return csv_table(header, cells)
 
 
-def summary_table(metrics: Mapping[str, Any]) -> str:
-    """The table that ends a run: two columns, one line for each figure of `metrics` (as in metrics.json).
+def _figure_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What a summary says of one method, by line; without what needs labels where no pair has one."""
+    rows = {"changed": str(metrics["n_changed"]), "tau": number(metrics["tau"], 4)}
+    if metrics["n_labelled"]:
+        rows |= {
+            "accuracy %": f"{percent(metrics['accuracy'])}  ({percent_interval(metrics['accuracy_interval_95'])})",
+            "precision %": percent(metrics["precision"]),
+            "recall %": percent(metrics["recall"]),
+            "F1 %": percent(metrics["f1"]),
+            "false alarms %": percent(metrics["false_alarm_rate"]),
+            "ROC AUC": number(metrics["roc_auc"]),
+            "average precision": number(metrics["average_precision"]),
+        }
+    if metrics["seconds"] is not None:
+        rows["scoring time, s"] = number(metrics["seconds"] + (metrics["compile_seconds"] or 0.0), 1)
+    return rows
+
+
+def summary_table(*runs: Mapping[str, Any], names: Sequence[str] = ()) -> str:
+    """The table that ends a run: what is true of the pairs, then a column for each method.
 
     Args:
-        metrics: Needs n_pairs, n_changed, tau, source, pairs_per_second, compile_seconds and what
-            `metrics.evaluate` returns.
+        runs: metrics.json of each method, on the same pairs; n_pairs, n_changed, tau, source, seconds,
+            compile_seconds and what `metrics.evaluate` returns are used.
+        names: Name of each; needed where there are several.
 
     Returns:
         Aligned text; figures that need labels are left out where no pair has one.
     """
-    lines = [
-        ("data", source_word(metrics["source"])),
-        ("pairs", str(metrics["n_pairs"])),
-        ("changed", str(metrics["n_changed"])),
-        ("tau", number(metrics["tau"], 4)),
-    ]
-    if metrics.get("n_skipped"):
-        lines.insert(2, ("left out", str(metrics["n_skipped"])))
-    which = metrics.get("provenance", {}).get("pairs")
-    if which:
-        lines.insert(1, ("which pairs", which["title"]))
-    if metrics["n_labelled"]:
-        lines += [
-            ("labelled pairs", str(metrics["n_labelled"])),
-            ("accuracy %", f"{percent(metrics['accuracy'])}  ({percent_interval(metrics['accuracy_interval_95'])})"),
-            ("precision %", percent(metrics["precision"])),
-            ("recall %", percent(metrics["recall"])),
-            ("F1 %", percent(metrics["f1"])),
-            ("false alarms %", percent(metrics["false_alarm_rate"])),
-            ("ROC AUC", number(metrics["roc_auc"])),
-            ("average precision", number(metrics["average_precision"])),
-        ]
-    lines += [
-        ("pairs per second", number(metrics["pairs_per_second"], 1)),
-        ("compile time, s", number(metrics["compile_seconds"], 1)),
-    ]
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in lines)
+    first = runs[0]
+    shared = [("data", source_word(first["source"])), ("pairs", str(first["n_pairs"]))]
+    which = first.get("provenance", {}).get("pairs")
+    shared[1:1] = [("which pairs", which["title"])] if which else []
+    shared += [("left out", str(first["n_skipped"]))] if first.get("n_skipped") else []
+    shared += [("labelled pairs", str(first["n_labelled"]))] if first["n_labelled"] else []
+    columns = [_figure_rows(run) for run in runs]
+    lines = [["", *names]] if len(runs) > 1 else []
+    lines += [[name, *(column.get(name, "-") for column in columns)] for name in columns[0]]
+    first_width = max(len(row[0]) for row in [*shared, *lines])
+    widths = [max(len(line[k]) for line in lines) for k in range(1, len(runs) + 1)]
+    text = [f"{name.ljust(first_width)}  {value}" for name, value in shared]
+    for name, *cells in lines:
+        padded = "   ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        text.append(f"{name.ljust(first_width)}  {padded}".rstrip())
+    return "\n".join(text)

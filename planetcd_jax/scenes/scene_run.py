@@ -20,7 +20,7 @@ from planetcd_jax.files.digests import sha256_of, sha256_of_file
 from planetcd_jax.files.folders import write_whole
 from planetcd_jax.files.json_files import jsonable, write_json
 from planetcd_jax.files.room import check_place
-from planetcd_jax.report import page, page_images, record
+from planetcd_jax.report import page, page_images, qgis, record
 from planetcd_jax.scenes import checkpoint as checkpoints
 from planetcd_jax.scenes import outlines, places, scoring, stable, writing
 from planetcd_jax.scenes.checkpoint import Checkpoint
@@ -196,6 +196,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
         tags["NOTE"] = "SIMULATED"
     grid = writing.map_grid(pair.grid, plan.window, plan.stride, scored.rho.shape)
     writing.write_geotiff(kept.final / "rho.tif", {"rho": scored.rho, "p_value": scored.p_value}, grid, tags)
+    qgis.dress_score(kept.final / "rho.tif", tau)
     for name, values in scored.layers.items():
         writing.write_geotiff(kept.final / f"{name}.tif", {name: values}, grid, tags)
     key = jax.random.fold_in(jax.random.key(request.seed), _MAPS)
@@ -213,6 +214,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
         parquet=request.parquet,
         window=plan.window,
     )
+    qgis.dress_places(kept.final / "candidates.gpkg", writing.LAYER)
     report = _run_report(request, scene, scored, who, run, (len(changed), len(spare)))
     html = page.scene_page(
         [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)],
@@ -257,7 +259,7 @@ def _measure_and_draw(
     if request.pixel_maps:
         (folder / "pixel_maps").mkdir()
     looks = places.measure(key, found, scene, heats=max(on_page, request.pixel_maps))
-    for candidate, chip in tqdm(looks, total=len(found), desc="candidates", unit="place", disable=quiet):
+    for candidate, chip in tqdm(looks, total=len(found), desc="candidates", unit="place", disable=quiet, miniters=1):
         measured.append(candidate)
         if candidate.rank <= on_page:
             pictures = page_images.chip_pair(chip.before, chip.after, chip.valid_before, chip.valid_after, side)
