@@ -19,7 +19,7 @@ from planetcd_jax.cli.commandline import fitted_weights, given_quantile
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import decide, pixel_change_map
 from planetcd_jax.experiments.methods import Bench, Job, Outcome, comparison_row, method_names
-from planetcd_jax.files.compilations import announced, compiled_programs
+from planetcd_jax.files.compilations import announcing, compiled_programs
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
 from planetcd_jax.networks.winograd import engine_of, serve, why_xla, with_engine
@@ -191,17 +191,16 @@ def _explanations(outcome: Outcome, pair_set: PairSet, count: int, weights: Weig
 
     config = outcome.config
 
-    @jax.jit
     def found(params, before, after, size):
         with extent(before.shape[:2], size):
             curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
             return explain.explain(params, before, after, config), curve
 
+    explained = announcing(found, "explanations")
     rows, highest = {}, outcome.scores.ranking()[:count]
     pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
     for i, arrays in zip(highest, padded_pairs(pairs, config.score.pads(config.backbone)), strict=True):
-        with announced("explanations"):
-            known, curve = found(weights.params, *arrays)
+        known, curve = explained(weights.params, *arrays)
         rows[outcome.scores.ids[i]] = explain.row(known, curve, bool(outcome.scores.changed[i]))
     return rows
 
@@ -240,13 +239,13 @@ def _pictures(
     config, pictures = outcome.config, []
     deep = outcome.method.kind == "unsupervised"
 
-    @jax.jit
     def maps(params, before, after, size):
         with extent(before.shape[:2], size):
             heat = pixel_change_map(params, before, after, config)
             salient = explain.saliency(params, before, after, config) if with_saliency else None
             return heat, change_mask(heat), salient
 
+    drawn = announcing(maps, "pixel maps")
     highest = outcome.scores.ranking()[:count]
     pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
     padded = padded_pairs(pairs, deep and not with_saliency and config.score.pads(config.backbone))
@@ -254,8 +253,7 @@ def _pictures(
         rows, columns = pair.before.shape[:2]
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
         if deep:
-            with announced("pixel maps"):
-                found = zip(("heat", "mask", "saliency"), maps(weights.params, *arrays), strict=True)
+            found = zip(("heat", "mask", "saliency"), drawn(weights.params, *arrays), strict=True)
             shown = {name: None if x is None else np.asarray(x)[:rows, :columns] for name, x in found}
             picture = picture._replace(**shown)
         pictures.append(picture)
