@@ -15,7 +15,7 @@ from planetcd_jax import explain, records
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import pixel_change
 from planetcd_jax.experiments.methods import Outcome, comparison_row
-from planetcd_jax.files.compilations import announced, compiled_programs
+from planetcd_jax.files.compilations import announcing, compiled_programs
 from planetcd_jax.files.folders import write_whole
 from planetcd_jax.files.json_files import write_json
 from planetcd_jax.networks.weights_io import Weights
@@ -109,17 +109,16 @@ def _explanations(entry: Entry, pair_set: PairSet, count: int) -> dict[str, dict
 
     config = entry.config
 
-    @jax.jit
     def found(params, before, after, size):
         with extent(before.shape[:2], size):
             curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
             return explain.explain(params, before, after, config), curve
 
+    explained = announcing(found, "explanations")
     rows, highest = {}, outcome.scores.ranking()[:count]
     pairs = [pair_set.read(int(outcome.index[i])) for i in highest]
     for i, arrays in zip(highest, padded_pairs(pairs, config.score.pads(config.backbone)), strict=True):
-        with announced("explanations"):
-            known, curve = found(entry.weights.params, *arrays)
+        known, curve = explained(entry.weights.params, *arrays)
         rows[outcome.scores.ids[i]] = explain.row(known, curve, bool(outcome.scores.changed[i]))
     return rows
 
@@ -155,21 +154,20 @@ def _pictures(entry: Entry, pair_set: PairSet, count: int, mapped: int, with_sal
     """
     outcome, config, shapes = entry.outcome, entry.config, set()
 
-    @jax.jit
     def maps(key, params, before, after):
         found = pixel_change(key, params, before, after, config)
         salient = explain.saliency(params, before, after, config) if with_saliency else None
         heat = jnp.where(found.known, found.size, jnp.nan)
         return {"heat": heat, "mask": found.changed, "level": found.level, "saliency": salient}
 
+    mapping = announcing(maps, "pixel maps")
     for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
         pair = pair_set.read(int(outcome.index[i]))
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
         if entry.draws and (rank <= mapped or (rank <= _MAPPED and pair.before.shape in shapes)):
             shapes.add(pair.before.shape)
             key = patch_key(jax.random.key(entry.about["seed"]), jnp.uint32(outcome.index[i]))
-            with announced("pixel maps"):
-                found = maps(key, entry.weights.params, pair.before, pair.after)
+            found = mapping(key, entry.weights.params, pair.before, pair.after)
             picture = picture._replace(**{name: None if x is None else np.asarray(x) for name, x in found.items()})
         yield picture
 

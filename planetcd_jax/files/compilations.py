@@ -5,9 +5,11 @@ import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 SLOW_S = 3.0
@@ -54,3 +56,18 @@ def announced(what: str, *, quiet: bool = False) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def announcing(function: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """A jitted function of arrays; each program that it needs is announced while it is compiled."""
+    jitted, programs = jax.jit(function), {}
+
+    def call(*arguments: Any) -> Any:
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = structure, tuple(np.shape(x) for x in leaves)
+        if shapes not in programs:
+            with announced(what):
+                programs[shapes] = jitted.lower(*arguments).compile()
+        return programs[shapes](*arguments)
+
+    return call

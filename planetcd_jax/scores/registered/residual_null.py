@@ -34,14 +34,12 @@ class ResidualNull:
         change_margin_px: Ground around all that which is left out with it, pixels.
         usual_least, usual_cap: Least and largest robust standard deviation, in expected differences, that is put down
             to the patch: a change that covers much of it must not pass for its noise.
-        spread_cap: Largest robust standard deviation of what is drawn, in the same, where the level of brightness
-            counts too.
         steps_px: Least and largest step in each axis from where a difference comes: far enough that what is
             independent stays so, near enough that it lands on ground of the same kind.
         far_steps_px: The same where nothing so near may be taken.
         least_likeness: Least correlation of the dates that the null is matched to.
-        least_clean: Share of the compared ground that must be left; with less, all differences are noise of the
-            expected spread, since nothing else is known of ground that did not change.
+        least_clean: Share of the compared ground that must be left; with less, nothing is left out: differences nearly
+            everywhere are light, frost or haze, which the null has to know.
         tries, far_tries: Near and far places that a difference may come from before noise of the same spread is put
             there.
     """
@@ -55,11 +53,10 @@ class ResidualNull:
     change_margin_px: int = 6
     usual_least: float = 0.1
     usual_cap: float = 1.0
-    spread_cap: float = 2.0
     steps_px: tuple[int, int] = (4, 16)
     far_steps_px: tuple[int, int] = (16, 48)
     least_likeness: float = 0.5
-    least_clean: float = 0.1
+    least_clean: float = 0.25
     tries: int = 3
     far_tries: int = 4
 
@@ -68,7 +65,7 @@ class ResidualNull:
     least_side_px: ClassVar[int] = 1
 
     def __post_init__(self):
-        check_above_zero(self, "residual_clip", "outlier", "near_outlier", "usual_cap", "spread_cap")
+        check_above_zero(self, "residual_clip", "outlier", "near_outlier", "usual_cap")
         check_above_zero(self, "broad_outlier", "broad_px")
         check_above_zero(self, "least_likeness", "tries", "far_tries")
         check_pixels("change_margin_px", self.change_margin_px)
@@ -123,7 +120,8 @@ class ResidualNull:
         expected = detail.expected_difference(found, keep)
         left_out = self.changed(found.fine / expected, keep)
         clean = keep & ~left_out
-        clean &= clean.sum(dtype=jnp.float32) >= self.least_clean * keep.sum(dtype=jnp.float32)
+        enough = clean.sum(dtype=jnp.float32) >= self.least_clean * keep.sum(dtype=jnp.float32)
+        clean = jnp.where(enough, clean, keep)
         places = self._places(key, keep)
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
 
@@ -131,7 +129,7 @@ class ResidualNull:
 
         def added(one: Array, two: Array, noise: Array) -> Array:
             """What is added to one band [H, W]."""
-            unit, deviation, size = self._unit_difference(one, two, expected, clean, keep)
+            unit, deviation, size = self._unit_difference(one, two, expected, clean)
             drawn, done = jnp.where(keep, deviation * noise, 0), jnp.zeros_like(keep)
             for rows, columns in places:
                 good = ~done & clean[rows][:, columns]
@@ -173,25 +171,18 @@ class ResidualNull:
         steps = [self.steps_px] * self.tries + [self.far_steps_px] * self.far_tries
         return [_moved_places(k, keep, step) for k, step in zip(keys, steps, strict=True)]
 
-    def _unit_difference(
-        self, one: Array, two: Array, expected: Array, clean: Array, keep: Array
-    ) -> tuple[Array, Array, Array]:
+    def _unit_difference(self, one: Array, two: Array, expected: Array, clean: Array) -> tuple[Array, Array, Array]:
         """The difference of two maps of brightness [H, W] over the expected one, about 0 and cut.
 
         With its robust standard deviation, and what a unit of it is worth in the brightness of the first date, made
-        larger as `draw` says; two scalars. Only what is `clean`, [H, W] bool, has a say in them; where nothing is, the
-        spread is the expected one.
+        larger as `draw` says; two scalars. Only what is `clean`, [H, W] bool, has a say in them.
         """
-        known = clean.any()
-        counted = jnp.where(known, clean, keep)
-        (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x, counted) for x in (one, two))
+        (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x, clean) for x in (one, two))
         a, b = (one - mean_a) / contrast, (two - mean_b) / contrast_b
         likeness = jnp.clip(masked.mean(a * b, clean.astype(jnp.float32)), self.least_likeness, 1.0)
-        likeness = jnp.where(known, likeness, 1.0)
         more = jnp.sqrt((1 + likeness) / 2) / likeness
         unit = (b - a) / expected
         middle, deviation = masked.spread(unit, clean)
-        deviation = jnp.where(known, jnp.minimum(deviation, self.spread_cap), 1.0)
         most = self.residual_clip * deviation
         return jnp.where(clean, jnp.clip(unit - middle, -most, most), 0), deviation, more * contrast
 
