@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.ndimage
@@ -176,7 +176,7 @@ def _texture(squares: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float
     kernel = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
     found = []
     for image, valid in squares:
-        inside = scipy.ndimage.binary_erosion(valid, iterations=2)
+        inside = cast(np.ndarray, scipy.ndimage.binary_erosion(valid, iterations=2))
         if inside.sum() < 64:
             continue
         filled = np.where(valid, image, image[valid].mean())

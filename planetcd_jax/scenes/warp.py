@@ -1,9 +1,11 @@
 """An image seen on another grid, read by windows as if it lay there."""
 
+from typing import cast
+
 import numpy as np
 
 from planetcd_jax.scenes import resampling
-from planetcd_jax.scenes.grids import AnyGrid
+from planetcd_jax.scenes.grids import AnyGrid, Grid
 from planetcd_jax.scenes.pixel_map import PixelMap, Places, lattice
 from planetcd_jax.scenes.source import Source
 
@@ -128,7 +130,9 @@ class Warped:
         """A window reduced to at most `most` pixels a side, for display; as `Source.read_reduced`."""
         shrink = max(1.0, max(height, width) / most)
         shape = max(1, round(height / shrink)), max(1, round(width / shrink))
-        return Warped(self.source, self.grid.resized(row, col, height, width, shape), self._kernel).read(0, 0, *shape)
+        return Warped(self.source, cast(Grid, self.grid).resized(row, col, height, width, shape), self._kernel).read(
+            0, 0, *shape
+        )
 
     def describe(self) -> dict:
         """As `Source.describe`."""

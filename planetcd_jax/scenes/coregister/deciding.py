@@ -24,7 +24,7 @@ _LOOKS = (None, 900, 300)
 _NO_CHANCE = 1e-4
 
 # Probability below which a pair is not refused, whatever else; and squares that a refusal rests on at least.
-_DOUBT, _TELLING = 0.01, 9
+_DOUBT, _TELLING = 0.01, 20
 
 # A pair is left as it lies where no part of it moves by more than this against the rest, pixels, and all of it by no
 # more than `_WHOLE`: the scores and `--after_shift` undo that without another resampling.

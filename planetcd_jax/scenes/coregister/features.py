@@ -31,7 +31,7 @@ def _features(view: View) -> tuple[np.ndarray, np.ndarray]:
     image, valid = view
     grey = np.clip(127.5 + 42.0 * local_contrast(image, valid, _CONTRAST_SCALE), 0, 255).astype(np.uint8)
     inside = cv2.erode(valid.astype(np.uint8) * 255, np.ones((9, 9), np.uint8))
-    found, described = cv2.SIFT_create(nfeatures=_MOST, contrastThreshold=0.02, edgeThreshold=12).detectAndCompute(
+    found, described = cv2.SIFT.create(nfeatures=_MOST, contrastThreshold=0.02, edgeThreshold=12).detectAndCompute(
         grey, inside
     )
     if described is None:

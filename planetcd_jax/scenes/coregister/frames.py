@@ -107,7 +107,7 @@ class Reduced:
         """Takes an image, the grid that it is to be seen on, and the image's own."""
         self.height, self.width = grid.height, grid.width
         pixel_map = PixelMap(grid, own).needing(*lattice(0, 0, grid.height, grid.width))
-        self._seen = Warped(image, grid, "bilinear", pixel_map)
+        self._seen = Warped(cast(Source, image), grid, "bilinear", pixel_map)
 
     def read(self, row: int, col: int, height: int, width: int) -> View:
         """A window of the coarser pixels; may reach outside."""

@@ -1,6 +1,7 @@
 """How well two images agree over the ground that they share: small squares, each laid where it fits best."""
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 import scipy.fft
@@ -151,10 +152,15 @@ def _best(square: np.ndarray, shown: np.ndarray, around: np.ndarray, valid: np.n
     side, wide = square.shape[0], around.shape[0]
     size = (scipy.fft.next_fast_len(wide, real=True),) * 2
     weight, known = shown.astype(np.float32), valid.astype(np.float32)
-    spectra = [scipy.fft.rfft2(part, s=size) for part in (square, weight, square**2, around, known, around**2)]
+    spectra = [
+        cast(np.ndarray, scipy.fft.rfft2(part, s=size))
+        for part in (square, weight, square**2, around, known, around**2)
+    ]
     pairs = ((0, 3), (2, 4), (1, 5), (1, 4))  # product, both energies over the common ground, and its size
     span = wide - side + 1
-    sums = [scipy.fft.irfft2(np.conj(spectra[i]) * spectra[j], s=size)[:span, :span] for i, j in pairs]
+    sums = [
+        cast(np.ndarray, scipy.fft.irfft2(np.conj(spectra[i]) * spectra[j], s=size))[:span, :span] for i, j in pairs
+    ]
     product, own, other, common = sums
     energy = np.sqrt(np.maximum(own, 0.05 * own.max() + 1e-9) * np.maximum(other, 0.05 * other.max() + 1e-9))
     score = np.where(common > 0.5 * side**2, product / energy, -1.0)

@@ -4,6 +4,8 @@ Where the sun turned by 50 degrees no feature of a shaded relief is left as it w
 still correlate by about the cosine of that angle.
 """
 
+from typing import Any, cast
+
 import numpy as np
 import scipy.fft
 from scipy.ndimage import affine_transform, gaussian_filter
@@ -39,7 +41,7 @@ def _turned(
     centre = matrix[:2, :2] @ (wide / 2, high / 2)
     matrix[:2, 2] = width / 2 - centre[0], height / 2 - centre[1]
     by_rows = np.array([[cos, sin], [-sin, cos]])
-    start = np.array([matrix[1, 2], matrix[0, 2]]) + by_rows @ (0.5, 0.5) - 0.5
+    start: Any = np.array([matrix[1, 2], matrix[0, 2]]) + by_rows @ (0.5, 0.5) - 0.5
     turned = [affine_transform(x, by_rows, start, (high, wide), order=1) for x in (image, mask)]
     return turned[0], turned[1], matrix
 
@@ -102,10 +104,10 @@ def _shifts(here, turned, spectra) -> list[tuple[float, np.ndarray]]:
         return []
     size = tuple(-(-(n + m) // 32) * 32 for n, m in zip(a.shape, b.shape, strict=True))
     if size not in spectra:
-        spectra[size] = [np.conj(scipy.fft.rfft2(x.astype(np.float32), s=size)) for x in (a, known_a)]
-    parts = [*spectra[size], *(scipy.fft.rfft2(x.astype(np.float32), s=size) for x in (b, known_b))]
-    product = scipy.fft.irfft2(parts[0] * parts[2], s=size)
-    common = scipy.fft.irfft2(parts[1] * parts[3], s=size)
+        spectra[size] = [np.conj(cast(np.ndarray, scipy.fft.rfft2(x.astype(np.float32), s=size))) for x in (a, known_a)]
+    parts = [*spectra[size], *(cast(np.ndarray, scipy.fft.rfft2(x.astype(np.float32), s=size)) for x in (b, known_b))]
+    product = cast(np.ndarray, scipy.fft.irfft2(parts[0] * parts[2], s=size))
+    common = cast(np.ndarray, scipy.fft.irfft2(parts[1] * parts[3], s=size))
     least = _LEAST_COMMON * min(known_a.sum(), known_b.sum())
     spread = float(np.sqrt((a**2).sum() / known_a.sum() * (b**2).sum() / max(known_b.sum(), 1.0))) + 1e-9
     # Correlation times the root of the common ground: how unlikely it is, in units that do not depend on either.
