@@ -50,7 +50,7 @@ RESIDUAL_CLIP = 8.0
 
 # False discovery rate at which a pair counts as changed, whose null score is then left out. A usual one; chosen among
 # 0.05, 0.1 and 0.2 on the development split.
-NULL_FDR = 0.1
+NULL_FDR = 0.05
 
 # Pseudo-unchanged tiles, of up to 16 windows each, from which a scene's threshold is found unless asked otherwise.
 NULL_DRAWS = 64
