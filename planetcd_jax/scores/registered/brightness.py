@@ -120,7 +120,7 @@ class BrightnessDetail:
     """
 
     fine_px: float = 1.0
-    coarse_px: float = 20.0
+    coarse_px: float = 14.0
     slope_px: float = 2.0
     spread_floor: float = 0.04
     spread_cap: float = 0.057
