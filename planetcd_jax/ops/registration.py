@@ -87,7 +87,7 @@ class Registering:
         block_px, block_step_px: Side and step of the blocks of a large array whose whole shifts are sought one by one.
         least_share: Share of a block that must be valid.
 
-    Chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
+    Chosen on the development split of `scripts/evaluate.py`; docs/evaluation.md has the ablation.
     """
 
     max_misalignment: int = dataclasses.field(default=constants.LARGEST_MISALIGNMENT, metadata=MAIN)

@@ -116,7 +116,7 @@ class BrightnessDetail:
         dark, bright: Brightness from where on an 8-bit image shows nothing but black, or white.
         allow_pixel_noise: Whether noise of single pixels is measured and allowed for beyond `spread_cap`.
 
-    Chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
+    Chosen on the development split of `scripts/evaluate.py`; docs/evaluation.md has the ablation.
     """
 
     fine_px: float = 1.0

@@ -4,7 +4,7 @@ On gentle slopes brightness follows the slope along the sun's azimuth a, so each
 multiplied by cos(u - a). Under a sun turned by t it is multiplied by cos(u - a - t), which is cos t + sin t tan(u - a)
 times as much, whatever the ground. That ratio is the same for u and u + pi, so its expansion over direction has even
 orders only; the first of them, cos 2u and sin 2u, are fitted here, with the gain. It explains; no score is made of it
-(BUILD.md says what was measured).
+(docs/diary.md says what was measured).
 
 Source: linear shading, Kube & Pentland 1988, IEEE PAMI 10, 704; the two maps are a second-order Riesz transform, Unser
 & Van De Ville 2010, IEEE TIP 19, 636. The fit is this package's.

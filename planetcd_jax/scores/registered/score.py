@@ -143,7 +143,7 @@ class Registered(Score):
         pixels: How it shows pixel by pixel what changed.
         pixel_map: As in `Score`.
 
-    Chosen on the development split of `scripts/evaluate.py`; the README has the ablation.
+    Chosen on the development split of `scripts/evaluate.py`; docs/evaluation.md has the ablation.
     """
 
     null: Null = ResidualNull()
@@ -351,9 +351,12 @@ class Registered(Score):
 
     @property
     def _clean_null(self) -> ResidualNull:
-        """Its null, more careful with what may be a change."""
+        """Its null, more careful with what may be a change, wherever that is; in units of the patch's own spread."""
         pixels = self.pixels
-        return dataclasses.replace(self.null, outlier=pixels.null_outlier, change_margin_px=pixels.null_margin_px)
+        return dataclasses.replace(
+            self.null, outlier=pixels.null_outlier, change_margin_px=pixels.null_margin_px, near_px=0, least_clean=0.0,
+            usual_cap=1e3,
+        )  # fmt: skip
 
     def _brightness_of(self, before: Array, second: Registration) -> tuple[tuple[Array, tuple[Brightness, ...]], Array]:
         """The second date and the brightness of both; and where they are compared."""
