@@ -13,6 +13,7 @@ from planetcd_jax import main, scene
 from planetcd_jax.cli import presets
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.experiments import dataset_run
+from planetcd_jax.pairs import opening
 from planetcd_jax.files import cache_clearing, caches
 
 
@@ -50,7 +51,7 @@ def both(tmp_path_factory):
     """A run with two presets, and what it printed."""
     folder = tmp_path_factory.mktemp("both") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset_run, "open_dataset", _small_set)
+        patch.setattr(opening, "open_dataset", _small_set)
         said = []
         patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(map(str, words))))
         assert main.execute(["--dataset=lroc", *QUICK, f"--output_dir={folder}"]) == 0
@@ -164,7 +165,7 @@ def test_the_pairs_that_are_read_first_stay_in_memory():
 
 
 def test_figures_as_vectors(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset_run, "open_dataset", _small_set)
+    monkeypatch.setattr(opening, "open_dataset", _small_set)
     out = tmp_path / "out"
     quick = ["--preset=paper", *QUICK, "--explain=0", "--page_pairs=0", "--figure_format=pdf"]
     assert main.execute(["--dataset=lroc", *quick, f"--output_dir={out}"]) == 0

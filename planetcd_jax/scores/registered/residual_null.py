@@ -38,15 +38,17 @@ class ResidualNull:
             independent stays so, near enough that it lands on ground of the same kind.
         far_steps_px: The same where nothing so near may be taken.
         least_likeness: Least correlation of the dates that the null is matched to.
-        least_clean: Share of the compared ground that must be left; with less, nothing is left out: differences nearly
-            everywhere are light, frost or haze, which the null has to know.
+        most_changed: Largest share of the compared ground that may stand out so; with more, nothing is left out: such
+            differences nearly everywhere are light, frost or haze, which the null has to know.
+        least_clean: Share of the compared ground that must be left; with less, all differences are noise of the
+            expected spread, since nothing else is known of ground that did not change.
         tries, far_tries: Near and far places that a difference may come from before noise of the same spread is put
             there.
     """
 
     residual_clip: float = dataclasses.field(default=constants.RESIDUAL_CLIP, metadata=MAIN)
     outlier: float = 12.0
-    broad_outlier: float = 6.0
+    broad_outlier: float = 5.0
     broad_px: float = 5.0
     near_outlier: float = 1.5
     near_px: int = 20
@@ -56,7 +58,8 @@ class ResidualNull:
     steps_px: tuple[int, int] = (4, 16)
     far_steps_px: tuple[int, int] = (16, 48)
     least_likeness: float = 0.5
-    least_clean: float = 0.25
+    most_changed: float = 0.15
+    least_clean: float = 0.1
     tries: int = 3
     far_tries: int = 4
 
@@ -67,7 +70,7 @@ class ResidualNull:
     def __post_init__(self):
         check_above_zero(self, "residual_clip", "outlier", "near_outlier", "usual_cap")
         check_above_zero(self, "broad_outlier", "broad_px")
-        check_above_zero(self, "least_likeness", "tries", "far_tries")
+        check_above_zero(self, "most_changed", "least_likeness", "tries", "far_tries")
         check_pixels("change_margin_px", self.change_margin_px)
         check_pixels("near_px", self.near_px)
 
@@ -120,8 +123,7 @@ class ResidualNull:
         expected = detail.expected_difference(found, keep)
         left_out = self.changed(found.fine / expected, keep)
         clean = keep & ~left_out
-        enough = clean.sum(dtype=jnp.float32) >= self.least_clean * keep.sum(dtype=jnp.float32)
-        clean = jnp.where(enough, clean, keep)
+        clean &= clean.sum(dtype=jnp.float32) >= self.least_clean * keep.sum(dtype=jnp.float32)
         places = self._places(key, keep)
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
 
@@ -129,7 +131,7 @@ class ResidualNull:
 
         def added(one: Array, two: Array, noise: Array) -> Array:
             """What is added to one band [H, W]."""
-            unit, deviation, size = self._unit_difference(one, two, expected, clean)
+            unit, deviation, size = self._unit_difference(one, two, expected, clean, keep)
             drawn, done = jnp.where(keep, deviation * noise, 0), jnp.zeros_like(keep)
             for rows, columns in places:
                 good = ~done & clean[rows][:, columns]
@@ -163,7 +165,8 @@ class ResidualNull:
         broad = jnp.abs(blur(units * weight, self.broad_px)) / (blur(weight, self.broad_px) + 1e-3)
         sure = keep & ((size > self.outlier) | (broad > self.broad_outlier))
         flanks = masked.dilate(sure, self.near_px) & keep & (size > self.near_outlier)
-        return masked.dilate(sure | flanks, self.change_margin_px)
+        few = sure.sum(dtype=jnp.float32) <= self.most_changed * keep.sum(dtype=jnp.float32)
+        return masked.dilate(sure | flanks, self.change_margin_px) & few
 
     def _places(self, key: Array, keep: Array) -> list[tuple[Array, Array]]:
         """For each try, rows and columns that the differences come from."""
@@ -171,18 +174,25 @@ class ResidualNull:
         steps = [self.steps_px] * self.tries + [self.far_steps_px] * self.far_tries
         return [_moved_places(k, keep, step) for k, step in zip(keys, steps, strict=True)]
 
-    def _unit_difference(self, one: Array, two: Array, expected: Array, clean: Array) -> tuple[Array, Array, Array]:
+    def _unit_difference(
+        self, one: Array, two: Array, expected: Array, clean: Array, keep: Array
+    ) -> tuple[Array, Array, Array]:
         """The difference of two maps of brightness [H, W] over the expected one, about 0 and cut.
 
         With its robust standard deviation, and what a unit of it is worth in the brightness of the first date, made
-        larger as `draw` says; two scalars. Only what is `clean`, [H, W] bool, has a say in them.
+        larger as `draw` says; two scalars. Only what is `clean`, [H, W] bool, has a say in them; where nothing is, the
+        spread is the expected one.
         """
-        (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x, clean) for x in (one, two))
+        known = clean.any()
+        counted = jnp.where(known, clean, keep)
+        (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x, counted) for x in (one, two))
         a, b = (one - mean_a) / contrast, (two - mean_b) / contrast_b
-        likeness = jnp.clip(masked.mean(a * b, clean.astype(jnp.float32)), self.least_likeness, 1.0)
+        likeness = masked.mean(a * b, clean.astype(jnp.float32))
+        likeness = jnp.where(known, jnp.clip(likeness, self.least_likeness, 1.0), 1.0)
         more = jnp.sqrt((1 + likeness) / 2) / likeness
         unit = (b - a) / expected
         middle, deviation = masked.spread(unit, clean)
+        deviation = jnp.where(known, deviation, 1.0)
         most = self.residual_clip * deviation
         return jnp.where(clean, jnp.clip(unit - middle, -most, most), 0), deviation, more * contrast
 

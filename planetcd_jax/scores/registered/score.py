@@ -354,7 +354,7 @@ class Registered(Score):
         """Its null, more careful with what may be a change, wherever that is; in units of the patch's own spread."""
         pixels = self.pixels
         return dataclasses.replace(
-            self.null, outlier=pixels.null_outlier, change_margin_px=pixels.null_margin_px, near_px=0, least_clean=0.0,
+            self.null, outlier=pixels.null_outlier, change_margin_px=pixels.null_margin_px, near_px=0, most_changed=1.0,
             usual_cap=1e3,
         )  # fmt: skip
 
