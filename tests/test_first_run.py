@@ -13,8 +13,8 @@ from planetcd_jax import main, scene
 from planetcd_jax.cli import presets
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.experiments import dataset_run
-from planetcd_jax.pairs import opening
 from planetcd_jax.files import cache_clearing, caches
+from planetcd_jax.pairs import opening
 
 
 def _presets(*given):
