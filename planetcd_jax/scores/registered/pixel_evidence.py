@@ -53,6 +53,8 @@ class PixelEvidence:
     """How a registered score shows pixel by pixel what changed; its methods do it.
 
     Attributes:
+        coarse_px, border_px: As in `BrightnessDetail` and `Registered`, for maps: with the wider surroundings of rho,
+            unchanged pairs show contours too often.
         reach_px: Standard deviation of the window in which brightness that stands out is gathered, as root mean
             square: so the inside of a change counts with its rim.
         features_px: Standard deviation of the blur of the difference of features.
@@ -73,6 +75,8 @@ class PixelEvidence:
     Chosen on development pairs; docs/pixel_map.md has the measures.
     """
 
+    coarse_px: float = 8.0
+    border_px: int = 8
     reach_px: float = 8.0
     features_px: float = 2.0
     draws: int = 4
@@ -90,7 +94,8 @@ class PixelEvidence:
     kind: ClassVar[str] = "registered"
 
     def __post_init__(self):
-        check_above_zero(self, "reach_px", "features_px", "draws", "least_level", "outline_px", "end", "thickest_px")
+        check_above_zero(self, "coarse_px", "reach_px", "features_px", "draws", "least_level")
+        check_above_zero(self, "outline_px", "end", "thickest_px")
 
     def standardized(
         self, before: Brightness, after: Brightness, keep: Array, detail: BrightnessDetail, usual: tuple[float, float]

@@ -339,7 +339,7 @@ class Registered(Score):
 
         def largest(own: Array) -> Array:
             if isinstance(self.null, ResidualNull):
-                drawn = self._clean_null.draw(own, before, second.after, one, two, keep, self.brightness)
+                drawn = self._clean_null.draw(own, before, second.after, one, two, keep, self._pixel_brightness)
             else:
                 drawn = self.null.pair(own, before)[1]
             pair, _ = self._brightness_of(before, second._replace(after=drawn))
@@ -355,15 +355,21 @@ class Registered(Score):
         pixels = self.pixels
         return dataclasses.replace(
             self.null, outlier=pixels.null_outlier, change_margin_px=pixels.null_margin_px, near_px=0, most_changed=1.0,
-            usual_cap=1e3,
+            usual_cap=1e3, broad_outlier=1e3,
         )  # fmt: skip
+
+    @property
+    def _pixel_brightness(self) -> BrightnessDetail:
+        """How brightness is compared pixel by pixel."""
+        return dataclasses.replace(self.brightness, coarse_px=self.pixels.coarse_px)
 
     def _brightness_of(self, before: Array, second: Registration) -> tuple[tuple[Array, tuple[Brightness, ...]], Array]:
         """The second date and the brightness of both; and where they are compared."""
-        keep = masked.erode(second.valid, self.border_px)
-        limits = self.brightness.common_limits(grey(before), grey(second.after), keep)
+        detail = self._pixel_brightness
+        keep = masked.erode(second.valid, self.pixels.border_px)
+        limits = detail.common_limits(grey(before), grey(second.after), keep)
         dates = (grey(before), limits[0]), (grey(second.after), limits[1])
-        seen = tuple(self.brightness.brightness(x, second.valid, limit) for x, limit in dates)
+        seen = tuple(detail.brightness(x, second.valid, limit) for x, limit in dates)
         return (second.after, seen), keep
 
     def _pixel_maps(
@@ -371,7 +377,7 @@ class Registered(Score):
     ) -> Maps:
         """Maps of size and of brightness of the first date and another."""
         after, (one, two) = dates
-        signed = self.pixels.standardized(one, two, keep, self.brightness, (self.usual_least, self.usual_cap))
+        signed = self.pixels.standardized(one, two, keep, self._pixel_brightness, (self.usual_least, self.usual_cap))
         return Maps(self.pixels.size(signed, self.pixels.feature_change(network, before, after, keep), keep), signed)
 
     def describe(self, backbone: Backbone) -> str:
