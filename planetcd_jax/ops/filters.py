@@ -76,6 +76,11 @@ def blur(x: Array, sigma: float, step: int = 1) -> Array:
     return both_axes(rows, columns, x)
 
 
+def blur_over(x: Array, weight: Array, sigma: float) -> Array:
+    """Gaussian blur of [H, W] over what has weight alone; both float32. Near 0 where nothing around has."""
+    return blur(x * weight, sigma) / (blur(weight, sigma) + 1e-3)
+
+
 def grey(x: Array) -> Array:
     """Mean over the bands, float32: [H, W] or [H, W, C] to [H, W]."""
     x = x.astype(jnp.float32)

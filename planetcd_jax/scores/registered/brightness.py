@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from planetcd_jax.ops import extents, masked
-from planetcd_jax.ops.filters import blur
+from planetcd_jax.ops.filters import blur_over
 from planetcd_jax.records import check_above_zero
 from planetcd_jax.types import Array
 
@@ -155,7 +155,7 @@ class BrightnessDetail:
         weight = masked.erode(valid, 2).astype(jnp.float32)
 
         def around(y: Array, sigma: float) -> Array:
-            return blur(y * weight, sigma) / (blur(weight, sigma) + 1e-3)
+            return blur_over(y, weight, sigma)
 
         return Brightness(
             x, around(x, self.fine_px) - around(x, self.coarse_px), around(_slope_power(x), self.slope_px)

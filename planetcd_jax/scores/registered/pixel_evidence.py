@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from planetcd_jax.networks.backbone import Network
 from planetcd_jax.ops import masked
-from planetcd_jax.ops.filters import blur
+from planetcd_jax.ops.filters import blur_over
 from planetcd_jax.ops.regions import highest_reached, reached, widened, without_holes
 from planetcd_jax.records import check_above_zero
 from planetcd_jax.scores.dcva import Dcva
@@ -129,8 +129,7 @@ class PixelEvidence:
         return jnp.where(keep, soft / (usual + 1e-6), 0)
 
     def _around(self, x: Array, keep: Array, sigma: float) -> Array:
-        weight = keep.astype(jnp.float32)
-        return jnp.where(keep, blur(x * weight, sigma) / (blur(weight, sigma) + 1e-3), 0)
+        return jnp.where(keep, blur_over(x, keep.astype(jnp.float32), sigma), 0)
 
     def size(self, signed: Array, features: Array, keep: Array) -> Array:
         """Size of the change at each pixel: geometric mean of what brightness and features show. [H, W]."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.ops import extents, masked
-from planetcd_jax.ops.filters import blur
+from planetcd_jax.ops.filters import blur_over
 from planetcd_jax.records import MAIN, check_above_zero, check_pixels
 from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, differences
 from planetcd_jax.types import Array
@@ -161,8 +161,7 @@ class ResidualNull:
         """
         _, usual = masked.spread(units, keep)
         size = jnp.abs(units) / jnp.clip(usual, self.usual_least, self.usual_cap)
-        weight = keep.astype(jnp.float32)
-        broad = jnp.abs(blur(units * weight, self.broad_px)) / (blur(weight, self.broad_px) + 1e-3)
+        broad = jnp.abs(blur_over(units, keep.astype(jnp.float32), self.broad_px))
         sure = keep & ((size > self.outlier) | (broad > self.broad_outlier))
         flanks = masked.dilate(sure, self.near_px) & keep & (size > self.near_outlier)
         few = sure.sum(dtype=jnp.float32) <= self.most_changed * keep.sum(dtype=jnp.float32)
