@@ -83,7 +83,7 @@ class Registration:
         if self.residual_px is None:
             return self.how
         kind = "" if self.kind is None else f"{self.kind}, "
-        agree = f"{self.inliers} of {self.squares} squares agree"
+        agree = f"{self.inliers}/{self.squares} squares agree"
         was = "" if self.kind is None or self.before is None else f" ({100 * self.before:.0f} % as the images lay)"
         local = "" if self.bend is None else f", and local shifts of up to {self.bend.largest():.1f} px"
         return f"{self.how}: {kind}{agree}{was}, residual {self.residual_px:.2g} px{local}"
