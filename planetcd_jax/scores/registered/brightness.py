@@ -197,6 +197,19 @@ class BrightnessDetail:
         spread = self.fit_spread(jax.lax.stop_gradient(found), keep)
         return jnp.sqrt(spread.noise + spread.misalignment * found.slope + self.spread_floor**2)
 
+    def unlikeness(self, before: Brightness, after: Brightness, keep: Array) -> Array:
+        """How unlike the fine brightness of both dates is: sqrt(2 (1 - correlation)), noise of single pixels apart.
+
+        Blind to gain and offset. 0 where noise explains what differs, about 1.4 where nothing agrees. Scalar float32.
+        """
+        a, b = contrast(before.level, keep), contrast(after.level, keep)
+        inside = keep.astype(jnp.float32)
+        one, two = (x - masked.mean(x, inside) for x in (before.fine / a, after.fine / b))
+        power = jnp.sqrt(masked.mean(jnp.square(one), inside) * masked.mean(jnp.square(two), inside) + 1e-12)
+        noise = pixel_noise(jax.lax.stop_gradient(after.level / b - before.level / a), keep)
+        apart = power - masked.mean(one * two, inside) - self.pixel_noise_power * jnp.square(noise) / 2
+        return jnp.sqrt(2 * jnp.maximum(apart, 0) / power + 1e-8)
+
     def detail_map(self, before: Brightness, after: Brightness, keep: Array) -> Array:
         """Size of the difference at each pixel over the expected one, [H, W] float32; 0 where not compared."""
         found = differences(before, after, keep)

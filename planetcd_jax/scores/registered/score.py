@@ -1,11 +1,12 @@
 """A change score that compares places, not maxima: the second date is registered to the first one before.
 
-    rho = detail^0.9 * texture^0.1
+    rho = max(places, whole)    places = detail^0.9 * texture^0.1    whole = 8 * unlikeness
 
 `detail` is how far the largest differences of brightness stand out from those of the rest of the patch, each divided by
 what the pair's own noise and misalignment make of the slope of brightness there. `texture` is the largest difference of
-deep features, divided by how much they vary from place to place. The null, h(x), is the first date plus the pair's own
-differences at other places (`residual_null`).
+deep features, divided by how much they vary from place to place. `unlikeness` is sqrt(2 (1 - correlation)) of the fine
+brightness of both dates: where the whole patch has changed, no place stands out. The null, h(x), is the first date plus
+the pair's own differences at other places (`residual_null`).
 
 For windows of a scene, registration, network and the maps of brightness are shared by all windows of an array; what a
 window makes of them (its noise, its spread, its largest differences) is its own.
@@ -137,6 +138,8 @@ class Registered(Score):
         detail_top, texture_top: Share of the places whose mean is taken: the size of the smallest change that counts
             in full.
         texture_power: Power of texture in rho; that of detail is what is left of 1.
+        whole_weight: What the unlikeness of the patch as a whole counts in rho: at 8, dates whose correlation is 0.8
+            score as much as the largest differences of one unchanged pair in twenty.
         margin_px: Ground around the windows of an array that registration and blurs look at.
         tile_px: Side of the ground whose windows are scored from one array: registration sees enough, and memory is
             small.
@@ -159,6 +162,7 @@ class Registered(Score):
     detail_top: float = 0.004
     texture_top: float = 0.01
     texture_power: float = 0.1
+    whole_weight: float = 8.0
     margin_px: int = 48
     tile_px: int = 384
     pixels: PixelEvidence = PixelEvidence()
@@ -239,9 +243,10 @@ class Registered(Score):
         detail_map = evidence.weight * self.brightness.detail_map(evidence.before, evidence.after, evidence.keep)
         detail = self.stand_out(detail_map, evidence.keep)
         texture = masked.top_mean(evidence.texture, evidence.cells, self.texture_top)
-        rho = self._combine(detail, texture) - self._combine(jnp.float32(0), jnp.float32(0))
+        places = self._combine(detail, texture) - self._combine(jnp.float32(0), jnp.float32(0))
+        whole = self.whole_weight * self.brightness.unlikeness(evidence.before, evidence.after, evidence.keep)
         apart = jnp.where(evidence.keep, jnp.abs(evidence.after.level - evidence.before.level), 0).max()
-        return jnp.where(apart > self.equal, rho, 0.0)
+        return jnp.where(apart > self.equal, jnp.maximum(places, whole), 0.0)
 
     def _combine(self, detail: Array, texture: Array) -> Array:
         # The small numbers keep the gradient finite where there is no difference at all.
