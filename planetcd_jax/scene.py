@@ -254,7 +254,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
 
 def _after_shift(text: str, pair, samples) -> tuple[int, int]:
     """Whole rows and columns to undo a misregistration, and a line about them."""
-    from planetcd_jax.scenes import places
+    from planetcd_jax.scenes import places, scene_run
 
     if text != "auto":
         shift = whole_numbers("after_shift", text)
@@ -270,17 +270,8 @@ def _after_shift(text: str, pair, samples) -> tuple[int, int]:
         print(f"misregistration: {said}, which differ by {found['spread']:.1f} px; left as it is")
         return 0, 0
     shift = round(found["rows"]), round(found["cols"])
-    print(f"misregistration: {said}; {_lies(*shift)}")
+    print(f"misregistration: {said}; {scene_run.lies(*shift)}")
     return shift
-
-
-def _lies(rows: int, cols: int) -> str:
-    """A misregistration in words."""
-    parts = [(rows, "row", "down", "up"), (cols, "column", "right", "left")]
-    said = [f"{abs(n)} {unit}{'s' * (abs(n) != 1)} {ahead if n > 0 else back}" for n, unit, ahead, back in parts if n]
-    if not said:
-        return "nothing to correct"
-    return f"the second image lies {' and '.join(said)} of the first; corrected"
 
 
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:
