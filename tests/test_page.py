@@ -555,3 +555,25 @@ def test_a_page_without_places_opens(browser, tmp_path):
     browser.get(path.as_uri())
     assert text(browser, "#counts") == "0 places above the threshold (by chance: 0.4); 0 of 0 reviewed, 0 accepted"
     assert browser.get_log("browser") == []
+
+
+def test_what_the_records_hold_is_shown_and_what_they_do_not_is_left_out(browser, tmp_path):
+    rng = np.random.default_rng(6)
+    with_tail = [candidate(k, rng, rho=400.0 - k, tail_p=10.0**-k) for k in (1, 2)]
+    plain = [dataclasses.replace(one, row={k: v for k, v in one.row.items() if k not in ("kind", "tail_p")})
+             for one in with_tail]  # fmt: skip
+    path = tmp_path / "report.html"
+    path.write_text(make_page(with_tail, expected=1.25), encoding="utf-8")
+    browser.get(path.as_uri())
+    until(lambda: rank_drawn(browser) == "1")
+    assert text(browser, "[data-sort=p]") == "tail p" and "tail p 0.1 (extrapolated)" in text(browser, "#facts")
+    assert text(browser, "#counts").startswith("2 places above the threshold (by chance: 1.3)")
+    find(browser, "[data-sort=p]").click()
+    assert listed(browser) == [2, 1]
+    path.write_text(make_page(plain), encoding="utf-8")
+    browser.get(path.as_uri())
+    until(lambda: rank_drawn(browser) == "1")
+    assert text(browser, "[data-sort=p]") == "p" and not browser.find_elements(
+        "css selector", "#kind, [data-sort=kind]"
+    )
+    assert "tail" not in text(browser, "#facts") and "chance:" not in text(browser, "#counts")
