@@ -22,8 +22,9 @@ function item(place) {
   score.textContent = digits(place.rho, 3); score.title = "rho";
   pixelsOf.textContent = `${place.height_px} x ${place.width_px} px`;
   rank.append(score); extent.append(pixelsOf);
-  button.append(rank, thumbs, span("", digits(chance(place), 2)), extent);
+  button.append(rank, thumbs, span("", small(chance(place))), extent);
   const told = span("told", place.kind || "");
+  told.title = place.kind || "";
   told.append(span("mark", ""));
   button.append(told);
   button.addEventListener("click", () => choose(place.rank));
@@ -147,9 +148,9 @@ const INNER = { site: "connected group of windows", windows: "windows above the 
   rho_by_shift: "rho by shift of the second date, rows" };
 
 function facts(place) {
-  const tail = place.tail_p === undefined || place.tail_p === null ? "" : `; tail p ${digits(place.tail_p, 2)} (extrapolated)`;
+  const tail = place.tail_p === undefined || place.tail_p === null ? "" : `; tail p ${small(place.tail_p)} (extrapolated)`;
   const rows = [
-    ["Score", `rho ${digits(place.rho)}; p ${digits(place.p_value, 2)}${tail}`],
+    ["Score", `rho ${digits(place.rho)}; p ${small(place.p_value)}${tail}`],
     ...(place.kind ? [["Kind", place.kind]] : []),
     ...(place.explanation ? [["In words", place.explanation]] : []),
     ["Size", place.outlined ? `${size(place)}, ${place.height_px} x ${place.width_px} px` : `${place.height_px} x ${place.width_px} px; no pixel stands out, so the outline is drawn at half the peak`],
