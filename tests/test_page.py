@@ -577,3 +577,12 @@ def test_what_the_records_hold_is_shown_and_what_they_do_not_is_left_out(browser
         "css selector", "#kind, [data-sort=kind]"
     )
     assert "tail" not in text(browser, "#facts") and "chance:" not in text(browser, "#counts")
+
+
+def test_ground_without_data_is_not_mixed_into_a_reduced_picture():
+    dates = (np.full((40, 40), 0.5, np.float32), np.full((40, 40), 0.6, np.float32))
+    valid = np.ones((40, 40), bool)
+    valid[:17] = False  # ends within the rows of a reduced pixel
+    pair = page_images.coded_pair(dates, (valid, valid), 10, most=10**6)
+    levels = np.asarray(Image.open(io.BytesIO(base64.b64decode(pair.before.split(",")[1]))), float)
+    assert (levels[:4] < 8).all() and (levels[6:] > 14).all()  # the script takes what is below 8 for no data

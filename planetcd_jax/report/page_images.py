@@ -93,7 +93,11 @@ def _coded(pixels: np.ndarray, valid: np.ndarray, knots: np.ndarray, side: int) 
         levels = levels.mean(axis=-1)
     mask = valid.reshape(valid.shape + (1,) * (levels.ndim - 2))
     picture = Image.fromarray(np.where(mask, levels, 0).round().astype(np.uint8))
-    return picture if picture.width == side else picture.resize((side, side), Image.Resampling.BOX)
+    if picture.width == side:
+        return picture
+    shown = np.asarray(picture.resize((side, side), Image.Resampling.BOX))
+    whole = np.asarray(Image.fromarray(255 * valid.astype(np.uint8)).resize((side, side), Image.Resampling.BOX)) == 255
+    return Image.fromarray(np.where(whole.reshape(whole.shape + (1,) * (shown.ndim - 2)), shown, 0).astype(np.uint8))
 
 
 def _under(pictures: list[Image.Image], most: int) -> list[str]:

@@ -123,7 +123,7 @@ function arrows() {
   if (north !== null) {
     const angle = (north * Math.PI) / 180, label = svg("text", { x: 24 * Math.sin(angle), y: -24 * Math.cos(angle) + 4, fill: "#fff", "font-size": 12, "text-anchor": "middle" });
     label.textContent = "N";
-    el("arrows").append(svg("circle", { r: 38, fill: "rgba(0, 0, 0, .5)" }), arrow(north, "#ffffff", false), label);
+    el("arrows").append(svg("circle", { r: 38, fill: "rgba(12, 15, 18, .82)" }), arrow(north, "#ffffff", false), label);
     said.push(`North is ${Math.abs(north) < 1 ? "up" : `turned by ${Math.round(Math.abs(north))}° to the ${north > 0 ? "right" : "left"}`}.`);
   }
   suns.forEach((sun) => el("arrows").append(arrow(sun.bearing, sun.date === "before" ? "#ffd54a" : "#ff9a3c", true)));
