@@ -7,10 +7,15 @@ from planetcd_jax.version import __version__
 project = "planetcd_jax"
 author = "The planetcd_jax authors"
 release = version = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"planetcd_jax {version}"
-exclude_patterns = ["build"]
+exclude_patterns = ["build", "**/.jupyter_cache"]
+nb_execution_mode = "cache"  # tutorials are executed; again only where their code changed
+nb_execution_in_temp = True
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_merge_streams = True
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 napoleon_custom_sections = [("Source", "notes_style"), ("Source, and differs in", "notes_style")]

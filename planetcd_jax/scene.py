@@ -98,6 +98,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("page_candidates", "int", 60, "Most candidates on the page, 1 to 500; those below tau fill it up."),
         Flag("pixel_maps", "int", 20, "Candidates, from the first, whose pixel maps are written as GeoTIFF."),
         Flag("parquet", "bool", False, "Write candidates.parquet (GeoParquet) too."),
+        Flag(
+            "marks",
+            "str",
+            None,
+            "Marks that report.html has saved (JSON or CSV): writes the accepted places of --output_dir to its "
+            "accepted.gpkg, and does nothing else.",
+        ),
         Flag("quiet", "bool", False, "No progress bars."),
         commandline.COMPILATION_CACHE,
     ),
@@ -108,7 +115,9 @@ _USAGE = f"""{PROGRAM} {__version__}: where do these two images of one place dif
   python -m planetcd_jax.scene --before=A.tif --after=B.jp2 --output_dir=out
   python -m planetcd_jax.scene --demo
 
-Then open report.html in the output folder.
+Then open report.html in the output folder. Marks that were set and saved there become a GeoPackage by
+
+  python -m planetcd_jax.scene --marks=marks.json --output_dir=out
 """
 
 
@@ -182,6 +191,9 @@ def _check_register(settings: types.SimpleNamespace) -> None:
 
 def _start(settings: types.SimpleNamespace) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
+    if settings.marks is not None:
+        _write_accepted(settings)
+        return
     config = commandline.change_config(settings)
     _check_counts(settings)
     _check_register(settings)
@@ -194,6 +206,18 @@ def _start(settings: types.SimpleNamespace) -> None:
         GDAL_CACHEMAX=_CACHE_BYTES, GDAL_HTTP_MAX_RETRY=3, GDAL_HTTP_CONNECTTIMEOUT=20, GDAL_HTTP_TIMEOUT=120
     ):
         _run(settings, config)
+
+
+def _write_accepted(settings: types.SimpleNamespace) -> None:
+    """The accepted places of a marked page as a GeoPackage."""
+    require("scene", "geopandas")
+    from planetcd_jax.scenes import marks
+
+    if not settings.output_dir:
+        raise ConfigError("--marks needs the --output_dir of the run whose page was marked.")
+    read = marks.read_marks(pathlib.Path(settings.marks))
+    written, count = marks.write_accepted(read, pathlib.Path(settings.output_dir), parquet=settings.parquet)
+    print(f"{count} accepted of {len(read.rows)} marked places: {', '.join(map(str, written))}")
 
 
 def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
@@ -233,7 +257,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     checked = quality.of_pair(pair, samples)
     print(f"quality: {checked.verdict()}")
     engine = engine_of(serve(settings.engine, config.backbone))
-    hidden = ("resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir")
+    hidden = ("resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir", "marks")
     said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
     scene = scoring.Scene(pair, samples, weights.params, config, plan, engine)
     request = scene_run.Request(
@@ -254,7 +278,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
 
 def _after_shift(text: str, pair, samples) -> tuple[int, int]:
     """Whole rows and columns to undo a misregistration, and a line about them."""
-    from planetcd_jax.scenes import places
+    from planetcd_jax.scenes import places, scene_run
 
     if text != "auto":
         shift = whole_numbers("after_shift", text)
@@ -270,17 +294,8 @@ def _after_shift(text: str, pair, samples) -> tuple[int, int]:
         print(f"misregistration: {said}, which differ by {found['spread']:.1f} px; left as it is")
         return 0, 0
     shift = round(found["rows"]), round(found["cols"])
-    print(f"misregistration: {said}; {_lies(*shift)}")
+    print(f"misregistration: {said}; {scene_run.lies(*shift)}")
     return shift
-
-
-def _lies(rows: int, cols: int) -> str:
-    """A misregistration in words."""
-    parts = [(rows, "row", "down", "up"), (cols, "column", "right", "left")]
-    said = [f"{abs(n)} {unit}{'s' * (abs(n) != 1)} {ahead if n > 0 else back}" for n, unit, ahead, back in parts if n]
-    if not said:
-        return "nothing to correct"
-    return f"the second image lies {' and '.join(said)} of the first; corrected"
 
 
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:

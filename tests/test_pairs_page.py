@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from test_page import EVIL, browser  # noqa: F401 (a fixture)
+from test_page import EVIL, axe, browser  # noqa: F401 (a fixture)
 
 from planetcd_jax.report import figures, pairs_page
 from planetcd_jax.report.results import Scores
@@ -132,3 +132,15 @@ def test_nothing_runs_out_of_a_narrow_window(opened):
         assert opened.execute_script("return document.documentElement.scrollWidth") <= 390
     finally:
         opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(opened, scheme):
+    opened.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    try:
+        opened.find_element("css selector", "details summary").click()
+        assert axe(opened) == []
+    finally:
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -206,9 +206,21 @@ class Stretch:
 
         Subtracts in the pixels' own precision: metres on a radius of 1,737,400 m are lost in 32 bits.
         """
+        return self._as_image(np.clip(self._scaled(pixels), 0.0, 1.0))
+
+    def open_ended(self, pixels: np.ndarray) -> np.ndarray:
+        """As a call, but values beyond `low` and `high` lie below 0 and above 1: for pictures that lose nothing."""
+        scaled = self._scaled(pixels)
+        inside = np.clip(scaled, 0.0, 1.0)
+        beyond = scaled - inside
+        return self._as_image(inside) + (beyond[..., 0] if beyond.shape[-1] == 1 else beyond)
+
+    def _scaled(self, pixels: np.ndarray) -> np.ndarray:
         exact = np.result_type(pixels, np.float32)
         low, high = np.asarray(self.low, exact), np.asarray(self.high, exact)
-        scaled = np.clip((pixels - low) / (high - low), 0.0, 1.0).astype(np.float32)
+        return ((pixels - low) / (high - low)).astype(np.float32)
+
+    def _as_image(self, scaled: np.ndarray) -> np.ndarray:
         if any(self.bend):
             scaled = scales.bent(scaled, np.asarray(self.bend, np.float32))
         return scaled[..., 0] if scaled.shape[-1] == 1 else scaled

@@ -1,27 +1,25 @@
-"""The page of a scene: one HTML file with map, ranked list and every candidate in full resolution."""
+"""The page of a scene: one HTML file with the ranked list, every place in full resolution, and a map."""
 
 import dataclasses
-import functools
 import math
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from planetcd_jax.report import page_images
-from planetcd_jax.report.script_data import script_json
+from planetcd_jax.report.page_images import CodedPair
+from planetcd_jax.report.templating import rendered
 
-_TEMPLATES = pathlib.Path(__file__).resolve().parent / "templates"
+CLASSES = (
+    "fresh impact", "slope streak", "recurring slope lineae", "mass wasting", "dust devil track", "frost or ice",
+    "dune movement", "landed hardware", "light or shadow", "image artefact", "misregistration",
+)  # fmt: skip
+"""What a reader may call a place; anything else may be typed."""
 
-PANELS = (
-    ("before", "Before", ""),
-    ("after", "After", ""),
-    ("blink", "Blink", "before"),
-    ("colour", "False colour", "green: brighter after; magenta: darker"),
-    ("heat", "Pixel change", ""),
-)
+SCRIPTS = ("scene_store", "scene_stage", "scene_map", "scene_export")
+
+_MOST_NULLS = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,40 +44,101 @@ class Overview:
 
 
 @dataclasses.dataclass(frozen=True)
-class PageCandidate:
-    """One candidate of the page.
+class Sun:
+    """Where the light of one date comes from.
 
     Attributes:
-        row: Of the table.
-        before, after, heat: Pictures as data URLs; `heat` may be None.
+        date: "before" or "after".
+        bearing: Degrees clockwise from the top of the before-image.
+    """
+
+    date: str
+    bearing: float
+
+
+@dataclasses.dataclass(frozen=True)
+class MapFrame:
+    """Where the pixels of the before-image lie on the ground.
+
+    Attributes:
+        affine: a, b, c, d, e, f: x = a column + b row + c, y = d column + e row + f.
+        system: Name of the coordinate reference system; "" without one.
+        wkt: Its definition; "" without one.
+        unit: Of x and y: "m", "°" or "px".
+        metres: Ground along one pixel of a row, metres, in the middle; NaN where not known.
+        north: Degrees clockwise from the top of the image to north, in the middle; NaN where not known.
+        suns: Directions of the light, as far as the labels state them.
+        graticule: Lines of equal longitude or latitude: "text" and "points" (column, row of the overlap).
+    """
+
+    affine: tuple[float, float, float, float, float, float]
+    system: str = ""
+    wkt: str = ""
+    unit: str = "px"
+    metres: float = math.nan
+    north: float = math.nan
+    suns: tuple[Sun, ...] = ()
+    graticule: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class PageCandidate:
+    """One place of the page.
+
+    Attributes:
+        row: Of the table. "kind" and "tail_p" are shown where the table has them.
+        chip: Both dates in full resolution.
+        wide: Both dates of a wider part of the ground, reduced; None: not shown.
+        heat: Its pixel map from `page_images.heat_picture`, or None.
         drawn: Where its window ("box": column, row, width, height) and outline ("rings": lists of column and row) lie
-            on its chip, in pixels of the before-image; "heat_top" and "heat_level", the brightest value of its map and
+            on its chip, in pixels of the before-image; "heat_top" and "heat_level", the largest value of its map and
             the level of chance.
     """
 
     row: Mapping[str, Any]
-    before: str
-    after: str
+    chip: CodedPair
+    wide: CodedPair | None
     heat: str | None
     drawn: Mapping[str, Any]
 
 
-def _overview_context(overview: Overview, top: float) -> dict[str, Any]:
-    """Where the score map lies over the picture, percent: a score fills the middle of its window."""
-    lead = 0.5 * (overview.window - overview.stride)
-    rows, cols = overview.rho.shape
-    return {
-        "image": page_images.overview_picture(overview.pixels, overview.valid),
-        "heat": page_images.heat_overlay(overview.rho, top),
-        "width": overview.width,
-        "height": overview.height,
-        "left": round(100 * lead / overview.width, 4),
-        "top": round(100 * lead / overview.height, 4),
-        "wide": round(100 * cols * overview.stride / overview.width, 4),
-        "high": round(100 * rows * overview.stride / overview.height, 4),
-        "ramp": page_images.ramp(),
-        "top_score": f"{top:.4g}",
-    }
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What the page tells of the run.
+
+    Attributes:
+        run: Identifies the run; marks are kept under it.
+        tau: Its threshold.
+        null: Its null scores, [N] float: what unchanged windows give.
+        windows: Windows scored.
+        changed: Places of the run above tau, on the page or not.
+        expected: Places above tau that chance alone gives; NaN where the run does not tell.
+        corner: Row and column of the overlap in the before-image.
+        chip_side: Ground that a chip shows, pixels of the before-image.
+        wide_side: Ground that a wide picture shows.
+        frame: Where the pixels lie on the ground.
+        before_name, after_name: Names of the images; any text.
+        facts, inner_facts: Name and value of what is told to every reader, and to developers of the method; any text.
+        simulated: Whether the images are simulated.
+        version: Of the program.
+    """
+
+    run: str
+    tau: float
+    null: np.ndarray
+    windows: int
+    changed: int
+    expected: float
+    corner: tuple[int, int]
+    chip_side: int
+    wide_side: int
+    frame: MapFrame
+    before_name: str
+    after_name: str
+    facts: Sequence[tuple[str, str]]
+    inner_facts: Sequence[tuple[str, str]]
+    simulated: bool
+    version: str
 
 
 def _number(value: Any) -> Any:
@@ -89,77 +148,87 @@ def _number(value: Any) -> Any:
     return value
 
 
-def scene_page(
-    found: Sequence[PageCandidate],
-    overview: Overview,
-    *,
-    tau: float,
-    corner: tuple[int, int],
-    side: int,
-    chip_side: int,
-    changed: int,
-    run: str,
-    before_name: str,
-    after_name: str,
-    facts: Sequence[tuple[str, str]],
-    simulated: bool,
-    version: str,
-) -> str:
-    """The page as HTML. Needs no network, no other file and no server.
+def _coded(pair: CodedPair | None) -> dict[str, Any] | None:
+    return None if pair is None else {**pair._asdict(), "knots": [_number(knot) for knot in pair.knots]}
+
+
+def _sorted_null(null: np.ndarray) -> list[float]:
+    """The null scores, sorted; of very many, equally spaced ones."""
+    null = np.sort(np.asarray(null, float))
+    if len(null) > _MOST_NULLS:
+        null = null[np.linspace(0, len(null) - 1, _MOST_NULLS).round().astype(int)]
+    return [float(f"{value:.6g}") for value in null if math.isfinite(value)]
+
+
+def _overview(overview: Overview, top: float) -> dict[str, Any]:
+    """Pictures of the map, and where the score map lies on it: a score fills the middle of its window."""
+    rows, cols = overview.rho.shape
+    lead = 0.5 * (overview.window - overview.stride)
+    return {
+        "image": page_images.overview_picture(overview.pixels, overview.valid),
+        "heat": page_images.heat_overlay(overview.rho, top),
+        "heat_box": [lead, lead, cols * overview.stride, rows * overview.stride],
+        "width": overview.width,
+        "height": overview.height,
+        "ramp": page_images.ramp(),
+    }
+
+
+def _frame(frame: MapFrame) -> dict[str, Any]:
+    told = {name: _number(value) for name, value in vars(frame).items()}
+    return told | {"suns": [vars(sun) for sun in frame.suns]}
+
+
+def page_data(found: Sequence[PageCandidate], overview: Overview, about: About) -> dict[str, Any]:
+    """Everything that the page's script reads; `render` makes the page of it.
 
     Args:
-        found: Candidates, best first.
+        found: Places, best first.
         overview: The map.
-        tau: Threshold of the run.
-        corner: Row and column of the overlap in the before-image.
-        side: Side of the pictures of a candidate, pixels.
-        chip_side: Side of what they show, pixels of the before-image.
-        changed: Candidates of the run above tau, on the page or not.
-        run: Identifies the run; marks are kept under it.
-        before_name, after_name: Names of the images; any text.
-        facts: Name and value of what is told about the run; any text.
-        simulated: Whether the images are simulated.
-        version: Of the program.
-
-    Returns:
-        HTML, UTF-8.
+        about: The run.
     """
-    shrink = side / chip_side
     columns = [name for name in (found[0].row if found else {}) if name != "geometry"]
     finite = overview.rho[np.isfinite(overview.rho)]
-    top = float(max(finite.max() if finite.size else 0.0, tau)) * 1.02 or 1.0
+    top = float(max(finite.max() if finite.size else 0.0, about.tau)) * 1.02 or 1.0
     rows = [
-        {name: _number(c.row[name]) for name in columns}
-        | {"before": c.before, "after": c.after, "heat": c.heat}
-        | {name: _number(value) for name, value in c.drawn.items()}
-        for c in found
+        {name: _number(place.row[name]) for name in columns}
+        | {"chip": _coded(place.chip), "wide": _coded(place.wide), "heat": place.heat}
+        | {name: _number(value) for name, value in place.drawn.items()}
+        for place in found
     ]
-    data = {
-        "run": run, "tau": tau, "top": top, "changed": changed, "columns": columns, "window": overview.window,
-        "row": corner[0], "col": corner[1], "side": side, "shrink": shrink, "candidates": rows,
+    told = {
+        name: _number(value) for name, value in vars(about).items() if name not in ("frame", "null", "corner", "facts")
+    }
+    return told | {
+        "top": top, "null": _sorted_null(about.null), "frame": _frame(about.frame), "columns": columns,
+        "row": about.corner[0], "col": about.corner[1], "window": overview.window, "facts": list(about.facts),
+        "inner_facts": list(about.inner_facts), "levels": page_images.LEVELS, "percents": page_images.PERCENTS,
+        "overview": _overview(overview, top), "candidates": rows,
     }  # fmt: skip
-    more = f" This page shows the first {len(found)}." if changed > len(found) else ""
-    title = f"{'SIMULATED: ' if simulated else ''}Changes from {before_name} to {after_name}"
-    return _template().render(
-        title=title,
-        heading=f"Changes from {before_name} to {after_name}",
-        lede=f"{changed} place{'' if changed == 1 else 's'} above tau = {tau:.4g}; ranked by score, the most changed "
-        "first." + (more if changed else " Lower tau to see what comes closest."),
-        simulated=simulated,
-        facts=facts,
-        overview=_overview_context(overview, top),
-        scene={"width": overview.width, "height": overview.height},
-        panels=PANELS,
-        footer=f"planetcd_jax {version}.",
-        data=script_json(data),
-        style=(_TEMPLATES / "scene.css").read_text(encoding="utf-8"),
-        script=(_TEMPLATES / "scene.js").read_text(encoding="utf-8"),
+
+
+def render(data: Mapping[str, Any]) -> str:
+    """The page as HTML from its data. Needs no network, no other file and no server."""
+    heading = f"Changes from {data['before_name']} to {data['after_name']}"
+    names = set(data["columns"])
+    return rendered(
+        "scene",
+        data,
+        scripts=SCRIPTS,
+        title=f"{'SIMULATED: ' if data['simulated'] else ''}{heading}",
+        heading=heading,
+        simulated=data["simulated"],
+        facts=data["facts"],
+        inner_facts=data["inner_facts"],
+        classes=CLASSES,
+        kinds="kind" in names,
+        tail="tail_p" in names,
+        overview=data["overview"],
+        top=f"{data['top']:.4g}",
+        footer=f"planetcd_jax {data['version']}.",
     )
 
 
-@functools.cache
-def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(_TEMPLATES)
-    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
-        "scene.html"
-    )
+def scene_page(found: Sequence[PageCandidate], overview: Overview, about: About) -> str:
+    """The page of a scene as HTML, UTF-8; arguments as of `page_data`."""
+    return render(page_data(found, overview, about))

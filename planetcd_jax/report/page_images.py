@@ -2,17 +2,27 @@
 
 import base64
 import io
+from typing import NamedTuple
 
 import matplotlib
 import matplotlib.colors
 import numpy as np
 from PIL import Image
 
-# What the pictures of one candidate may take, bytes of the finished page: 500 of them stay well under 20 MB.
-CHIP_BYTES = 32_000
+# What the pictures of one place may take, bytes of the finished page: 500 places stay under 20 MB.
+CHIP_BYTES = 22_000
+WIDE_BYTES = 7_000
+PAIR_BYTES = 32_000
 
-_QUALITIES = (90, 80, 70, 60, 45, 30)
-_NO_DATA = 64  # grey level of what is masked
+PERCENTS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 95.0, 98.0, 99.0, 99.5, 99.9, 100.0)
+"""Percentiles of brightness that the page knows of each place, for its stretch."""
+
+LEVELS = (16, 40, 235, 255)
+"""Grey levels of a coded picture that stand for its percentiles 0, 1, 99 and 100; 0 is no data."""
+
+_QUALITIES = (90, 80, 70, 60, 45, 30, 20, 12)
+_NO_DATA = 64  # grey level of what is masked in pictures that are shown as they are
+_HEAT_SIDE = 75
 
 
 def _data_url(image: Image.Image, kind: str, **options) -> str:
@@ -37,26 +47,67 @@ def _limits(images: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
     return float(low), float(max(high, low + 0.02))
 
 
-def chip_pair(
-    before: np.ndarray, after: np.ndarray, valid_before: np.ndarray, valid_after: np.ndarray, side: int
-) -> tuple[str, str]:
-    """Both dates of one place as JPEG data URLs of together at most about `CHIP_BYTES`, stretched alike.
+class CodedPair(NamedTuple):
+    """Both dates of one place as grey or coloured pictures that the page stretches as its reader likes.
+
+    Attributes:
+        before, after: JPEG as data URLs.
+        knots: Brightness that each of `LEVELS` stands for; straight lines lie between.
+        spread: Brightness at each of `PERCENTS`, of before, of after, and of both together.
+    """
+
+    before: str
+    after: str
+    knots: list[float]
+    spread: list[list[float]]
+
+
+def coded_pair(
+    dates: tuple[np.ndarray, np.ndarray], valid: tuple[np.ndarray, np.ndarray], side: int, most: int = CHIP_BYTES
+) -> CodedPair:
+    """Both dates of one place, with nothing saturated: the brightest and darkest percent get fewer grey levels.
 
     Args:
-        before, after: [h, w] or [h, w, B] float.
-        valid_before, valid_after: [h, w] bool.
+        dates: Before and after, [h, w] or [h, w, B] float.
+        valid: Where each has data, [h, w] bool.
         side: Side of the pictures, pixels; smaller than the chips shrinks them.
+        most: Bytes that both may take together, about.
     """
-    dates = [(before, valid_before), (after, valid_after)]
-    low, high = _limits(dates)
-    pictures = [Image.fromarray(_levels(pixels, valid, low, high)) for pixels, valid in dates]
-    if side != before.shape[0]:
-        pictures = [picture.resize((side, side), Image.Resampling.BOX) for picture in pictures]
+    values = [pixels[mask].ravel() for pixels, mask in zip(dates, valid, strict=True)]
+    spread = [_spread(part) for part in (*values, np.concatenate(values))]
+    knots = np.maximum.accumulate([spread[2][PERCENTS.index(p)] for p in (0.0, 1.0, 99.0, 100.0)])
+    knots = knots + 1e-5 * np.arange(len(LEVELS))  # they rise, even where the ground is plain
+    pictures = [_coded(pixels, mask, knots, side) for pixels, mask in zip(dates, valid, strict=True)]
+    before, after = _under(pictures, most)
+    return CodedPair(before, after, [float(knot) for knot in knots], spread)
+
+
+def _spread(values: np.ndarray) -> list[float]:
+    found = np.percentile(values, PERCENTS) if values.size else np.linspace(0.0, 1.0, len(PERCENTS))
+    return [float(f"{value:.4g}") for value in found]
+
+
+def _coded(pixels: np.ndarray, valid: np.ndarray, knots: np.ndarray, side: int) -> Image.Image:
+    levels = np.interp(pixels, knots, LEVELS)
+    if levels.ndim == 3 and levels.shape[-1] != 3:
+        levels = levels.mean(axis=-1)
+    mask = valid.reshape(valid.shape + (1,) * (levels.ndim - 2))
+    picture = Image.fromarray(np.where(mask, levels, 0).round().astype(np.uint8))
+    if picture.width == side:
+        return picture
+    shown = np.asarray(picture.resize((side, side), Image.Resampling.BOX))
+    whole = np.asarray(Image.fromarray(255 * valid.astype(np.uint8)).resize((side, side), Image.Resampling.BOX)) == 255
+    return Image.fromarray(np.where(whole.reshape(whole.shape + (1,) * (shown.ndim - 2)), shown, 0).astype(np.uint8))
+
+
+def _under(pictures: list[Image.Image], most: int) -> list[str]:
+    """Pictures as JPEG of the best quality at which they take at most so many bytes together."""
+    urls: list[str] = []
     for quality in _QUALITIES:
         urls = [_data_url(picture, "JPEG", quality=quality, optimize=True) for picture in pictures]
-        if sum(map(len, urls)) <= CHIP_BYTES:
+        if sum(map(len, urls)) <= most:
             break
-    return urls[0], urls[1]
+    return urls
 
 
 def shown_side(side: int) -> int:
@@ -67,17 +118,22 @@ def shown_side(side: int) -> int:
     return side // shrink
 
 
-def heat_picture(heat: np.ndarray, side: int) -> str:
-    """Change of each pixel as a small PNG, dark to bright from 0 to its own maximum; grey where not known."""
-    known = np.isfinite(heat)
-    top = float(heat[known].max()) if known.any() else 0.0
-    step = max(1, heat.shape[0] // 50)  # features are coarser than pixels, so that little is lost
-    coarse = heat[::step, ::step]
-    share = np.nan_to_num(coarse / top if top > 0 else coarse * 0.0)
-    colours = matplotlib.colormaps["magma"](share)[..., :3] * 255
-    colours[~np.isfinite(coarse)] = (200, 208, 216)
-    picture = Image.fromarray(colours.round().astype(np.uint8)).quantize(64)
-    return _data_url(picture.resize((side // 2, side // 2), Image.Resampling.NEAREST), "PNG", optimize=True)
+def heat_picture(heat: np.ndarray) -> str:
+    """Change of each pixel as a small grey PNG: 0 where not known, from 1 for none to 253 for the map's largest.
+
+    Args:
+        heat: [h, w] float, NaN where not known. Blocks of pixels keep their largest value.
+    """
+    block = -(-max(heat.shape) // _HEAT_SIDE)
+    rows, cols = (-(-n // block) for n in heat.shape)
+    padded = np.full((rows * block, cols * block), -1.0, np.float32)
+    padded[: heat.shape[0], : heat.shape[1]] = np.where(np.isfinite(heat), heat, -1.0)
+    largest = padded.reshape(rows, block, cols, block).max(axis=(1, 3))
+    top = max(float(largest.max()), 1e-9)
+    levels = np.where(
+        largest < 0, 0, 1 + 6 * np.round(42 * largest / top - 1e-6).clip(0, 42)
+    )  # few levels: small files
+    return _data_url(Image.fromarray(levels.astype(np.uint8)), "PNG", optimize=True)
 
 
 def _fitting(image: Image.Image, most: int) -> Image.Image:
@@ -91,7 +147,7 @@ def _fitting(image: Image.Image, most: int) -> Image.Image:
 
 
 def date_pair(before: np.ndarray, after: np.ndarray, most: int = 240) -> tuple[str, str]:
-    """Both dates of a pair as JPEG data URLs of together at most about `CHIP_BYTES`, stretched alike.
+    """Both dates of a pair as JPEG data URLs of together at most about `PAIR_BYTES`, stretched alike.
 
     Args:
         before, after: [H, W] or [H, W, C] float; NaN is no data.
@@ -101,11 +157,8 @@ def date_pair(before: np.ndarray, after: np.ndarray, most: int = 240) -> tuple[s
     low, high = _limits(dates)
     filled = [(np.nan_to_num(pixels), valid) for pixels, valid in dates]
     pictures = [_fitting(Image.fromarray(_levels(pixels, valid, low, high)), most) for pixels, valid in filled]
-    for quality in _QUALITIES:
-        urls = [_data_url(picture, "JPEG", quality=quality, optimize=True) for picture in pictures]
-        if sum(map(len, urls)) <= CHIP_BYTES:
-            break
-    return urls[0], urls[1]
+    before_url, after_url = _under(pictures, PAIR_BYTES)
+    return before_url, after_url
 
 
 def change_picture(heat: np.ndarray, most: int = 75) -> str:

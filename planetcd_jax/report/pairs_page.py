@@ -1,24 +1,19 @@
 """The page of a set of pairs: one HTML file with ranking, pictures, threshold and histogram of each method."""
 
-import functools
-import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import jinja2
 import numpy as np
 
 from planetcd_jax.report import page_images
 from planetcd_jax.report.figures import PairPicture
 from planetcd_jax.report.results import Scores
-from planetcd_jax.report.script_data import script_json
+from planetcd_jax.report.templating import rendered
 from planetcd_jax.thresholds import Decision, counted_nulls
 from planetcd_jax.version import __version__
 
 PAGE = "report.html"
-
-_TEMPLATES = pathlib.Path(__file__).resolve().parent / "templates"
 
 # Null scores and rows that the page holds at most: enough for any slider, and a page that opens at once.
 _MOST_NULLS = 2000
@@ -113,7 +108,9 @@ def pairs_page(
     """
     pictures = {one.pair_id: [one.before, one.after] for ranking in rankings for one in ranking.shown}
     data = {"first": first, "methods": [_method(ranking) for ranking in rankings], "pictures": pictures}
-    return _template().render(
+    return rendered(
+        "pairs",
+        data,
         title=f"{'SIMULATED: ' if simulated else ''}Ranking of {name}",
         name=name,
         simulated=simulated,
@@ -122,15 +119,4 @@ def pairs_page(
         labelled=any((ranking.scores.labels != -1).any() for ranking in rankings),
         facts=facts,
         footer=f"planetcd_jax {__version__}.",
-        data=script_json(data),
-        style=(_TEMPLATES / "pairs.css").read_text(encoding="utf-8"),
-        script=(_TEMPLATES / "pairs.js").read_text(encoding="utf-8"),
-    )
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(_TEMPLATES)
-    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
-        "pairs.html"
     )

@@ -46,6 +46,29 @@ def west_centre(dataset: rasterio.DatasetReader) -> float | None:
 def angles(dataset: rasterio.DatasetReader) -> dict[str, float]:
     """Angles that the label of an open file states, degrees, by the names of `ANGLES`; the first of each counts."""
     found: dict[str, float] = {}
+    for name, value in _stated(dataset):
+        meaning = _MEANING.get(_plain(name))
+        if meaning is not None:
+            found.setdefault(meaning, float(value))
+    return found
+
+
+_SUB_SOLAR = ("subsolarazimuth",)
+
+
+def sun_direction(dataset: rasterio.DatasetReader) -> tuple[float, str] | None:
+    """Where the light comes from, degrees clockwise, and what they are counted from; None where no label says it.
+
+    PDS3 and ISIS3 count a sub-solar azimuth from the right edge of the image ("right"), other azimuths from "north".
+    """
+    for name, value in _stated(dataset):
+        if _MEANING.get(_plain(name)) == "sun_azimuth":
+            return float(value), "right" if _plain(name) in _SUB_SOLAR else "north"
+    return None
+
+
+def _stated(dataset: rasterio.DatasetReader) -> list[tuple[str, str]]:
+    """Names and numbers of an open file's label, in the order in which they count."""
     stated: list[tuple[str, str]] = []
     for name, value in tags(dataset).items():
         number = re.match(r"\s*" + _NUMBER, value)
@@ -55,8 +78,4 @@ def angles(dataset: rasterio.DatasetReader) -> dict[str, float]:
         if space.startswith(("json:", "xml:")):
             text = document(dataset, space)
             stated += (_JSON if space.startswith("json:") else _XML).findall(text)
-    for name, value in stated:
-        meaning = _MEANING.get(_plain(name))
-        if meaning is not None:
-            found.setdefault(meaning, float(value))
-    return found
+    return stated

@@ -68,7 +68,7 @@ class Chip:
     """What both images show at a candidate.
 
     Attributes:
-        before, after: [h, w] or [h, w, B] float32 in [0, 1], on the before-image's grid.
+        before, after: [h, w] or [h, w, B] float32 on the before-image's grid, 0 and 1 as scored; not clipped.
         valid_before, valid_after: [h, w] bool.
         row, col: First pixel, in the before-image.
         heat: None, or [h, w] float32, size of the change at each pixel; NaN where not known.
@@ -239,7 +239,7 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
         yield (
             measured,
             Chip(
-                samples.before(before), samples.after(after), here, there,
+                samples.before.open_ended(before), samples.after.open_ended(after), here, there,
                 top + pair.overlap.row, left + pair.overlap.col, heat, level,
             ),
         )  # fmt: skip

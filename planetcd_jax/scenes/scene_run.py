@@ -25,6 +25,7 @@ from planetcd_jax.scenes import checkpoint as checkpoints
 from planetcd_jax.scenes import outlines, places, scoring, stable, writing
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.coregister.deciding import Registration
+from planetcd_jax.scenes.map_frame import map_frame
 from planetcd_jax.scenes.quality import Quality
 from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.version import __version__
@@ -32,6 +33,7 @@ from planetcd_jax.version import __version__
 RUN_FILE = "run.json"
 _OVERVIEW = 1400  # longest side of the overview, pixels
 _PAGE_MOST = 500
+_WIDE_SHOWN, _WIDE_MOST = 120, 800  # side of the wide picture of a place as shown, and of its ground, pixels
 _MAPS = 1 << 30  # apart from the keys of null tiles, which are counted from 1
 
 
@@ -138,7 +140,7 @@ def room(request: Request, scene: Scene) -> int:
     rows, cols = scoring.map_shape(scene.plan, scene.pair)
     side = places.chip_size(scene.plan, scene.config)
     maps = min(request.pixel_maps, rows * cols) * side**2 * 4
-    page = min(request.page_candidates, _PAGE_MOST) * 3 * page_images.CHIP_BYTES + _OVERVIEW**2
+    page = min(request.page_candidates, _PAGE_MOST) * 2 * page_images.CHIP_BYTES + _OVERVIEW**2
     return 5 * rows * cols * 4 + maps + page
 
 
@@ -203,7 +205,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     changes = _find_changes(key, scene, scored, quiet=quiet)
     on_page = min(request.page_candidates, _PAGE_MOST)
     found, spare = places.list_candidates((scored.rho, scored.p_value, tau), changes, plan, pair, on_page)
-    measured, shown, chip_side = _measure_and_draw(key, request, scene, found, kept.final, tags, quiet=quiet)
+    measured, shown = _measure_and_draw(key, request, scene, found, kept.final, tags, quiet=quiet)
     rows = writing.table(measured, pair.before_grid, plan.window)
     changed = [row for row, one in zip(rows, measured, strict=True) if one.changed]
     below = [row for row, one in zip(rows, measured, strict=True) if not one.changed]
@@ -219,17 +221,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     html = page.scene_page(
         [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)],
         _overview(scene, scored),
-        tau=tau,
-        corner=(pair.overlap.row, pair.overlap.col),
-        side=page_images.shown_side(chip_side),
-        chip_side=chip_side,
-        changed=len(changed),
-        run=run,
-        before_name=pathlib.PurePath(pair.before.name).name,
-        after_name=pathlib.PurePath(pair.after.name).name,
-        facts=_facts(request, report, scene, scored),
-        simulated=request.simulated,
-        version=__version__,
+        _about(request, report, scene, scored),
     )
     write_whole(kept.final / "report.html", html.encode("utf-8"))
     write_json(kept.final / RUN_FILE, report)
@@ -254,22 +246,50 @@ def _measure_and_draw(
     pair = scene.pair
     on_page = min(request.page_candidates, _PAGE_MOST)
     measured, shown = [], []
-    chip_side = places.chip_size(scene.plan, scene.config)
-    side = page_images.shown_side(chip_side)
     if request.pixel_maps:
         (folder / "pixel_maps").mkdir()
     looks = places.measure(key, found, scene, heats=max(on_page, request.pixel_maps))
-    for candidate, chip in tqdm(looks, total=len(found), desc="candidates", unit="place", disable=quiet, miniters=1):
+    for candidate, chip in _moving(looks, len(found), quiet=quiet):
         measured.append(candidate)
         if candidate.rank <= on_page:
-            pictures = page_images.chip_pair(chip.before, chip.after, chip.valid_before, chip.valid_after, side)
-            heat = None if chip.heat is None else page_images.heat_picture(chip.heat, side)
-            shown.append((*pictures, heat, _drawn(candidate, chip, scene.plan.window)))
+            shown.append(_pictures(scene, candidate, chip))
         if candidate.rank <= request.pixel_maps and chip.heat is not None:
             grid = pair.before_grid.part(chip.row, chip.col, *chip.heat.shape)
             path = folder / "pixel_maps" / f"candidate_{candidate.rank:04d}.tif"
             writing.write_geotiff(path, {"pixel_change": chip.heat}, grid, _map_tags(tags, candidate.rank, chip))
-    return measured, shown, chip_side
+    return measured, shown
+
+
+def _moving(looks: Iterator, total: int, *, quiet: bool) -> Iterator:
+    """The places with a progress bar that says so while the first one compiles its programs."""
+    with tqdm(total=total, desc="candidates", unit="place", disable=quiet, miniters=1) as bar:
+        bar.set_postfix_str("compiling for the first place")
+        for one in looks:
+            if bar.postfix:
+                bar.set_postfix_str("")
+            yield one
+            bar.update()
+
+
+def _pictures(scene: Scene, candidate: places.Candidate, chip: places.Chip) -> tuple:
+    """What the page shows of a place: chip, wider part of the ground, pixel map, and what is drawn on them."""
+    side, wide = chip.before.shape[0], _wide_side(chip.before.shape[0])
+    shown = page_images.shown_side(side)
+    near = page_images.coded_pair((chip.before, chip.after), (chip.valid_before, chip.valid_after), shown)
+    box, samples, around = scene.pair.overlap, scene.samples, (wide - side) // 2
+    corner = chip.row - box.row - around, chip.col - box.col - around
+    (before, here), (after, there) = (
+        read(*corner, wide, wide) for read in (scene.pair.read_before, scene.pair.read_after)
+    )
+    dates = samples.before.open_ended(before), samples.after.open_ended(after)
+    far = page_images.coded_pair(dates, (here, there), _WIDE_SHOWN, page_images.WIDE_BYTES)
+    heat = None if chip.heat is None else page_images.heat_picture(chip.heat)
+    return near, far, heat, _drawn(candidate, chip, scene.plan.window)
+
+
+def _wide_side(side: int) -> int:
+    """Ground of a wide picture around a chip of a side, pixels: four times as wide, within what is read in no time."""
+    return side + 2 * ((min(4 * side, max(2 * side, _WIDE_MOST)) - side) // 2)
 
 
 def _map_tags(tags: Mapping[str, str], rank: int, chip: places.Chip) -> dict[str, str]:
@@ -285,6 +305,8 @@ def _drawn(candidate: places.Candidate, chip: places.Chip, window: int) -> dict[
     rings = [] if candidate.change is None else [np.asarray(candidate.change.outline.exterior.coords) - corner]
     return {
         "box": [candidate.window_col - chip.col, candidate.window_row - chip.row, window, window],
+        "chip_row": chip.row,
+        "chip_col": chip.col,
         "rings": [ring.round().astype(int).tolist() for ring in rings],
         "heat_top": float(known.max(initial=0.0)),
         "heat_level": chip.level,
@@ -332,32 +354,75 @@ def _run_report(
     }
 
 
-def _facts(request: Request, report: Mapping[str, Any], scene: Scene, scored: Scored) -> list[tuple[str, str]]:
-    """What the page tells about the run."""
-    pair, plan, shift = scene.pair, report["identity"]["plan"], report["typical_shift"]
-    said = "could not be told" if shift is None else (
-        f"{shift['rows']:+.1f} rows, {shift['cols']:+.1f} columns (spread {shift['spread']:.1f} px, "
-        f"{shift['squares']} squares)"
-    )  # fmt: skip
-    return [
+def _about(request: Request, report: Mapping[str, Any], scene: Scene, scored: Scored) -> page.About:
+    """What the page tells of the run."""
+    box = scene.pair.overlap
+    side = places.chip_size(scene.plan, scene.config)
+    facts, inner = _facts(request, report, scene, scored)
+    return page.About(
+        run=report["run"],
+        tau=scored.tau,
+        null=scored.null,
+        windows=report["n_windows"],
+        changed=report["n_candidates"],
+        expected=report.get("expected_false_places", float("nan")),
+        corner=(box.row, box.col),
+        chip_side=side,
+        wide_side=_wide_side(side),
+        frame=map_frame(scene.pair),
+        before_name=pathlib.PurePath(scene.pair.before.name).name,
+        after_name=pathlib.PurePath(scene.pair.after.name).name,
+        facts=facts,
+        inner_facts=inner,
+        simulated=request.simulated,
+        version=__version__,
+    )
+
+
+_Facts = list[tuple[str, str]]
+
+
+def _facts(request: Request, report: Mapping[str, Any], scene: Scene, scored: Scored) -> tuple[_Facts, _Facts]:
+    """What the page tells about the run: to every reader, and to developers of the method."""
+    pair, plan = scene.pair, report["identity"]["plan"]
+    plain = [
         ("Before", pair.before.name),
         ("After", pair.after.name),
-        ("Overlap", f"{pair.grid.height} x {pair.grid.width} px; {pair.overlap.note}"),
-        ("Masked", f"before: {pair.before.nodata_rule}; after: {pair.after.nodata_rule}"),
-        ("Windows", f"{plan['window']} px every {plan['stride']} px; {report['n_windows']} scored, "
-                    f"{report['n_windows_not_scored']} not (too little valid ground)"),
-        ("Changed windows", f"{report['n_changed_windows']}; {report['n_peaks_without_ground']} further peaks above "
-                            "tau are no places: few windows see them, and no pixel stands out"),
-        ("Threshold", _threshold_text(report, scene, scored)),
-        ("p-value", "share of null scores that are as high; small where a change is likely"),
+        ("Ground in both", f"{pair.grid.height} x {pair.grid.width} px; {pair.overlap.note}"),
+        *([] if request.quality is None else [("Quality of the pair", request.quality.said())]),
         ("Sun and view", f"before: {_angles_text(report['before'])}; after: {_angles_text(report['after'])}"),
         *([] if request.registration is None else [("Registration", request.registration.said())]),
-        *([] if request.quality is None else [("Quality of the pair", request.quality.said())]),
-        ("Misregistration removed", f"{pair.after_shift[0]:+d} rows, {pair.after_shift[1]:+d} columns"),
-        ("Misregistration left", said),
+        ("Misregistration", f"{lies(*pair.after_shift)}; {_left_text(report['typical_shift'])}"),
+        ("No data", f"before: {pair.before.nodata_rule}; after: {pair.after.nodata_rule}"),
+        ("Windows", f"{plan['window']} px, one every {plan['stride']} px; {report['n_windows']} scored, "
+                    f"{report['n_changed_windows']} of them above the threshold; {report['n_windows_not_scored']} not "
+                    "scored (too little valid ground)"),
+    ]  # fmt: skip
+    inner = [
+        ("Threshold", _threshold_text(report, scene, scored)),
+        ("Peaks that are no places", f"{report['n_peaks_without_ground']} above the threshold: few windows see "
+                                     "them, and no pixel stands out"),
         ("Method", f"{scene.config.score.describe(scene.config.backbone)}; engine {scene.engine}"),
         ("Run", report["run"]),
     ]  # fmt: skip
+    return plain, inner
+
+
+def lies(rows: int, cols: int) -> str:
+    """A misregistration that was removed, in words."""
+    parts = [(rows, "row", "down", "up"), (cols, "column", "right", "left")]
+    said = [f"{abs(n)} {unit}{'s' * (abs(n) != 1)} {ahead if n > 0 else back}" for n, unit, ahead, back in parts if n]
+    if not said:
+        return "nothing to correct"
+    return f"the second image lies {' and '.join(said)} of the first; corrected"
+
+
+def _left_text(shift: Mapping[str, Any] | None) -> str:
+    """A misregistration that is left, in words."""
+    if shift is None:
+        return "what is left could not be measured"
+    length = (shift["rows"] ** 2 + shift["cols"] ** 2) ** 0.5
+    return f"{length:.1f} px are left, measured on {shift['squares']} squares, which differ by {shift['spread']:.1f} px"
 
 
 def _threshold_text(report: Mapping[str, Any], scene: Scene, scored: Scored) -> str:

@@ -223,6 +223,7 @@ class Source:
             "placed": self.note or "by its transform",
             "masked": self.nodata_rule,
             "angles": labels.angles(self._dataset),
+            "sun": labels.sun_direction(self._dataset),
             "tags": {key: value for key, value in tags(self._dataset).items() if len(value) < 200},
         }
 

@@ -184,7 +184,7 @@ def write_places(
     path = folder / "candidates.gpkg"
     try:
         for name, layer in layers.items():
-            _write_geopackage(path, layer, name)
+            write_geopackage(path, layer, name)
         whole = all(pyogrio.read_info(path, layer=name)["features"] == len(layer) for name, layer in layers.items())
     except (DataSourceError, DataLayerError, FeatureError) as error:
         reason = str(error).splitlines()[0]
@@ -211,7 +211,8 @@ def _window_box(row: Mapping[str, Any], grid: Grid, window: int) -> shapely.Geom
     return shapely.transform(box, lambda xy: np.stack(grid.coordinates(xy[:, 0], xy[:, 1]), axis=-1))
 
 
-def _write_geopackage(path: pathlib.Path, frame: geopandas.GeoDataFrame, layer: str) -> None:
+def write_geopackage(path: pathlib.Path, frame: geopandas.GeoDataFrame, layer: str) -> None:
+    """Adds a layer to a GeoPackage: points for "points", polygons for others. The same places give the same bytes."""
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_TIME})
     try:
         with warnings.catch_warnings():

@@ -1,312 +1,231 @@
-"use strict";
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const all = data.candidates;                       // best first
-  const el = (id) => document.getElementById(id);
-  const list = el("candidates"), svg = el("marks");
-  const store = "planetcd-marks-" + data.run;
-  const state = { tau: data.tau, chosen: -1, blinking: false, phase: 0, zoom: 2, marks: {}, serial: 0 };
-  let timer = 0, images = {};
+// The list with its filters and threshold, what is told of a place, and what keys and buttons do.
+const items = new Map();
 
-  const shown = () => all.filter((c) => c.rho > state.tau).length;   // candidates are sorted by rho
-  const number = (v, digits = 4) => (v === null ? "not measured" : Number(v.toPrecision(digits)).toString());
-  const place = (c) => (c.lon === null ? `row ${c.row}, column ${c.col}` : `${c.lat.toFixed(5)}° N, ${c.lon.toFixed(5)}° E`);
-  const words = { accepted: "✓ accepted", rejected: "✗ rejected" };
-  const say = (text) => { el("said").textContent = text; };
+function span(name, text) {
+  const made = document.createElement("span");
+  made.className = name; made.textContent = text;
+  return made;
+}
 
-  let lasting = true;                                // until the browser refuses to keep marks
-  const refused = "This browser keeps no marks for this page: export them before you close it.";
-  const unkept = () => { lasting = false; say(refused); };
+function thumb(source) {
+  const box = document.createElement("i"), image = document.createElement("img");
+  image.src = source; image.alt = ""; image.loading = "lazy";
+  box.append(image);
+  return box;
+}
 
-  // What the browser holds for this page now: another tab may have written it, or this page just before a reload.
-  function recall() {
-    if (!lasting) return;
-    try {
-      const kept = Object.entries(JSON.parse(localStorage.getItem(store) || "{}"));
-      state.marks = Object.fromEntries(kept.filter(([, mark]) => mark in words));
-    } catch (error) { unkept(); }
+function item(place) {
+  const entry = document.createElement("li"), button = document.createElement("button"), thumbs = span("thumbs", "");
+  button.type = "button"; button.id = `place-${place.rank}`;
+  thumbs.append(thumb(place.chip.before), thumb(place.chip.after));
+  const rank = span("rank", String(place.rank)), score = document.createElement("small"), extent = span("", size(place)), pixelsOf = document.createElement("small");
+  score.textContent = digits(place.rho, 3); score.title = "rho";
+  pixelsOf.textContent = `${place.height_px} x ${place.width_px} px`;
+  rank.append(score); extent.append(pixelsOf);
+  button.append(rank, thumbs, span("", small(chance(place))), extent);
+  const told = span("told", place.kind || "");
+  told.title = place.kind || "";
+  told.append(span("mark", ""));
+  button.append(told);
+  button.addEventListener("click", () => choose(place.rank));
+  entry.append(button);
+  items.set(place.rank, entry);
+  return entry;
+}
+
+const above = () => all.filter((place) => place.rho > state.tau);
+
+/** Places that pass threshold and filters, in the order that is asked for. */
+function listed() {
+  const kind = el("kind") ? el("kind").value : "", marked = el("marked").value;
+  const kept = above().filter((place) => (!kind || place.kind === kind) && (!marked || (markOf(place).mark || "none") === marked));
+  const keys = { rank: (place) => place.rank, p: (place) => chance(place) ?? 2, size: (place) => -place.area, kind: (place) => place.kind || "~" };
+  const key = keys[state.sort];
+  return kept.sort((one, other) => (key(one) < key(other) ? -1 : key(one) > key(other) ? 1 : one.rank - other.rank));
+}
+
+let order = [];
+function list() {
+  order = listed().map((place) => place.rank);
+  const kept = new Set(order);
+  el("places").replaceChildren(...order.map((rank) => items.get(rank)));
+  for (const place of all) chart.spots.get(place.rank).style.display = kept.has(place.rank) ? "" : "none";
+  el("empty").hidden = order.length > 0;
+  el("empty").textContent = above().length ? "No place passes these filters." : "No place lies above this threshold. Lower it to see what comes closest.";
+  el("listed").textContent = order.length === above().length ? "" : `${order.length} listed`;
+  if (!kept.has(state.chosen)) { if (order.length) choose(order[0]); else nothing(); }
+}
+
+function counts() {
+  const found = above(), reviewed = found.filter((place) => markOf(place).mark), accepted = found.filter((place) => markOf(place).mark === "accepted");
+  const missed = found.length === all.length && data.changed > all.length ? ` (${data.changed} in candidates.csv)` : "";
+  const by = data.expected !== null && state.tau === data.tau ? ` (by chance: ${digits(data.expected, 2)})` : "";
+  el("counts").textContent = `${found.length} place${found.length === 1 ? "" : "s"} above the threshold${missed}${by}; ` +
+    `${reviewed.length} of ${found.length} reviewed, ${accepted.length} accepted`;
+  const share = shareAbove(state.tau), own = state.tau === data.tau ? "The run's threshold." : `The run's threshold: ${digits(data.tau)}.`;
+  const least = data.null.length ? data.windows / data.null.length : 0;
+  el("chance").textContent = share === null ? own : (share
+    ? `By chance about ${Math.round(share * data.windows)} of ${data.windows} windows (${digits(100 * share, 2)} %) are above it. `
+    : `By chance fewer than ${Math.ceil(least)} of ${data.windows} windows are above it. `) + own;
+}
+
+function marksChanged() {
+  for (const place of all) {
+    const mark = markOf(place), cell = items.get(place.rank).querySelector(".mark");
+    cell.textContent = WORDS[mark.mark] || "";
+    cell.className = `mark ${mark.mark || ""}`;
+    if (mark.class) { const small = document.createElement("small"); small.textContent = mark.class; cell.append(small); }
+    chart.spots.get(place.rank).setAttribute("class", ["spot", mark.mark, place.rank === state.chosen ? "chosen" : ""].filter(Boolean).join(" "));
   }
+  const own = markOf(byRank.get(state.chosen) || {});
+  document.querySelectorAll("[data-mark]").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.mark === own.mark)));
+  for (const name of ["class", "note"]) if (document.activeElement !== el(name)) el(name).value = own[name] || "";
+  el("undo").disabled = !state.past.length;
+  counts();
+}
 
-  function keep() {
-    try { localStorage.setItem(store, JSON.stringify(state.marks)); } catch (error) { unkept(); }
+function setTau(tau, from) {
+  state.tau = Math.max(0, tau);
+  if (from !== "slider") el("tau").value = Math.round((1000 * state.tau) / data.top);
+  if (from !== "number") el("tau-number").value = Number(state.tau.toPrecision(6));
+  el("tau").setAttribute("aria-valuetext", digits(state.tau));
+  list(); counts();
+}
+
+function nothing() {
+  state.chosen = null; shown = null; serial += 1;
+  el("place-title").textContent = "No place";
+  el("facts").replaceChildren(); el("inner-facts").replaceChildren();
+  marksChanged(); draw();
+}
+
+function choose(rank) {
+  if (document.activeElement && ["class", "note"].includes(document.activeElement.id)) document.activeElement.blur();
+  state.chosen = rank;
+  const place = byRank.get(rank);
+  for (const [own, entry] of items) entry.firstChild.setAttribute("aria-current", String(own === rank));
+  const box = el("places"), entry = items.get(rank);
+  if (entry.offsetTop < box.scrollTop + box.offsetTop || entry.offsetTop + entry.offsetHeight > box.scrollTop + box.offsetTop + box.clientHeight) {
+    box.scrollTop = entry.offsetTop - box.offsetTop - box.clientHeight / 3;
   }
+  el("place-title").textContent = `Place ${rank}`;
+  facts(place); marksChanged(); setScale(view.scale); show(place);
+}
 
-  // The list and the map: built once, then shown or hidden.
-  const items = all.map((c, i) => {
-    const item = document.createElement("li");
-    item.id = "candidate-" + c.rank;
-    item.setAttribute("role", "option");
-    item.setAttribute("aria-selected", "false");
-    const rank = document.createElement("b"), text = document.createElement("span"), mark = document.createElement("span");
-    rank.textContent = c.rank;
-    text.textContent = `rho ${number(c.rho)}, p ${number(c.p_value, 2)}`;
-    const where = document.createElement("small");
-    where.textContent = place(c);
-    text.append(where);
-    mark.className = "mark";
-    item.append(rank, text, mark);
-    item.addEventListener("click", () => choose(i));
-    list.append(item);
-    return item;
+function step(by) {
+  if (!order.length) return;
+  const at = order.indexOf(state.chosen);
+  choose(order[(at + by + order.length) % order.length]);
+}
+
+/** Text with a button that copies it. */
+function copied(text) {
+  const button = document.createElement("button");
+  button.type = "button"; button.textContent = "Copy"; button.setAttribute("aria-label", `Copy ${text}`);
+  button.addEventListener("click", async () => {
+    try { await navigator.clipboard.writeText(text); say(`Copied ${text}`); } catch (error) { say(`The browser does not copy; the text is: ${text}`); }
   });
-  const spots = all.map((c, i) => {
-    const spot = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    const least = 0.012 * Math.max(svg.viewBox.baseVal.width, svg.viewBox.baseVal.height);   // small ones are to be seen too
-    const wide = Math.max(c.width_px, least), high = Math.max(c.height_px, least);
-    const attributes = { x: c.col - data.col - wide / 2, y: c.row - data.row - high / 2, width: wide, height: high,
-                         tabindex: 0, role: "button", class: "spot", id: "spot-" + c.rank,
-                         "aria-label": `Candidate ${c.rank}, rho ${number(c.rho)}` };
-    for (const [name, value] of Object.entries(attributes)) spot.setAttribute(name, value);
-    spot.addEventListener("click", () => choose(i));
-    spot.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(i); }
-    });
-    return spot;
-  });
-  for (const spot of spots.slice().reverse()) svg.append(spot);      // the best on top
+  return [`${text} `, button];
+}
 
-  function drawMarks() {
-    all.forEach((c, i) => {
-      const mark = state.marks[c.rank] || "";
-      items[i].lastChild.textContent = words[mark] || "";
-      items[i].lastChild.className = "mark " + mark;
-      spots[i].setAttribute("class", ["spot", mark, i === state.chosen ? "chosen" : ""].join(" ").trim());
-    });
-    const mark = state.chosen < 0 ? "" : state.marks[all[state.chosen].rank];
-    el("accept").setAttribute("aria-pressed", String(mark === "accepted"));
-    el("reject").setAttribute("aria-pressed", String(mark === "rejected"));
-  }
+function moved(place) {
+  if (place.shift_rows === null) return "no shift brings the two dates closer here";
+  const parts = [[place.shift_rows, "down", "up"], [place.shift_cols, "right", "left"]].filter(([n]) => Math.abs(n) >= 0.05);
+  return parts.length ? "the second date lies " + parts.map(([n, ahead, back]) => `${digits(Math.abs(n), 2)} px ${n > 0 ? ahead : back}`).join(" and ") + " of the first here"
+    : "the two dates lie on each other here";
+}
 
-  function setTau(tau, from) {
-    state.tau = Math.max(0, tau);
-    const n = shown();
-    items.forEach((item, i) => { item.hidden = i >= n; item.style.display = i < n ? "" : "none"; });
-    spots.forEach((spot, i) => { spot.style.display = i < n ? "" : "none"; });
-    if (from !== "slider") el("tau").value = Math.round(1000 * state.tau / data.top);
-    if (from !== "number") el("tau-number").value = Number(state.tau.toPrecision(6));
-    const more = n === all.length && data.changed > n ? `, and ${data.changed - n} more in candidates.csv` : "";
-    const own = Math.abs(state.tau - data.tau) < 1e-9 * data.top ? "tau of this run" : `this run's tau: ${number(data.tau)}`;
-    el("tau-note").textContent = `${n} of ${all.length} candidates above ${number(state.tau)}${more}; ${own}`;
-    el("empty").hidden = n > 0;
-    if (n === 0) clear(); else if (state.chosen < 0 || state.chosen >= n) choose(Math.min(Math.max(state.chosen, 0), n - 1), true);
-  }
+function brighter(place) {
+  const by = place.brightness_difference;
+  return by === null ? "not measured" : Math.abs(by) < 0.005 ? "alike on both dates" : `the second date is ${by > 0 ? "brighter" : "darker"} by ${digits(100 * Math.abs(by), 2)} % of the range`;
+}
 
-  function clear() {
-    state.chosen = -1;
-    list.removeAttribute("aria-activedescendant");
-    items.forEach((item) => item.setAttribute("aria-selected", "false"));
-    el("viewer-title").textContent = "No candidate";
-    el("panels").hidden = true;
-    el("measures").replaceChildren();
-    drawMarks();
-  }
+const TOLD = new Set(["rank", "rho", "p_value", "tail_p", "kind", "lon", "lat", "x", "y", "row", "col", "area", "area_unit", "height_px", "width_px",
+  "pixel_size", "pixel_level", "outlined", "shift_rows", "shift_cols", "correlation", "brightness_difference", "explanation"]);
+const INNER = { site: "connected group of windows", windows: "windows above the threshold that see it", window_row: "highest window, first row",
+  window_col: "highest window, first column", contrast_ratio: "contrast, after over before", noise_ratio: "noise, after over before",
+  light_turn: "relief lit from another side, share", likeness: "likeness once registered", channels_moved: "features that moved most",
+  rho_by_shift: "rho by shift of the second date, rows" };
 
-  function choose(i, quiet) {
-    state.chosen = i;
-    const c = all[i];
-    items.forEach((item, k) => item.setAttribute("aria-selected", String(k === i)));
-    list.setAttribute("aria-activedescendant", items[i].id);
-    const box = list.getBoundingClientRect(), mine = items[i].getBoundingClientRect();
-    if (mine.top < box.top || mine.bottom > box.bottom) list.scrollTop += mine.top - box.top - box.height / 3;
-    el("viewer-title").textContent = `Candidate ${c.rank}`;
-    el("panels").hidden = false;
-    measures(c);
-    drawMarks();
-    if (!quiet) say(`Candidate ${c.rank} of ${shown()}`);
-    load(c);
-  }
-
-  function measures(c) {
-    const rows = [
-      ["rho", number(c.rho)], ["p-value", number(c.p_value, 3)],
-      ["centre", place(c)], ["pixel of the centre", `row ${c.row}, column ${c.col}`],
-      ["changed ground", c.outlined ? `${number(c.area, 4)} ${c.area_unit.replace("2", "²")}, ${c.height_px} x ${c.width_px} px` : "no pixel exceeds the level; outlined at half the peak"],
-      ["pixel evidence at the centre", `${number(c.pixel_size, 3)} sd; chance stays below ${number(c.pixel_level, 3)}`],
-      ["windows above tau that see it", c.windows ? `${c.windows}, the highest from row ${c.window_row}, column ${c.window_col}` : "none"],
-      ["connected site", c.site ? String(c.site) : "none"],
-      ["residual shift", c.shift_rows === null ? "no shift brings the dates closer" : `${number(c.shift_rows, 3)} rows, ${number(c.shift_cols, 3)} columns`],
-      ["correlation of the dates", number(c.correlation, 3)],
-      ["brightness, after less before", number(c.brightness_difference, 3)],
-    ];
-    if (c.explanation) {
-      rows.unshift(["in words", c.explanation]);
-      rows.push(
-        ["contrast, after over before", number(c.contrast_ratio, 3)], ["noise, after over before", number(c.noise_ratio, 3)],
-        ["relief lit from another side, share", number(c.light_turn, 2)], ["likeness once registered", number(c.likeness, 3)], ["features that moved most", c.channels_moved],
-        ["rho by shift of the after-image, rows", c.rho_by_shift],
-      );
-    }
-    el("measures").replaceChildren(...rows.map(([name, value]) => {
-      const row = document.createElement("div"), term = document.createElement("dt"), text = document.createElement("dd");
-      term.textContent = name; text.textContent = value;
-      row.append(term, text);
-      return row;
+function facts(place) {
+  const tail = place.tail_p === undefined || place.tail_p === null ? "" : `; tail p ${small(place.tail_p)} (extrapolated)`;
+  const rows = [
+    ["Score", `rho ${digits(place.rho)}; p ${small(place.p_value)}${tail}`],
+    ...(place.kind ? [["Kind", place.kind]] : []),
+    ...(place.explanation ? [["In words", place.explanation]] : []),
+    ["Size", place.outlined ? `${size(place)}, ${place.height_px} x ${place.width_px} px` : `${place.height_px} x ${place.width_px} px; no pixel stands out, so the outline is drawn at half the peak`],
+    ...(place.lon === null ? [] : [["Degrees", copied(position(place))]]),
+    ...(data.frame.wkt ? [["Map units", copied(unitsText(place.x, place.y))]] : []),
+    ["Pixel", copied(`row ${place.row}, column ${place.col}`)],
+    ["Agreement", `correlation of the two dates ${digits(place.correlation, 2)}; ${moved(place)}`],
+    ["Brightness", brighter(place)],
+    ["Strongest pixel", place.pixel_size === null ? "not measured" : `${digits(place.pixel_size, 3)} standard deviations of unchanged ground; chance stays below ${digits(place.pixel_level, 3)}`],
+  ];
+  const inner = data.columns.filter((name) => !TOLD.has(name) && place[name] !== null && place[name] !== "")
+    .map((name) => [INNER[name] || name.replace(/_/g, " "), typeof place[name] === "number" ? digits(place[name]) : String(place[name])]);
+  for (const [id, told] of [["facts", rows], ["inner-facts", inner]]) {
+    el(id).replaceChildren(...told.flatMap(([name, value]) => {
+      const term = document.createElement("dt"), text = document.createElement("dd");
+      term.textContent = name; text.append(...(Array.isArray(value) ? value : [value]));
+      return [term, text];
     }));
   }
+}
 
-  const picture = (source) => new Promise((resolve, reject) => {
-    const image = new Image();
-    image.onload = () => resolve(image);
-    image.onerror = () => reject(new Error("an image of this page is damaged"));
-    image.src = source;
-  });
+function sortBy(name) {
+  state.sort = name;
+  document.querySelectorAll("[data-sort]").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.sort === name)));
+  list();
+}
 
-  async function load(c) {
-    const serial = ++state.serial;
-    const [before, after, heat] = await Promise.all([picture(c.before), picture(c.after), c.heat ? picture(c.heat) : null]);
-    if (serial !== state.serial) return;             // another candidate was chosen meanwhile
-    images = { before, after, heat };
-    draw();
-  }
+function setTheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme; else delete document.documentElement.dataset.theme;
+  el("theme").value = theme;
+  try { localStorage.setItem("planetcd-theme", theme); } catch (error) { /* a page without a store opens in the system's colours */ }
+}
 
-  function grey(image, width, height) {
-    const canvas = document.createElement("canvas");
-    canvas.width = width; canvas.height = height;
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(image, 0, 0, width, height);
-    const pixels = context.getImageData(0, 0, width, height).data, out = new Uint8ClampedArray(width * height);
-    for (let i = 0; i < out.length; i++) out[i] = (pixels[4 * i] + pixels[4 * i + 1] + pixels[4 * i + 2]) / 3;
-    return out;
-  }
+const actions = {
+  n: () => step(1), ArrowRight: () => step(1), ArrowDown: () => step(1), p: () => step(-1), ArrowLeft: () => step(-1), ArrowUp: () => step(-1),
+  a: () => setMark("accepted"), u: () => setMark("unsure"), r: () => setMark("rejected"), b: pause,
+  c: () => el("class").focus(), e: () => el("note").focus(), "+": () => zoom(1 / 1.3), "=": () => zoom(1 / 1.3), "-": () => zoom(1.3), 0: () => setScale("change"),
+  o: () => el("outline").click(), "?": () => el("keys").showModal(),
+};
+MODES.forEach((mode, k) => { actions[k + 1] = () => setMode(mode); });
 
-  function draw() {
-    const side = data.side;
-    const contexts = {};
-    for (const key of ["before", "after", "blink", "colour", "heat"]) {
-      const canvas = el("panel-" + key);
-      canvas.width = side; canvas.height = side;
-      contexts[key] = canvas.getContext("2d");
-    }
-    contexts.before.drawImage(images.before, 0, 0, side, side);
-    contexts.after.drawImage(images.after, 0, 0, side, side);
-    const first = grey(images.before, side, side), second = grey(images.after, side, side);
-    const mixed = contexts.colour.createImageData(side, side);
-    for (let i = 0; i < first.length; i++) {
-      mixed.data[4 * i] = first[i]; mixed.data[4 * i + 1] = second[i]; mixed.data[4 * i + 2] = first[i]; mixed.data[4 * i + 3] = 255;
-    }
-    contexts.colour.putImageData(mixed, 0, 0);
-    if (images.heat) contexts.heat.drawImage(images.heat, 0, 0, side, side);
-    else {
-      contexts.heat.fillStyle = "#c8d0d8";
-      contexts.heat.font = "12px sans-serif";
-      contexts.heat.fillText("no pixel map", 8, 20);
-    }
-    const c = all[state.chosen];
-    el("heat-scale").textContent = images.heat ? `dark 0 to bright ${number(c.heat_top, 3)} sd; level ${number(c.heat_level, 3)}` : "";
-    drawBlink();
-    drawZoom();
-    el("panels").dataset.rank = all[state.chosen].rank;
-  }
+document.addEventListener("keydown", (event) => {
+  const writing = event.target.matches("input:not([type=range], [type=checkbox])"), moving = event.target.matches("select, input[type=range]");
+  if (el("keys").open || writing) { if (writing && ["Enter", "Escape"].includes(event.key)) event.target.blur(); return; }
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); undo(); return; }
+  if (event.ctrlKey || event.metaKey || event.altKey || (moving && (event.target.matches("select") || event.key.startsWith("Arrow")))) return;
+  const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (action) { event.preventDefault(); action(); }
+});
 
-  function drawBlink() {
-    if (!images.before) return;
-    const after = state.phase % 2 === 1;
-    el("panel-blink").getContext("2d").drawImage(after ? images.after : images.before, 0, 0, data.side, data.side);
-    el("blink-date").textContent = (after ? "after" : "before") + (state.blinking ? "" : ", paused");
-  }
+function watch() {
+  const click = (id, action) => el(id).addEventListener("click", action), input = (id, action) => el(id).addEventListener("input", action);
+  document.querySelectorAll("[data-sort]").forEach((button) => button.addEventListener("click", () => sortBy(button.dataset.sort)));
+  document.querySelectorAll("[data-mode]").forEach((button) => button.addEventListener("click", () => setMode(button.dataset.mode)));
+  document.querySelectorAll("[data-mark]").forEach((button) => button.addEventListener("click", () => setMark(button.dataset.mark)));
+  document.querySelectorAll("[data-scale]").forEach((button) => button.addEventListener("click", () => setScale(button.dataset.scale)));
+  click("next", actions.n); click("previous", actions.p); click("undo", undo); click("help", actions["?"]); click("pause", pause);
+  click("closer", () => zoom(1 / 1.4)); click("farther", () => zoom(1.4)); click("tau-reset", () => setTau(data.tau));
+  input("tau", (event) => setTau((data.top * event.target.value) / 1000, "slider"));
+  input("tau-number", (event) => { if (event.target.value !== "") setTau(Number(event.target.value), "number"); });
+  input("class", () => setText("class", el("class").value)); input("note", () => setText("note", el("note").value));
+  input("speed", beat); input("swipe", draw); input("stretch", tone); input("alike", tone);
+  input("outline", () => { view.outline = el("outline").checked; draw(); });
+  input("marked", list); input("theme", () => setTheme(el("theme").value));
+  if (el("kind")) input("kind", list);
+  window.addEventListener("storage", (event) => { if (event.key === store || event.key === null) { recall(); marksChanged(); } });
+  watchStage(); watchMap(); watchFiles();
+}
 
-  function drawZoom() {
-    el("zoom-value").textContent = state.zoom + "×";
-    for (const canvas of document.querySelectorAll(".chip canvas")) {
-      canvas.style.width = canvas.style.height = data.side * state.zoom + "px";
-      const c = all[state.chosen];
-      if (!c) continue;
-      const scale = data.shrink * state.zoom, box = canvas.nextElementSibling.style, svg = canvas.nextElementSibling.nextElementSibling;
-      [box.left, box.top, box.width, box.height] = c.box.map((v) => v * scale + "px");
-      svg.style.width = svg.style.height = data.side * state.zoom + "px";
-      svg.setAttribute("viewBox", `0 0 ${data.side / data.shrink} ${data.side / data.shrink}`);
-      svg.replaceChildren(...c.rings.map((ring) => {
-        const line = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
-        line.setAttribute("points", ring.map((point) => point.join(",")).join(" "));
-        return line;
-      }));
-    }
-  }
-
-  function blink(on) {
-    state.blinking = on;
-    clearInterval(timer);
-    if (on) timer = setInterval(() => { state.phase += 1; drawBlink(); }, 600);
-    el("blink").setAttribute("aria-pressed", String(on));
-    drawBlink();
-  }
-
-  function step(by) {
-    const n = shown();
-    if (n) choose(((state.chosen < 0 ? 0 : state.chosen + by) + n) % n);
-  }
-
-  function mark(what) {
-    if (state.chosen < 0) return;
-    const rank = all[state.chosen].rank;
-    recall();
-    if (state.marks[rank] === what) delete state.marks[rank]; else state.marks[rank] = what;
-    keep();
-    drawMarks();
-    say((state.marks[rank] ? `Candidate ${rank} ${what}` : `Candidate ${rank}: mark taken back`) + (lasting ? "" : ". " + refused));
-  }
-
-  function zoom() { state.zoom = state.zoom % 4 + 1; drawZoom(); }
-
-  function outline() {
-    const plain = el("panels").classList.toggle("plain");
-    el("outline").setAttribute("aria-pressed", String(!plain));
-  }
-
-  function csv() {
-    const quote = (value) => {
-      const text = value === null || value === undefined ? "" : String(value);
-      return /[",\n\r]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
-    };
-    const lines = [["mark", "above_tau", "tau", ...data.columns].join(",")];
-    for (const c of all) {
-      if (!state.marks[c.rank] && c.rho <= state.tau) continue;
-      lines.push([state.marks[c.rank] || "", c.rho > state.tau, state.tau, ...data.columns.map((name) => c[name])].map(quote).join(","));
-    }
-    return lines.join("\n") + "\n";
-  }
-
-  function save() {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
-    link.download = "marks.csv";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    say(`Exported ${Object.keys(state.marks).length} marks`);
-  }
-
-  const actions = { n: () => step(1), ArrowRight: () => step(1), p: () => step(-1), ArrowLeft: () => step(-1),
-                    b: () => blink(!state.blinking), a: () => mark("accepted"), r: () => mark("rejected"), z: zoom, w: outline };
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const field = event.target instanceof HTMLInputElement;
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (field && (event.target.type === "number" || key.startsWith("Arrow"))) return;
-    if (actions[key]) { event.preventDefault(); actions[key](); }
-  });
-  list.addEventListener("keydown", (event) => {
-    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (by) { event.preventDefault(); step(by); }
-  });
-  for (const [id, action] of [["next", actions.n], ["previous", actions.p], ["blink", actions.b], ["accept", actions.a],
-                              ["reject", actions.r], ["zoom", zoom], ["outline", outline], ["export", save],
-                              ["tau-reset", () => setTau(data.tau)]]) el(id).addEventListener("click", action);
-  el("tau").addEventListener("input", (event) => setTau(data.top * event.target.value / 1000, "slider"));
-  el("tau-number").addEventListener("input", (event) => { if (event.target.value !== "") setTau(Number(event.target.value), "number"); });
-  const opacity = () => {
-    el("heat").style.opacity = el("opacity").value / 100;
-    el("opacity-value").textContent = el("opacity").value + " %";
-  };
-  el("opacity").addEventListener("input", opacity);
-
-  window.addEventListener("storage", (event) => {
-    if (event.key === store || event.key === null) { recall(); drawMarks(); }
-  });
-
-  opacity();
-  recall();
-  drawMarks();
-  setTau(data.tau);
-  drawZoom();
-  blink(!matchMedia("(prefers-reduced-motion: reduce)").matches);
-})();
+all.forEach(item);
+if (el("kind")) for (const kind of [...new Set(all.map((place) => place.kind).filter(Boolean))].sort()) el("kind").append(new Option(kind, kind));
+try { setTheme(localStorage.getItem("planetcd-theme") || ""); } catch (error) { setTheme(""); }
+buildMap();
+recall();
+watch();
+if (matchMedia("(prefers-reduced-motion: reduce)").matches) view.blinking = false;
+setTau(data.tau);
+marksChanged(); setMode("blink"); showMap(); beat();
