@@ -15,8 +15,10 @@ from planetcd_jax.scenes.grids import BentGrid, Grid
 # Nodes of the field along the longer side at most, and pixels between two at least.
 _NODES, _APART = 13, 48
 
-# A square counts where it correlates so well, and its shift is near that of its neighbours, pixels of its step.
-_MATCH, _NEIGHBOURS, _ALIKE = 0.35, 6, 4.0
+# A square counts where it correlates so well, and its shift is near its neighbours': within so many pixels of its
+# step, and so many for each pixel between them. Relief that is seen from two sides slopes by less than that.
+_MATCH, _NEIGHBOURS, _ALIKE, _SLOPE = 0.35, 8, 1.5, 0.03
+_ROUNDS = 20
 
 # Squares that a field needs, and how many more must agree under it, as a share of all.
 _LEAST, _MORE = 12, 0.1
@@ -61,7 +63,7 @@ def bent(frame: Frame, bend: Bend) -> Frame:
 
 def find(frame: Frame, model: Refined) -> tuple[Bend, Refined] | None:
     """A field of local shifts under which clearly more squares agree, and what they say then; None if there is none."""
-    if not isinstance(frame.grid, Grid) or not model.is_sure:
+    if not isinstance(frame.grid, Grid) or not model.beats_guessing:
         return None
     best, bend = model, None
     for step in dict.fromkeys((2 * model.squares.step, model.squares.step)):
@@ -107,15 +109,22 @@ def _field(frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | No
 
 
 def _steady(squares: Squares) -> np.ndarray:
-    """[K] bool: squares that correlate, and are shown near where their neighbours are."""
+    """[K] bool: squares that correlate, and are shown near where their neighbours are.
+
+    Repeated until nothing changes: a block of ground that moved as a whole, unlike what surrounds it, loses its corners
+    first, then what stood between them, and is left to be found as a change.
+    """
     good = squares.match > _MATCH
-    for _ in range(2):
-        at = np.nonzero(good)[0]
+    for _ in range(_ROUNDS):
+        at, before = np.nonzero(good)[0], good.copy()
         if at.size < _LEAST:
             return good
         apart = np.hypot(squares.cols[:, None] - squares.cols[at], squares.rows[:, None] - squares.rows[at])
         apart[at, np.arange(at.size)] = np.inf  # not its own neighbour
-        near = at[np.argsort(apart, axis=1, kind="stable")[:, :_NEIGHBOURS]]
+        order = np.argsort(apart, axis=1, kind="stable")[:, :_NEIGHBOURS]
+        near, away = at[order], np.median(np.take_along_axis(apart, order, axis=1), axis=1)
         off = [abs(by - np.median(by[near], axis=1)) for by in (squares.by_col, squares.by_row)]
-        good &= np.maximum(*off) <= _ALIKE * squares.step
+        good &= np.maximum(*off) <= _ALIKE * squares.step + _SLOPE * away
+        if (good == before).all():
+            break
     return good
