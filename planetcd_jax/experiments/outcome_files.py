@@ -133,7 +133,7 @@ def _write_outcome(
     quality: Mapping[str, Any],
 ) -> dict:
     """The files of one method, without the pictures of pairs; returns what metrics.json holds."""
-    metrics = {**_metrics(outcome, pair_set, about), "explanations": dict(explained)}
+    metrics = {**_metrics(outcome, pair_set, about), "explanations": dict(explained), "quality": dict(quality)}
     kind = about["flags"]["figure_format"]
     results.write_results(folder / results.RESULTS, outcome.scores, explained, quality)
     results.save_scores(folder / results.SCORES, outcome.scores, metrics)
@@ -230,7 +230,7 @@ def write(
 
 
 def _page(
-    rankings: Sequence[pairs_page.Ranking], pair_set: PairSet, first: Entry, quality: Mapping[str, Mapping[str, str]]
+    rankings: Sequence[pairs_page.Ranking], pair_set: PairSet, first: Entry, quality: Mapping[str, Mapping[str, Any]]
 ) -> str:
     facts = [
         ("Pairs", f"{pair_set.name}: {which(pair_set)}, {table.source_word(pair_set.source)}"),

@@ -1,8 +1,10 @@
 """What speaks against each pair of a set: figures and a sentence for its row in results.csv and on the page."""
 
 import functools
+import math
 import pathlib
 from collections.abc import Iterable
+from typing import Any
 
 from planetcd_jax.errors import BadPairError
 from planetcd_jax.extras import brought_by
@@ -13,7 +15,7 @@ from planetcd_jax.pairs import PairSet
 COLUMNS = ("correlation", "quality")
 
 
-def rows(pair_set: PairSet, index: Iterable[int]) -> dict[str, dict[str, str]]:
+def rows(pair_set: PairSet, index: Iterable[int]) -> dict[str, dict[str, Any]]:
     """Cells by column by id of the pairs at some positions of a set: `COLUMNS`.
 
     Args:
@@ -26,7 +28,9 @@ def rows(pair_set: PairSet, index: Iterable[int]) -> dict[str, dict[str, str]]:
         files = pair_set.files(i)
         angles = (_angles(files[0]), _angles(files[1])) if len(files) == 2 else ({}, {})
         quality = pair_quality.of_patches(pair.before, pair.after, angles)
-        found[pair_set.ids[i]] = {"correlation": f"{quality.correlation:.3f}", "quality": quality.verdict()}
+        known = math.isfinite(quality.correlation)
+        correlation = round(quality.correlation, 3) if known else None
+        found[pair_set.ids[i]] = {"correlation": correlation, "quality": quality.verdict()}
     return found
 
 
@@ -44,7 +48,7 @@ def _angles(name: str) -> dict[str, float]:
         return {}
 
 
-def summary(found: dict[str, dict[str, str]]) -> str:
+def summary(found: dict[str, dict[str, Any]]) -> str:
     """How many pairs are doubted, and an example."""
     doubted = {key: row["quality"] for key, row in found.items() if row["quality"] != pair_quality.NO_DOUBT}
     if not doubted:

@@ -20,7 +20,7 @@ _FINE, _COARSE = (0.7, 1.4), (2.8, 5.6)
 NO_DOUBT = "nothing speaks against the pair"
 """The verdict of a good pair."""
 
-_REACH = 40  # pixels by which two patches may lie apart
+_REACH, _MOST_OF_A_SIDE = 40, 0.45  # pixels by which two patches may lie apart, and as a share of the shorter side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ def of_patches(
 
 def _best_correlation(one: np.ndarray, two: np.ndarray) -> float:
     """Correlation of two images after the shift of up to `_REACH` that brings most of their fine detail together."""
-    reach = min(_REACH, min(one.shape) // 4)
+    reach = min(_REACH, int(_MOST_OF_A_SIDE * min(one.shape)))
     details = [_band(image - image.mean(), *_COARSE) for image in (one, two)]
     size = [scipy.fft.next_fast_len(n + reach, real=True) for n in one.shape]
     spectra = [cast(np.ndarray, scipy.fft.rfft2(detail, s=size)) for detail in details]
