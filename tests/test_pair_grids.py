@@ -5,6 +5,7 @@ import pytest
 import rasterio
 from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
+from scipy.ndimage import map_coordinates
 
 from planetcd_jax.errors import BadPairError
 from planetcd_jax.pairs import open_dataset, placing
@@ -119,6 +120,45 @@ def test_scale_offset_mask_and_bands_stay_what_they_are(tmp_path):
     np.testing.assert_allclose(first.values[first.valid], inside, rtol=1e-6)
     np.testing.assert_array_equal(first.values, second.values)
     assert (~first.valid).sum() == 1
+
+
+def test_a_turned_date_is_compared_where_both_lie(tmp_path):
+    """A date of 96 px turned by 30 degrees, wholly on the other: the largest upright square in it has 70 px."""
+    rows, cols = np.mgrid[:160, :160]
+    smooth = (128 + 60 * np.sin(rows / 9) + 50 * np.cos(cols / 7)).astype(np.uint8)
+    angle, half = np.deg2rad(30), SIZE / 2
+    there = np.mgrid[:SIZE, :SIZE] + 0.5 - half
+    down = 80 + np.cos(angle) * there[0] - np.sin(angle) * there[1]
+    along = 80 + np.sin(angle) * there[0] + np.cos(angle) * there[1]
+    turned = map_coordinates(smooth.astype(float), [down - 0.5, along - 0.5], order=3).round().astype(np.uint8)
+    cos, sin = 6 * np.cos(angle), 6 * np.sin(angle)
+    place = Affine(cos, sin, 480 - half * (sin + cos), sin, -cos, -480 + half * (cos - sin))
+    files = write(tmp_path / "a.tif", smooth, MARS, at(0, 0)), write(tmp_path / "b.tif", turned, MARS, place)
+    pair, shape, _ = read(*files)
+    assert pair.before.shape == shape and 66 * 66 <= shape[0] * shape[1] <= 71 * 71
+    assert np.abs(pair.before - pair.after).max() < 0.02
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_largest_rectangle(seed):
+    """Oracle: all rectangles of a small array."""
+    shown = np.random.default_rng(seed).random((9, 11)) < 0.7
+    spans = [(a, b) for n in shown.shape for a in range(n) for b in range(a + 1, n + 1)]
+    rows, cols = ([s for s in spans if s[1] <= n] for n in shown.shape)
+    areas = [(b - a) * (d - c) for a, b in rows for c, d in cols if shown[a:b, c:d].all()]
+    row, col, height, width = placing.largest_rectangle(shown)
+    assert shown[row : row + height, col : col + width].all() and height * width == max(areas)
+    assert placing.largest_rectangle(np.zeros((5, 5), bool)) is None
+    coarse = placing.largest_rectangle(np.kron(shown, np.ones((30, 30), bool)).astype(bool))
+    assert coarse[2] * coarse[3] >= 0.8 * 900 * max(areas)
+
+
+def test_one_system_that_is_missing(tmp_path):
+    files = write(tmp_path / "a.tif", **BEFORE), write(tmp_path / "b.tif", part(25, 30), None, at(25, 30))
+    with pytest.raises(BadPairError, match="in no reference system"):
+        read(*files)
+    same = write(tmp_path / "c.tif", part(10, 20), None, at(10, 20))
+    assert read(files[0], same)[0].before.shape == (SIZE, SIZE)
 
 
 def test_pixel_on_pixel_where_asked_for_and_without_places(tmp_path):

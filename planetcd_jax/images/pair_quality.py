@@ -167,7 +167,7 @@ def of_patches(
 
 
 def _best_correlation(one: np.ndarray, two: np.ndarray) -> float:
-    """Correlation of two images after the shift of up to `_REACH` that brings most of their fine detail together."""
+    """The higher correlation of two images: as they lie, or after the shift that brings most detail together."""
     reach = min(_REACH, int(_MOST_OF_A_SIDE * min(one.shape)))
     details = [_band(image - image.mean(), *_COARSE) for image in (one, two)]
     size = [scipy.fft.next_fast_len(n + reach, real=True) for n in one.shape]
@@ -179,7 +179,8 @@ def _best_correlation(one: np.ndarray, two: np.ndarray) -> float:
     height, width = one.shape
     here = one[max(0, -down) : height - max(0, down), max(0, -along) : width - max(0, along)]
     there = two[max(0, down) : height - max(0, -down), max(0, along) : width - max(0, -along)]
-    return correlation(here, there, np.ones(here.shape, bool))
+    known = [correlation(*pair, np.ones(pair[0].shape, bool)) for pair in ((one, two), (here, there))]
+    return max(known, key=lambda value: value if np.isfinite(value) else -2.0)
 
 
 def texture(squares: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float, float]:

@@ -51,8 +51,8 @@ def _place(path: pathlib.Path) -> _Place:
         return _Place(
             (file.height, file.width),
             file.crs or system,
-            tuple(t * end for end in ends) if has_grid else None,
-            None if has_grid else [(p.row, p.col, p.x, p.y) for p in points],
+            tuple((t.a * c + t.b * r + t.c, t.d * c + t.e * r + t.f) for c, r in ends) if has_grid else None,
+            None if has_grid or system is None else [(p.row, p.col, p.x, p.y) for p in points],
             None if has_grid or points or file.rpcs is None else file.rpcs.to_dict(),
             abs(t.determinant) ** 0.5,
         )
@@ -67,7 +67,8 @@ def differ(before: pathlib.Path, after: pathlib.Path) -> bool:
     one, other = _place(before), _place(after)
     if not (one.known and other.known):
         return False
-    if one.shape != other.shape or one.crs != other.crs or (one.corners is None) != (other.corners is None):
+    unlike = one.crs != other.crs and one.crs is not None and other.crs is not None
+    if one.shape != other.shape or unlike or (one.corners is None) != (other.corners is None):
         return True
     if one.corners is not None and other.corners is not None:
         return bool(np.abs(np.subtract(one.corners, other.corners)).max() > _SAME * one.pixel)
@@ -87,12 +88,66 @@ def _aligned(before: pathlib.Path, after: pathlib.Path, grey: bool, **masking: A
                     f"{before} has {len(one.bands)} bands and {after} has {len(other.bands)}; give both dates the same "
                     f"bands{advice}."
                 )
-            other.order_like(one)
-            yield AlignedPair(one, other)
+            pair = AlignedPair(one, other)
+            if pair.overlap.how == "pixels":
+                raise BadPairError(
+                    f"{before} and {after} say where they lie, and one of them in no reference system; add it "
+                    "(gdal_edit.py -a_srs), or compare pixel on pixel with --placement=pixels."
+                )
+            yield pair
     except BadPairError:
         raise
     except DataError as error:
         raise BadPairError(str(error)) from error
+
+
+def _window(pair: "AlignedPair") -> tuple[int, int, int, int]:
+    """Row, column, height and width of the ground to compare: all of the overlap, or the largest rectangle on both."""
+    box = pair.overlap
+    if box.how != "warp":
+        return 0, 0, box.height, box.width
+    found = largest_rectangle(pair.covered())
+    if found is None:
+        raise BadPairError(
+            f"{pair.before.name} and {pair.after.name} share no more than an edge; give two images of one place."
+        )
+    return found
+
+
+def largest_rectangle(covered: np.ndarray, most: int = 128) -> tuple[int, int, int, int] | None:
+    """Row, column, height and width of the largest rectangle of True; None if there is none.
+
+    Args:
+        covered: [H, W] bool.
+        most: Larger arrays are looked at in whole cells, so many a side: the rectangle may be a cell too small then.
+    """
+    step = -(-max(covered.shape) // most)
+    rows, cols = (-(-n // step) for n in covered.shape)
+    padded = np.ones((rows * step, cols * step), bool)
+    padded[: covered.shape[0], : covered.shape[1]] = covered
+    cells = np.asarray(padded.reshape(rows, step, cols, step).all(axis=(1, 3)))
+    best, area = None, 0
+    for top in range(rows):
+        for bottom in range(rows, top, -1):
+            if (bottom - top) * cols <= area:
+                break
+            first, length = _longest_run(np.asarray(cells[top:bottom].all(axis=0)))
+            if (bottom - top) * length > area:
+                best, area = (top, first, bottom - top, length), (bottom - top) * length
+    if best is None:
+        return None
+    row, col, height, width = (step * n for n in best)
+    return row, col, min(height, covered.shape[0] - row), min(width, covered.shape[1] - col)
+
+
+def _longest_run(shown: np.ndarray) -> tuple[int, int]:
+    """First position and length of the longest run of True in [N] bool."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], shown.astype(np.int8), [0]])))
+    if not edges.size:
+        return 0, 0
+    lengths = edges[1::2] - edges[::2]
+    longest = int(lengths.argmax())
+    return int(edges[2 * longest]), int(lengths[longest])
 
 
 def shape(before: pathlib.Path, after: pathlib.Path) -> tuple[int, int]:
@@ -102,7 +157,7 @@ def shape(before: pathlib.Path, after: pathlib.Path) -> tuple[int, int]:
         BadPairError: as `read`.
     """
     with _aligned(before, after, True) as pair:
-        return pair.overlap.height, pair.overlap.width
+        return _window(pair)[2:]
 
 
 def read(
@@ -123,9 +178,9 @@ def read(
     """
     asked = "auto" if nodata is None else str(nodata)
     with _aligned(before, after, grey, nodata=asked, mask_bands=mask_bands) as pair:
-        size = pair.overlap.height, pair.overlap.width
+        window = _window(pair)
         images = []
         for path, look in ((before, pair.read_before), (after, pair.read_after)):
-            pixels, valid = look(0, 0, *size)
+            pixels, valid = look(*window)
             images.append(as_image(path, np.moveaxis(pixels, -1, 0), valid, grey))
         return images[0], images[1], pair.overlap.how

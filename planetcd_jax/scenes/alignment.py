@@ -270,6 +270,18 @@ class AlignedPair:
         area = abs(p.col_by_col * p.row_by_row - p.col_by_row * p.row_by_col)
         return float(area[0]) if np.isfinite(area[0]) else 1.0
 
+    def covered(self) -> np.ndarray:
+        """[height, width] bool: pixels of the overlap that lie on both images (see `Warped.covers`).
+
+        Where they lie, not whether they have data.
+        """
+        box = self.overlap
+        shown = np.ones((box.height, box.width), bool)
+        for image in (self.before, self._seen):
+            if isinstance(image, Warped):
+                shown &= image.covers(box.row, box.col, box.height, box.width)
+        return shown
+
     def read_before(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels [height, width, B] and mask [height, width] of the before-image."""
         return self.before.read(row + self.overlap.row, col + self.overlap.col, height, width)
