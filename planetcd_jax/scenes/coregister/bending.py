@@ -20,6 +20,13 @@ _NODES, _APART = 13, 48
 _MATCH, _NEIGHBOURS, _ALIKE, _SLOPE = 0.35, 8, 1.5, 0.03
 _ROUNDS = 20
 
+# Rounds, each in squares of so many times the model's pixels. Coarse ones see further, and would take a block that slid
+# for relief: only fine ones where the model brings most of the ground together.
+_ALL, _FINE, _AGREES = (4, 2, 1, 1), (2, 1), 0.6
+
+# A field is better with this share of another's squares at this share of its residual.
+_AS_MANY, _CLOSER = 0.95, 0.8
+
 # Squares that a field needs, and how many more must agree under it, as a share of all.
 _LEAST, _MORE = 12, 0.1
 
@@ -66,7 +73,8 @@ def find(frame: Frame, model: Refined) -> tuple[Bend, Refined] | None:
     if not isinstance(frame.grid, Grid) or not model.beats_guessing:
         return None
     best, bend = model, None
-    for step in dict.fromkeys((2 * model.squares.step, model.squares.step)):
+    rounds = _FINE if model.share >= _AGREES else _ALL
+    for step in (times * model.squares.step for times in rounds):
         now = frame if bend is None else bent(frame, bend)
         squares = measure(now, model.matrix, frame.overlap(model.matrix), step)
         field = _field(frame, model.matrix, squares, bend)
@@ -76,9 +84,15 @@ def find(frame: Frame, model: Refined) -> tuple[Bend, Refined] | None:
         found = judge(
             model.matrix, model.kind, measure(then, model.matrix, frame.overlap(model.matrix), model.squares.step)
         )
-        if found.hits > best.hits:
+        if _is_better(found, best):
             best, bend = found, field
     return (bend, best) if bend is not None and best.hits >= model.hits + _MORE * model.squares.count else None
+
+
+def _is_better(found: Refined, best: Refined) -> bool:
+    """Whether more squares agree, or about as many agree clearly closer."""
+    closer = found.hits >= _AS_MANY * best.hits and found.residual_px < _CLOSER * best.residual_px
+    return closer or (found.hits > best.hits and found.residual_px < best.residual_px / _CLOSER + 1.0)
 
 
 def _field(frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | None) -> Bend | None:
