@@ -19,6 +19,7 @@ from planetcd_jax.images.stretch import STRETCHES
 from planetcd_jax.pairs import DATASETS
 from planetcd_jax.pairs.composite import COMPOSITES
 from planetcd_jax.pairs.files import SIZE_MISMATCHES
+from planetcd_jax.pairs.placing import PLACEMENTS
 from planetcd_jax.version import __version__
 
 PROGRAM = "planetcd"
@@ -83,6 +84,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             SIZE_MISMATCHES,
             "error",
             "Where two dates differ in size: stop, or crop both to the centre.",
+        ),
+        Flag(
+            "placement",
+            PLACEMENTS,
+            "auto",
+            "Where the dates' files lie on unlike grids: compare the ground that both show, or pixel on pixel.",
         ),
         Flag("on_bad_pair", ("error", "skip"), "error", "At a pair that cannot be scored: stop, or list it and go on."),
     ),

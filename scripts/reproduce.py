@@ -71,7 +71,7 @@ def find_source(dataset: str, split: str | None, folder: str | None, work: pathl
     except DataError as err:
         if folder is not None:
             raise
-        made = stand_ins.write(dataset, work / f"stand-in-{dataset}")
+        made = _stand_in(dataset, work)
         return Source(dataset, split, (f"--data_dir={made}", *chosen), str(err))
     return Source(dataset, split, ((f"--data_dir={folder}",) if folder else ()) + ("--source=real", *chosen))
 
@@ -97,9 +97,21 @@ def table_rows(source: Source, names: list[str], work: pathlib.Path) -> list[Row
     for name in names:
         output = work / f"{source.dataset}-{source.split or 'test'}-{name}"
         print(f"{output.name} ...", flush=True)
-        made = run(source, output, f"--method={name}", f"--checkpoint_dir={work / 'checkpoints'}")
+        made = run(source, output, f"--method={name}", *_training(source, name, work))
         rows.append(Row(METHODS[name].title, METHODS[name].paper_figure(source.dataset), made))
     return rows
+
+
+def _training(source: Source, name: str, work: pathlib.Path) -> list[str]:
+    """Flags of a supervised method: where training goes on after a stop, and stand-ins to train on beside stand-ins."""
+    if METHODS[name].kind != "supervised":
+        return []
+    flags_ = [f"--checkpoint_dir={work / 'checkpoints'}"]
+    return [*flags_, f"--train_data_dir={_stand_in('hirise_rsl', work)}"] if source.why else flags_
+
+
+def _stand_in(dataset: str, work: pathlib.Path) -> pathlib.Path:
+    return stand_ins.write(dataset, work / f"stand-in-{dataset}")
 
 
 def authors_rows(source: Source, weights: str, work: pathlib.Path) -> list[Row]:

@@ -29,6 +29,7 @@ class Hub:
         xet: None; "works"; or "broken", where the chunk store refuses.
         delay: Seconds before each answer of the interface.
         pause: Seconds between two pieces of a file.
+        pauses: The same for single files, by path.
         breaks: Connections that are cut in the middle of a file, by path; each counts down.
         requests: "METHOD path" of each request, with the range that was asked for.
     """
@@ -39,6 +40,7 @@ class Hub:
     xet: str | None = None
     delay: float = 0.0
     pause: float = 0.0
+    pauses: dict[str, float] = dataclasses.field(default_factory=dict)
     breaks: dict[str, int] = dataclasses.field(default_factory=dict)
     requests: list[str] = dataclasses.field(default_factory=list)
 
@@ -180,11 +182,12 @@ def _handler(hub: Hub):
                 self.wfile.flush()
                 self.close_connection = True
                 return self.connection.shutdown(2)
-            step = len(content) if not (hub.pause and name) else max(1, len(content) // 4)
+            pause = hub.pauses.get(name, hub.pause) if name else 0.0
+            step = max(1, len(content) // 4) if pause else len(content)
             for i in range(0, len(content), step or 1):
                 self.wfile.write(content[i : i + step])
                 self.wfile.flush()
-                time.sleep(hub.pause if name else 0)
+                time.sleep(pause)
 
         def log_message(self, *args):
             pass

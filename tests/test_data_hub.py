@@ -52,13 +52,17 @@ print(json.dumps({**out, "seconds": waited}))
 """
 
 
-def _run(home, endpoint, options=None, **env):
+def _command(home, endpoint, options, **env):
+    """The command line of `PROGRAM` and its environment."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
     env = {**clean, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_TELEMETRY": "1", **env}
     env["XDG_CACHE_HOME"] = str(home / "own")
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(options or {})], capture_output=True, text=True, env=env, timeout=90
-    )
+    return [sys.executable, "-c", PROGRAM, json.dumps(options or {})], env
+
+
+def _run(home, endpoint, options=None, **env):
+    program, env = _command(home, endpoint, options, **env)
+    done = subprocess.run(program, capture_output=True, text=True, env=env, timeout=90)
     assert done.returncode == 0, done.stderr
     return {**json.loads(done.stdout.splitlines()[-1]), "stderr": done.stderr}
 
@@ -219,6 +223,41 @@ def test_a_broken_download_goes_on_where_it_was_cut(tmp_path):
     digest = hashlib.sha256(COMPOSITE[shard]).hexdigest()
     parts = [request for request in hub.requests if request.startswith(f"GET /cdn/{digest}")]
     assert len(parts) == 2 and 0 < int(parts[1].partition("bytes=")[2].rstrip("-")) <= len(COMPOSITE[shard]) // 2
+
+
+def test_a_killed_download_fetches_only_what_is_not_whole(tmp_path):
+    """The hub's client keeps whole files, and begins a file anew that a killed process left half."""
+    small, large = (f"data/test-0000{i}-of-00002.parquet" for i in (1, 0))
+    bodies = {name: COMPOSITE[name] for name in (small, large)}
+    hub = Hub(REPO, bodies, pauses={large: 5.0})  # four pieces, one every five seconds
+    options = {"source": "real", "small_pieces": True}
+    with serving(hub) as endpoint:
+        program, env = _command(tmp_path, endpoint, options)
+        killed = subprocess.Popen(program, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until = time.monotonic() + 60
+            while time.monotonic() < until and not (_left_half(tmp_path) and _whole(tmp_path, small)):
+                time.sleep(0.05)
+        finally:
+            killed.kill()
+            killed.wait()
+        assert _whole(tmp_path, small) and not _whole(tmp_path, large)
+        hub.pauses.clear()
+        asked = len(hub.requests)
+        got = _run(tmp_path, endpoint, options)
+    digests = {name: hashlib.sha256(body).hexdigest() for name, body in bodies.items()}
+    assert got["n"] == 6 and got["facts"]["sha256"] == digests  # oracle: hashlib on the bytes that were served
+    later = " ".join(hub.requests[asked:])
+    assert f"GET /cdn/{digests[large]}" in later and f"GET /cdn/{digests[small]}" not in later
+
+
+def _left_half(home):
+    """Whether a download that is not whole has bytes."""
+    return any(path.stat().st_size for path in home.rglob("*.incomplete"))
+
+
+def _whole(home, name):
+    return any(path.exists() for path in home.rglob(f"snapshots/*/{name}"))
 
 
 def test_a_slow_hub_is_waited_for_with_a_bar(tmp_path):

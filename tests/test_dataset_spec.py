@@ -81,12 +81,12 @@ def test_published_sets_are_counted():
     [
         (CTX_SPEC, 10, "test", "Mars-Bench", "Mars-Bench test, 10 pairs", False),
         (CTX_SPEC, 56, "all", "Mars-Bench", "Mars-Bench all, 56 pairs", False),
-        (CTX_SPEC, 96, "test", None, "paper test, 96 pairs", True),
+        (CTX_SPEC, 96, "test", None, "paper test, 96 pairs (by their number)", True),
         (CTX_SPEC, 96, "test", "Mars-Bench", "Mars-Bench test, 96 pairs where 10 are published", False),
         (HIRISE_RSL_SPEC, 254, None, "paper", "paper test, 254 pairs", True),
         (HIRISE_RSL_SPEC, 600, None, "paper", "paper test, 600 pairs where 254 are published", False),
         (HIRISE_RSL_SPEC, 670, "val", "Mars-Bench", "Mars-Bench val, 670 pairs", False),
-        (LROC_SPEC, 10, None, None, "paper test, 10 pairs", True),
+        (LROC_SPEC, 10, None, None, "paper test, 10 pairs (by their number)", True),
         (LROC_SPEC, 11, None, None, "of no published set, 11 pairs", False),
     ],
 )

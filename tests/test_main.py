@@ -71,7 +71,8 @@ def test_results_agree_with_scores_and_metrics(lroc):
     rows, metrics = _rows(lroc / "results.csv"), _metrics(lroc)
     with np.load(lroc / "rho.npz", allow_pickle=False) as file:
         scores = dict(file)
-    assert list(rows[0]) == ["id", "rho", "p_value", "changed", "label", *explain.COLUMNS]
+    assert list(rows[0]) == ["id", "rho", "p_value", "changed", "label", "correlation", "quality", *explain.COLUMNS]
+    assert all(-1 <= float(row["correlation"]) <= 1 and row["quality"] for row in rows)
     assert rows[0]["explanation"] and rows[0]["channels_moved"].count(":") == 5
     assert len(rows) == metrics["n_pairs"] == scores["rho"].size == scores["rho_null"].size == 10
     rho = np.array([float(row["rho"]) for row in rows], np.float32)

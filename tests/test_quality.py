@@ -5,8 +5,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from test_register import ground, seen, write
 
+from planetcd_jax.images.pair_quality import Date, Quality, of_patches
 from planetcd_jax.scenes.alignment import AlignedPair
-from planetcd_jax.scenes.quality import Date, Quality, of_pair
+from planetcd_jax.scenes.quality import of_pair
 from planetcd_jax.scenes.samples import sample
 
 DATE = Date(0.01, 0.5, 0.1, 1.0, {})
@@ -51,3 +52,13 @@ def test_blur_and_noise_are_told_of_the_date_that_has_them(tmp_path):
 def test_other_ground_does_not_correlate(tmp_path):
     found = quality(tmp_path, seen(ground(2)), seen(ground(3)))
     assert abs(found.correlation) < 0.5 and "the dates correlate by" in found.verdict()
+
+
+def test_a_pair_of_patches_is_laid_where_it_fits_best():
+    image = seen(ground(4))
+    found = of_patches(image[20:170, 10:160], image[8:158, 31:181])
+    assert found.correlation > 0.9 and found.verdict() == "nothing speaks against the pair"
+    other = of_patches(image[20:170, 10:160], seen(ground(5))[20:170, 10:160])
+    assert other.correlation < 0.5 and "the dates correlate by" in other.verdict()
+    light = of_patches(image, image, ({"sun_azimuth": 350.0}, {"sun_azimuth": 30.0}))
+    assert "light differs by 40 degrees of azimuth" in light.verdict()

@@ -303,3 +303,21 @@ def test_flags_that_contradict_each_other_are_refused(tmp_path, capsys):
 
     assert execute(["--before=a.tif", "--after=b.tif", "--gcps=x.csv"]) == 1
     assert "--register=file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", [9.0, 14.0])
+def test_local_shifts_leave_a_block_that_moved_to_be_found(tmp_path, by):
+    """Ground of 150 px a side that slid by `by` px in an image that lies 40 px off: no field of shifts undoes that."""
+    field = ground(11, 900)
+    shift = np.array([[1.0, 0.0, 40.0], [0.0, 1.0, 25.0], [0.0, 0.0, 1.0]])
+    slid = shift.copy()
+    slid[0, 2] += by
+    first, second = seen(field, side=480), seen(field, shift, side=480)
+    block = np.s_[190:340, 200:350]
+    second[block] = seen(field, slid, side=480)[block]
+    found = register(write(tmp_path / "a.tif", first), write(tmp_path / "b.tif", second, seed=1))
+    middle = np.array([275.0 - 40]), np.array([265.0 - 25])
+    there = models.move(np.array(found.matrix), *middle)
+    if found.bend is not None:
+        there = tuple(at + off for at, off in zip(there, found.bend(*there), strict=True))
+    assert np.hypot(there[0] - 275, there[1] - 265)[0] < 3.0  # where the ground would be had it not moved

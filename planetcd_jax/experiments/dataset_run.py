@@ -215,6 +215,8 @@ def _announce(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace
     _say("data", f"{pair_set.name}: {outcome_files.which(pair_set)}, {table.source_word(pair_set.source)}")
     for note in (*getattr(settings, "notes", ()), *pair_set.provenance.get("notes", ())):
         _say("note", note)
+    if laid := pair_set.provenance.get("laid_by_grids"):
+        _say("note", _laid(len(laid)))
     for preset, (config, _) in fitted.items():
         _say(preset if len(fitted) > 1 else "config", _config_text(config))
     for weights in {weights.sha256: weights for _, weights in fitted.values()}.values():
@@ -224,6 +226,14 @@ def _announce(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace
         engine + (f": {reason}" if reason else "") for engine, reason in zip(engines, reasons, strict=True)
     )
     _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {'; '.join(told)}")
+
+
+def _laid(count: int) -> str:
+    """That files of pairs lie on unlike grids, and what was done."""
+    return (
+        f"{count} pair{'s' * (count > 1)} on unlike grids, by the files' reference systems: the ground that both dates "
+        "show is compared (--placement=pixels: pixel on pixel)."
+    )
 
 
 def _at_false_discovery_rate(outcome: Outcome, rate: float | None) -> Outcome:

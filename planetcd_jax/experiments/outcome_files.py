@@ -14,6 +14,7 @@ import numpy as np
 from planetcd_jax import explain, records
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.detection import pixel_change
+from planetcd_jax.experiments import pair_doubts
 from planetcd_jax.experiments.methods import Outcome, comparison_row
 from planetcd_jax.files.compilations import announcing, compiled_programs
 from planetcd_jax.files.folders import write_whole
@@ -124,12 +125,17 @@ def _explanations(entry: Entry, pair_set: PairSet, count: int) -> dict[str, dict
 
 
 def _write_outcome(
-    folder: pathlib.Path, outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any], explained: Mapping[str, Any]
+    folder: pathlib.Path,
+    outcome: Outcome,
+    pair_set: PairSet,
+    about: Mapping[str, Any],
+    explained: Mapping[str, Any],
+    quality: Mapping[str, Any],
 ) -> dict:
     """The files of one method, without the pictures of pairs; returns what metrics.json holds."""
-    metrics = {**_metrics(outcome, pair_set, about), "explanations": dict(explained)}
+    metrics = {**_metrics(outcome, pair_set, about), "explanations": dict(explained), "quality": dict(quality)}
     kind = about["flags"]["figure_format"]
-    results.write_results(folder / results.RESULTS, outcome.scores, explained)
+    results.write_results(folder / results.RESULTS, outcome.scores, explained, quality)
     results.save_scores(folder / results.SCORES, outcome.scores, metrics)
     title = title_of(pair_set.name, outcome.method.name, metrics)
     gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated", kind=kind)
@@ -199,13 +205,16 @@ def write(
     """
     first, made, rankings = leading(entries), {}, []
     presets = len({entry.outcome.preset for entry in entries}) > 1
+    quality = pair_doubts.rows(pair_set, first.outcome.index)
+    if pair_set.source == "real":
+        print(f"quality   {pair_doubts.summary(quality)}")
     for entry in entries:
         outcome, at_top = entry.outcome, entry is first
         own = folder if at_top else folder / "methods" / outcome.name
         own.mkdir(parents=True, exist_ok=True)
         told = at_top or presets  # of many methods, one is drawn
         why = _explanations(entry, pair_set, settings.explain) if at_top else {}
-        made[outcome.name] = _write_outcome(own, outcome, pair_set, entry.about, why)
+        made[outcome.name] = _write_outcome(own, outcome, pair_set, entry.about, why, quality)
         if told:
             rankings.append(_draw(own, entry, pair_set, settings))
         if not at_top:
@@ -213,14 +222,16 @@ def write(
     if len(entries) > 1:
         _write_comparison(folder, [entry.outcome for entry in entries], pair_set, settings)
     if settings.page_pairs:
-        write_whole(folder / pairs_page.PAGE, _page(rankings, pair_set, first).encode("utf-8"))
+        write_whole(folder / pairs_page.PAGE, _page(rankings, pair_set, first, quality).encode("utf-8"))
     made[first.outcome.name]["programs"] = compiled_programs()
     others = {name: metrics for name, metrics in made.items() if name != first.outcome.name}
     write_json(folder / output.METRICS, made[first.outcome.name] | ({"methods": others} if others else {}))
     return made
 
 
-def _page(rankings: Sequence[pairs_page.Ranking], pair_set: PairSet, first: Entry) -> str:
+def _page(
+    rankings: Sequence[pairs_page.Ranking], pair_set: PairSet, first: Entry, quality: Mapping[str, Mapping[str, Any]]
+) -> str:
     facts = [
         ("Pairs", f"{pair_set.name}: {which(pair_set)}, {table.source_word(pair_set.source)}"),
         *(("Note", note) for note in pair_set.provenance.get("notes", ())),
@@ -229,7 +240,7 @@ def _page(rankings: Sequence[pairs_page.Ranking], pair_set: PairSet, first: Entr
     ]
     return pairs_page.pairs_page(
         rankings, name=pair_set.name, first=first.outcome.name, facts=facts,
-        simulated=pair_set.source == "simulated",
+        simulated=pair_set.source == "simulated", quality={key: row["quality"] for key, row in quality.items()},
     )  # fmt: skip
 
 

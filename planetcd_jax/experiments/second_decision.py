@@ -50,7 +50,7 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
     settings.dataset = about["dataset"]
     target = target_folder(settings)
     with output.run_folder(target, overwrite=settings.overwrite) as folder:
-        results.write_results(folder / results.RESULTS, scores, about.get("explanations", {}))
+        results.write_results(folder / results.RESULTS, scores, about.get("explanations", {}), about.get("quality", {}))
         results.save_scores(folder / results.SCORES, scores, metrics)
         simulated = about["source"] == "simulated"
         title = title_of(about["dataset"], about["method"], metrics)

@@ -6,7 +6,9 @@ A pixel is missing where
 3. a label names its value, or names a range of valid values that it lies outside of (see `label_values`);
 4. it has a special value of its type in ISIS and PDS: always where an ISIS label says that the file is a cube, and
    where the values themselves show it in 16-bit integers of any format (see `_shown_range`);
-5. its entry of a colour table is fully transparent.
+5. its entry of a colour table is fully transparent;
+6. it has the value that fills a corner of the image, 0 or the largest of its type, where the file names no value and
+   has no mask: the collar of a frame that was laid on a map. Images below 256 px a side have no collars.
 
 Values of 8 bits are special only where a label or a mask says so: in a picture, 0 is black and 255 is white.
 
@@ -47,6 +49,9 @@ _WHOLE = 4_000_000
 """Images of at most this many pixels are looked at whole; of larger ones, squares on a lattice."""
 
 _LATTICE, _SQUARE = 6, 160
+
+_COLLARED, _CORNER = 256, 32
+"""Least side of an image that may have a collar, pixels; a corner is this part of the shorter side."""
 
 _HALF = 0.5
 """A range of valid values that holds less than this share of the pixels is meant for other values than the stored."""
@@ -143,6 +148,8 @@ def missing_rule(
         names.insert(0, "0 (the file names none; as in HiRISE's JP2)")
     elif value is not None:
         names.insert(0, f"{value:g}, as asked for")
+    elif (value := _collar(dataset, bands, label)) is not None:
+        names.insert(0, f"{value:g} (fills a corner of the image; the file names no no-data)")
     said = "; ".join(name for name in names if name) or "nothing but NaN (the file names no no-data)"
     if len(bands) > 1:
         said += f" in {mask_bands} band" + ("s" if mask_bands == "all" else "")
@@ -190,6 +197,33 @@ def _is_hirise_like(dataset, bands: tuple[int, ...]) -> bool:
     """HiRISE's JPEG 2000 products keep their CORE_NULL = 0 in the detached label only."""
     unsigned = all(dataset.dtypes[band - 1].startswith("uint") for band in bands)
     return dataset.driver.startswith("JP2") and _flags(dataset, bands) == {"all_valid"} and unsigned
+
+
+def _collar(dataset, bands: tuple[int, ...], label: LabelValues) -> float | None:
+    """The one value that fills a corner in all bands, if it is 0 or the largest of its type; rule 6."""
+    from rasterio.errors import RasterioError
+
+    try:
+        return _filling_a_corner(dataset, bands, label)
+    except RasterioError:  # what cannot be read is told where it is read
+        return None
+
+
+def _filling_a_corner(dataset, bands: tuple[int, ...], label: LabelValues) -> float | None:
+    from rasterio.windows import Window
+
+    height, width = dataset.height, dataset.width
+    plain = _flags(dataset, bands) == {"all_valid"} and not label.marks
+    if not plain or min(height, width) < _COLLARED or any(dataset.colorinterp[b - 1].name == "palette" for b in bands):
+        return None
+    side = min(height, width) // _CORNER
+    for row in (0, height - side):
+        for col in (0, width - side):
+            corner = dataset.read(sorted(set(bands)), window=Window(col, row, side, side))  # pyright: ignore[reportCallIssue]
+            ends = [0] if corner.dtype.kind == "f" else [0, int(np.iinfo(corner.dtype).max)]
+            if filling := [float(end) for end in ends if (corner == end).all()]:
+                return filling[0]
+    return None
 
 
 def _valid_range(dataset, bands: tuple[int, ...], label: LabelValues) -> tuple[float | None, float | None, str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from planetcd_jax.errors import BadPairError
 from planetcd_jax.extras import brought_by
+from planetcd_jax.images.layout import band_names, order_like, upright, whole_bytes
 from planetcd_jax.images.missing import missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 
@@ -68,23 +69,54 @@ def read_image(
         import rasterio.errors
 
     asked = parse_nodata(nodata, "value")
-    with rasterio.Env(**_STRICT), _open(path) as src:
-        colours = tuple(i for i, c in enumerate(src.colorinterp, start=1) if c.name != "alpha") or src.indexes
+    with rasterio.Env(**_STRICT), open_image(path) as src:
+        colours = _colours(src)
         _check_type(src, colours, path)
         _check_memory(src, colours, path)
         try:
             rule = missing_rule(src, colours, asked, mask_bands)
             stored = src.read(list(colours))  # [B, H, W]
             valid = rule.valid(stored, src.read_masks(list(colours)) > 0 if rule.own_mask else None)
-            scales, offsets = ([values[i - 1] for i in colours] for values in (src.scales, src.offsets))
             table = colour_table(src, colours[0]) if _is_palette(src, colours) else None
+            scaling = _scaling(src, colours)
+            stored = whole_bytes(stored, src, colours[0]) if table is None else stored
         except (rasterio.errors.RasterioError, MemoryError) as err:
             raise _unreadable(path, err) from err
     if table is not None:
         bands, valid = table[0][stored[0]].transpose(2, 0, 1), valid & table[1][stored[0]]
     else:
-        bands = _scaled(stored, np.array(scales), np.array(offsets), valid)
+        bands = _scaled(stored, *scaling, valid)
     return _masked(bands, valid, grey)
+
+
+def as_image(path: str | os.PathLike, pixels: np.ndarray, valid: np.ndarray, grey: bool) -> Image:
+    """The `Image` that `read_image` would give, of pixels that were read from a file and resampled.
+
+    Args:
+        path: The file: its scale and its type count.
+        pixels: [B, H, W], as stored, or the colours of its colour table.
+        valid: [H, W] bool.
+        grey: Give the mean of the bands.
+    """
+    with open_image(path) as src:
+        colours = _colours(src)
+        scaling, stored = _scaling(src, colours), np.dtype(src.dtypes[colours[0] - 1])
+        palette = _is_palette(src, colours)
+    bands = pixels if palette else _scaled(pixels, *scaling, valid)
+    image = _masked(bands, valid, grey)
+    unscaled = bands is pixels
+    return image._replace(dtype=stored) if unscaled else image
+
+
+def _colours(src) -> tuple[int, ...]:
+    """Bands that are no alpha, counted from 1; all where there is nothing else."""
+    return tuple(i for i, c in enumerate(src.colorinterp, start=1) if c.name != "alpha") or src.indexes
+
+
+def _scaling(src, bands: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """[B] scales and [B] offsets of bands."""
+    scales, offsets = (np.array([values[i - 1] for i in bands]) for values in (src.scales, src.offsets))
+    return scales, offsets
 
 
 def _check_type(src, bands: tuple[int, ...], path) -> None:
@@ -123,13 +155,26 @@ def _scaled(stored: np.ndarray, scales: np.ndarray, offsets: np.ndarray, valid: 
     return np.where(valid, stored * scales[:, None, None] + offsets[:, None, None], 0.0)
 
 
+def order_of_bands(before: str | os.PathLike, after: str | os.PathLike) -> tuple[int, ...] | None:
+    """Positions of the second file's bands in the order of the first's, where both name the same in another order.
+
+    Raises:
+        BadPairError: as `open_image`.
+    """
+    names = []
+    for path in (before, after):
+        with open_image(path) as src:
+            names.append(band_names(src, _colours(src)))
+    return order_like(names[1], names[0])
+
+
 def image_shape(path: str | os.PathLike) -> tuple[int, int]:
     """(H, W) of an image file, from its header alone.
 
     Raises:
         BadPairError: as `read_image`.
     """
-    with _open(path) as src:
+    with open_image(path) as src:
         return src.height, src.width
 
 
@@ -141,7 +186,12 @@ def _masked(bands: np.ndarray, valid: np.ndarray, grey: bool) -> Image:
     return Image(np.moveaxis(bands, 0, -1), valid, bands.dtype)
 
 
-def _open(path: str | os.PathLike):
+def open_image(path: str | os.PathLike):
+    """The file as an open rasterio dataset.
+
+    Raises:
+        BadPairError: if it is missing, empty, or no image.
+    """
     with brought_by("images"):
         import rasterio
         import rasterio.errors
@@ -154,7 +204,7 @@ def _open(path: str | os.PathLike):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(file)
+            return upright(rasterio.open(file))
     except (rasterio.errors.RasterioError, UnicodeDecodeError) as err:  # Unicode: a name in a damaged header
         raise _unreadable(file, err) from err
 

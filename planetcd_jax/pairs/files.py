@@ -9,8 +9,9 @@ import numpy as np
 
 from planetcd_jax.errors import BadPairError, DataError
 from planetcd_jax.files.digests import sha256_of_file
-from planetcd_jax.images.reading import Image, image_shape, read_image
+from planetcd_jax.images.reading import Image, image_shape, order_of_bands, read_image
 from planetcd_jax.images.stretch import describe, stretched
+from planetcd_jax.pairs import placing
 from planetcd_jax.pairs.pair_set import UNKNOWN, PairSet, RawPair, naming, shape_text
 
 SIZE_MISMATCHES = ("error", "crop")
@@ -34,6 +35,7 @@ def file_set(
     nodata: float | str | None = "auto",
     mask_bands: str = "any",
     size_mismatch: str = "error",
+    placement: str = "auto",
     provenance: dict[str, Any] | None = None,
 ) -> PairSet:
     """A `PairSet` over image files.
@@ -46,6 +48,8 @@ def file_set(
         nodata: A value that means no data, beside what files say themselves; "auto" (None is the same), or "none".
         mask_bands: "any" or "all": in how many bands a pixel must be no data to be missing.
         size_mismatch: "error", or "crop": of two images of different size, the centre that both share.
+        placement: "auto": the ground that both dates show, where both files say where they lie and their grids differ
+            (see `placing`); "pixels": pixel on pixel, whatever files say.
         provenance: What is known beside.
 
     Returns:
@@ -58,14 +62,22 @@ def file_set(
         raise DataError(f"size_mismatch is {size_mismatch!r}; choose one of {', '.join(SIZE_MISMATCHES)}.")
     pairs = tuple(pairs)
     known = any(p.label != UNKNOWN for p in pairs)
-    facts = {"stretch": describe(stretch), "grey": grey, "nodata": nodata, "mask_bands": mask_bands}
+    facts: dict[str, Any] = {"stretch": describe(stretch), "grey": grey, "nodata": nodata, "mask_bands": mask_bands}
     facts["size_mismatch"] = size_mismatch
+    facts["placement"] = placement
     reading = {"grey": grey, "nodata": nodata, "mask_bands": mask_bands}
+    laid: dict[str, str] = {}  # how, by id, of the pairs whose grids differ
+    facts["laid_by_grids"] = laid
 
     def load(i: int) -> RawPair:
         pair = pairs[i]
         with naming(f"pair {pair.id!r}"):
-            first, second = (read_image(path, **reading) for path in (pair.before, pair.after))
+            if placement == "auto" and placing.differ(pair.before, pair.after):
+                first, second, laid[pair.id] = placing.read(pair.before, pair.after, **reading)
+            else:
+                first, second = (read_image(path, **reading) for path in (pair.before, pair.after))
+                if first.values.ndim == 3 and (order := order_of_bands(pair.before, pair.after)):
+                    second = second._replace(values=second.values[..., order])
         if size_mismatch == "crop":
             first, second = centre_crops(first, second)
         elif first.values.shape[:2] != second.values.shape[:2]:
@@ -78,6 +90,8 @@ def file_set(
     def shape(i: int) -> tuple[int, int]:
         pair = pairs[i]
         with naming(f"pair {pair.id!r}"):
+            if placement == "auto" and placing.differ(pair.before, pair.after):
+                return placing.shape(pair.before, pair.after)
             first, second = image_shape(pair.before), image_shape(pair.after)
         if size_mismatch == "crop":
             return min(first[0], second[0]), min(first[1], second[1])

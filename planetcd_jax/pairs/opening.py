@@ -14,6 +14,7 @@ from planetcd_jax.pairs.cutting import cut_patches
 from planetcd_jax.pairs.dataset_spec import DatasetSpec, find_spec
 from planetcd_jax.pairs.files import SIZE_MISMATCHES, file_set, hashes
 from planetcd_jax.pairs.pair_set import PairSet
+from planetcd_jax.pairs.placing import PLACEMENTS
 from planetcd_jax.pairs.published import KEY, publisher_of, stand_in, which_pairs
 
 SOURCES = ("auto", "real", "simulated")
@@ -36,6 +37,7 @@ def open_dataset(
     nodata: float | str | None = "auto",
     mask_bands: str = "any",
     size_mismatch: str = "error",
+    placement: str = "auto",
     missing: str = "error",
     composite: str = "auto",
 ) -> PairSet:
@@ -61,6 +63,7 @@ def open_dataset(
         nodata: A value that means no data, beside what files say themselves; "auto" (None is the same), or "none".
         mask_bands: "any" or "all": in how many bands a pixel must be no data to be missing.
         size_mismatch: "error", or "crop" to the centre that two images of different size share.
+        placement: "auto": by the files' grids where both dates have one and these differ; "pixels": pixel on pixel.
         missing: "error", or "keep": pairs with a missing file stay in the set and raise BadPairError when read.
         composite: What the channels hold where one RGB image holds both dates, see `composite.COMPOSITES`.
 
@@ -74,6 +77,7 @@ def open_dataset(
     _check_choices(
         source=(source, SOURCES),
         size_mismatch=(size_mismatch, SIZE_MISMATCHES),
+        placement=(placement, PLACEMENTS),
         missing=(missing, user_pairs.MISSING),
         stretch=(stretch, STRETCHES),
         composite=(composite, COMPOSITES),
@@ -87,6 +91,7 @@ def open_dataset(
         "nodata": nodata,
         "mask_bands": mask_bands,
         "size_mismatch": size_mismatch,
+        "placement": placement,
     }
     asked = _Asked(spec, data_dir, pairs_csv, source, split, revision, seed, missing, composite, reading)
     if source == "simulated":

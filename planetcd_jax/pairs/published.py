@@ -26,6 +26,7 @@ def which_pairs(spec: DatasetSpec, count: int, split: str | None, publisher: str
     match = next((name for name in candidates if published_count(spec, name, split) == count), None)
     told = "origin" if publisher else "number of pairs"
     title = f"{match} {split or 'test'}, {count} pairs" if match else _no_match(spec, count, split, publisher)
+    title += " (by their number)" if match and not publisher else ""
     return {"publisher": match, "split": split, "count": count, "title": title, "told_by": told if match else None}
 
 

@@ -13,11 +13,11 @@ _UNKNOWN = {"", "-1", "unknown"}
 
 
 def read_rows(path: pathlib.Path, wanted: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a comma-separated table, each a dict of stripped text by column, with "row" as its line in the file.
+    """Rows of a table with commas, semicolons or tabs: stripped text by column, and "row", the line in the file.
 
     Args:
         path: The table; UTF-8, first line has the column names.
-        wanted: Columns that must be there; others are kept too.
+        wanted: Columns that must be there, in lower case; others are kept too. Capitals in the file do not matter.
 
     Raises:
         DataError: if the file is missing, is no such text, lacks a column, has a short row or none.
@@ -26,8 +26,10 @@ def read_rows(path: pathlib.Path, wanted: Sequence[str]) -> list[dict[str, str]]
         raise DataError(f"{path}: no such file; correct the name of the table.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            found = [(name or "").strip() for name in reader.fieldnames or []]
+            separator = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            reader = csv.DictReader(file, skipinitialspace=True, delimiter=separator)
+            found = [_known((name or "").strip(), wanted) for name in reader.fieldnames or []]
             reader.fieldnames = found
             rows = [{**row, "row": str(reader.line_num)} for row in reader]
     except (UnicodeDecodeError, csv.Error) as err:
@@ -44,6 +46,11 @@ def read_rows(path: pathlib.Path, wanted: Sequence[str]) -> list[dict[str, str]]
         if any(row[name] is None for name in wanted):
             raise DataError(f"{path}, line {row['row']}: fewer values than columns; wanted {', '.join(found)}.")
     return [{k: v.strip() for k, v in row.items() if isinstance(v, str)} for row in rows]
+
+
+def _known(name: str, wanted: Sequence[str]) -> str:
+    """A column's name, in lower case if it is one of those wanted, or the label."""
+    return name.lower() if name.lower() in (*wanted, "label") else name
 
 
 def parse_label(text: str, where: str) -> int:

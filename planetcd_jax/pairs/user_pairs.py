@@ -21,6 +21,9 @@ LABEL_FOLDERS = {"change": 1, "changed": 1, "no_change": 0, "unchanged": 0}
 IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .tif .tiff .jp2 .j2k .img .cub .vic .vicar .lbl .gif .bmp .webp".split())
 """Files that a folder is searched for. A PDS label (.lbl, or .xml by a table) stands for its image."""
 
+_RAW = {".img", ".cub"}
+"""Pixels that cannot be read without the label beside them."""
+
 MISSING = ("error", "keep")
 
 
@@ -67,7 +70,7 @@ def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FileP
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the folder with your pairs by --data_dir.")
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    files = [p for p in files if not p.name.startswith(".")]
+    files = _without_labels([p for p in files if not p.name.startswith(".")])
     words, dates = _best_dates(root, files)
     if not (dates[0] or dates[1]):
         raise DataError(
@@ -88,6 +91,26 @@ def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FileP
     used = len(dates[0]) + len(dates[1])
     facts = {"layout": "folder", "root": str(root), "date_words": "/".join(words), "other_images": len(files) - used}
     return pairs, facts
+
+
+def _without_labels(files: list[pathlib.Path]) -> list[pathlib.Path]:
+    """One file of each image: not the label beside a JPEG 2000 or TIFF, nor raw pixels beside a label.
+
+    The archives keep all three of some images under one name.
+    """
+    labels = {p.with_suffix("") for p in files if p.suffix.lower() == ".lbl"}
+    suffixes: dict[pathlib.Path, set[str]] = {}
+    for path in files:
+        suffixes.setdefault(path.with_suffix(""), set()).add(path.suffix.lower())
+    kept = []
+    for path in files:
+        stem, suffix = path.with_suffix(""), path.suffix.lower()
+        others = suffixes[stem] - {".lbl"}
+        is_spare_label = suffix == ".lbl" and bool(others - _RAW)
+        is_labelled = stem in labels and suffix in _RAW
+        if not (is_spare_label or is_labelled):
+            kept.append(path)
+    return kept
 
 
 def dates_of_files(

@@ -1,6 +1,7 @@
 """The page of a set of pairs: one HTML file with ranking, pictures, threshold and histogram of each method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -70,7 +71,7 @@ def _short(value: Any) -> float:
     return float(f"{value:.6g}")
 
 
-def _method(ranking: Ranking) -> dict[str, Any]:
+def _method(ranking: Ranking, quality: Mapping[str, str]) -> dict[str, Any]:
     scores = ranking.scores
     rows = [
         {
@@ -78,6 +79,7 @@ def _method(ranking: Ranking) -> dict[str, Any]:
             "rho": _short(scores.rho[i]),
             "p": None if np.isnan(scores.p_value[i]) else _short(scores.p_value[i]),
             "label": int(scores.labels[i]),
+            "quality": quality.get(scores.ids[i]),
         }
         for i in scores.ranking()[:_MOST_ROWS]
     ]
@@ -92,7 +94,13 @@ def _method(ranking: Ranking) -> dict[str, Any]:
 
 
 def pairs_page(
-    rankings: Sequence[Ranking], *, name: str, first: str, facts: Sequence[tuple[str, str]], simulated: bool
+    rankings: Sequence[Ranking],
+    *,
+    name: str,
+    first: str,
+    facts: Sequence[tuple[str, str]],
+    simulated: bool,
+    quality: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The page as HTML. Needs no network, no other file and no server.
 
@@ -102,12 +110,13 @@ def pairs_page(
         first: Name of the method that is shown first.
         facts: Name and value of what is told about the run; any text.
         simulated: Whether the pairs are simulated.
+        quality: What speaks against each pair, by its id.
 
     Returns:
         HTML, UTF-8.
     """
     pictures = {one.pair_id: [one.before, one.after] for ranking in rankings for one in ranking.shown}
-    data = {"first": first, "methods": [_method(ranking) for ranking in rankings], "pictures": pictures}
+    data = {"first": first, "methods": [_method(ranking, quality) for ranking in rankings], "pictures": pictures}
     return rendered(
         "pairs",
         data,

@@ -44,9 +44,12 @@ class Scores(NamedTuple):
 
 
 def write_results(
-    path: pathlib.Path, scores: Scores, explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    path: pathlib.Path,
+    scores: Scores,
+    explained: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    quality: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
-    """Writes id, rho, p_value, changed, label, the highest rho first, and what is known about why.
+    """Writes id, rho, p_value, changed, label, the highest rho first, the pair's quality, and what is known about why.
 
     `changed` and `label` are 1 or 0; an unknown label and a p-value that a method does not have are empty cells.
     Scores have the digits that bring the same float32 back; p-values, which are fractions of counts, six.
@@ -56,16 +59,19 @@ def write_results(
         scores: The scores.
         explained: Cells by column name (`explain.COLUMNS`) by id, for some pairs; the others' are empty. Without any,
             the columns are left out.
+        quality: The same for what speaks against each pair.
     """
-    columns = list(next(iter(explained.values()), {}))
+    told = [(cells, list(next(iter(cells.values()), {}))) for cells in (quality, explained)]
     rows = []
     for i in scores.ranking():
         p_value = None if np.isnan(scores.p_value[i]) else f"{scores.p_value[i]:.6g}"
         label = None if scores.labels[i] == -1 else int(scores.labels[i])
         rows.append([scores.ids[i], scores.rho[i], p_value, int(scores.changed[i]), label])
-        rows[-1] += [explained.get(scores.ids[i], {}).get(column) for column in columns]
+        rows[-1] += [cells.get(scores.ids[i], {}).get(column) for cells, columns in told for column in columns]
     path.write_text(
-        csv_table(["id", "rho", "p_value", "changed", "label", *columns], rows), encoding="utf-8", newline=""
+        csv_table(["id", "rho", "p_value", "changed", "label", *told[0][1], *told[1][1]], rows),
+        encoding="utf-8",
+        newline="",
     )
 
 

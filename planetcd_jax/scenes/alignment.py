@@ -8,7 +8,7 @@ import numpy as np
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import body
-from planetcd_jax.scenes.grids import AnyGrid, BentGrid, ControlGrid, CorrectedGrid, Grid, pixel_grid
+from planetcd_jax.scenes.grids import AnyGrid, BentGrid, ControlGrid, CorrectedGrid, Grid, comparable, pixel_grid
 from planetcd_jax.scenes.pixel_map import PixelMap, lattice
 from planetcd_jax.scenes.source import Source
 from planetcd_jax.scenes.warp import Warped
@@ -133,7 +133,7 @@ class Correction:
 def _grids(before: _Image, after: Source, correction: Correction | None):
     """The two grids that a way leads between: by systems where both have one, by pixels elsewhere, and corrected."""
     here, there = before.grid, after.grid
-    if here.crs is None or there.crs is None:
+    if not comparable(here, there):
         here, there = (pixel_grid(grid.height, grid.width) for grid in (here, there))
     if correction is not None:
         base = cast(Grid, here)
@@ -148,9 +148,9 @@ def _overlap_and_map(
 ) -> tuple[Overlap, PixelMap | None, tuple[int, int]]:
     """The overlap, the way from the before-image's pixels to the after-image's, and the offset if it is whole."""
     systems = before.grid.crs, after.grid.crs
-    if None in systems and correction is None:
+    if not comparable(before.grid, after.grid) and correction is None:
         return _pixel_overlap(before, after), None, (0, 0)
-    if None not in systems:
+    if systems[0] is not None and systems[1] is not None:
         body.check_same_body(*systems, before.name, after.name)
     here, there = _grids(before, after, correction)
     try:
@@ -169,6 +169,10 @@ def _overlap_and_map(
     else:
         how = "offset"
         note = f"the after-image lies {-offset[0]} rows and {-offset[1]} columns into the before-image's grid"
+    if systems == (None, None) and correction is None:
+        note += "; neither names a reference system, and their coordinates are taken to be of one"
+    if pixel_map.crossing.latitudes != 1.0:
+        note += "; latitudes on a sphere are planetocentric, on an ellipsoid planetographic, and brought together so"
     return Overlap(*box, how, note), pixel_map, offset or (0, 0)
 
 
@@ -241,6 +245,7 @@ class AlignedPair:
                 "many from each with --before_bands and --after_bands."
             )
         self.before = on_affine_grid(before, after, resampling)
+        after.order_like(before)
         self.before_grid = cast(Grid, self.before.grid)
         self.after, self.after_shift = after, after_shift
         box, self._pixel_map, self._offset = _overlap_and_map(self.before, after, correction)
@@ -264,6 +269,18 @@ class AlignedPair:
         p = self._pixel_map.exact(*middle)
         area = abs(p.col_by_col * p.row_by_row - p.col_by_row * p.row_by_col)
         return float(area[0]) if np.isfinite(area[0]) else 1.0
+
+    def covered(self) -> np.ndarray:
+        """[height, width] bool: pixels of the overlap that lie on both images (see `Warped.covers`).
+
+        Where they lie, not whether they have data.
+        """
+        box = self.overlap
+        shown = np.ones((box.height, box.width), bool)
+        for image in (self.before, self._seen):
+            if isinstance(image, Warped):
+                shown &= image.covers(box.row, box.col, box.height, box.width)
+        return shown
 
     def read_before(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels [height, width, B] and mask [height, width] of the before-image."""

@@ -22,6 +22,8 @@ _SAME_NAME = {"wgs": "Earth", "nad": "Earth", "etrs": "Earth", "north american":
 # most alike bodies, Mercury and Callisto, by 1.2 %.
 _SAME_RADIUS = 0.01
 
+_EARTH = 6_378_137.0  # semi-major axis, metres
+
 
 @functools.lru_cache(maxsize=64)
 def system_of(crs: CRS) -> pyproj.CRS:
@@ -68,6 +70,23 @@ def is_same_body(one: CRS, other: CRS) -> bool:
     names, radii = (body_name(one), body_name(other)), (radius(one), radius(other))
     named_apart = None not in names and names[0] != names[1]
     return not named_apart and not abs(radii[0] - radii[1]) > _SAME_RADIUS * max(radii)
+
+
+def centric_factor(crs: CRS) -> float:
+    """The tangent of planetocentric latitude over that of the system's own latitude.
+
+    1 on a sphere, whose latitudes are planetocentric for every body in the IAU's catalogue, and where the system counts
+    planetocentric latitudes on an ellipsoid; (1 - f)^2 where it counts planetographic ones on an ellipsoid of
+    flattening f. 1 on the Earth, whose systems PROJ knows how to bring together.
+    """
+    system = system_of(crs)
+    geodetic, ellipsoid = system.geodetic_crs, system.ellipsoid
+    if geodetic is None or ellipsoid is None or not ellipsoid.inverse_flattening:
+        return 1.0
+    on_earth = body_name(crs) == "Earth" or abs(radius(crs) / _EARTH - 1.0) < _SAME_RADIUS
+    if on_earth or any("planetocentric" in axis.name.lower() for axis in geodetic.axis_info):
+        return 1.0
+    return (1.0 - 1.0 / ellipsoid.inverse_flattening) ** 2
 
 
 def check_same_body(before: CRS, after: CRS, before_name: str, after_name: str) -> None:

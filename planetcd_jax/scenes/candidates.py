@@ -6,6 +6,8 @@ from typing import Any, cast
 import numpy as np
 import scipy.ndimage
 
+from planetcd_jax.images.pair_quality import correlation as correlation
+
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
@@ -108,11 +110,3 @@ def _tapered(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
         return np.zeros(image.shape)
     centred = np.where(valid, image - image[valid].mean(), 0.0)
     return centred * np.hanning(image.shape[0] + 2)[1:-1, None] * np.hanning(image.shape[1] + 2)[None, 1:-1]
-
-
-def correlation(before: np.ndarray, after: np.ndarray, valid: np.ndarray) -> float:
-    """Pearson's correlation of two images over their valid pixels; NaN if one is constant."""
-    a, b = before[valid], after[valid]
-    if a.size < 2 or a.std() < 1e-6 or b.std() < 1e-6:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])

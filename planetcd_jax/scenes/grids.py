@@ -192,6 +192,16 @@ def pixel_grid(height: int, width: int) -> Grid:
     return Grid(height, width, Affine.identity(), None)
 
 
+def comparable(one, other) -> bool:
+    """Whether coordinates of two grids may be compared: both name a system, or neither does and both have a transform.
+
+    World files, and many files of the PDS, give coordinates and no system; two such files lie in one of their own.
+    """
+    if one.crs is not None and other.crs is not None:
+        return True
+    return one.crs is None and other.crs is None and not (one.transform.is_identity or other.transform.is_identity)
+
+
 AnyGrid = Grid | ControlGrid | CorrectedGrid
 
 

@@ -24,6 +24,9 @@ class Crossing:
     Attributes:
         same: Whether both systems put every point at the same coordinates.
         circular: Whether both know longitudes, so that turns have a meaning.
+        latitudes: What the tangent of a latitude is multiplied by on the way, 1 where both systems count them alike: a
+            sphere of a planet counts planetocentric latitudes, an ellipsoid mostly planetographic ones, and PROJ
+            would take the one for the other, which is 20 km on Mars.
     """
 
     def __init__(self, source: CRS | None, target: CRS | None):
@@ -35,6 +38,7 @@ class Crossing:
         known = source is not None and target is not None
         self.same = body.same_system(source, target) if known else source is target
         degrees = None if target is None else body.degrees_of(target)
+        self.latitudes = 1.0
         self.circular = degrees is not None and source is not None and body.degrees_of(source) is not None
         if not self.circular:
             if not self.same:
@@ -42,8 +46,10 @@ class Crossing:
             return
         here, self._sign = body.eastward(source)
         there = body.system_of(target)
+        self.latitudes = body.centric_factor(source) / body.centric_factor(target)
         try:
-            self._to_degrees = pyproj.Transformer.from_crs(here, degrees, always_xy=True)
+            known = degrees if self.latitudes == 1.0 else body.degrees_of(source)
+            self._to_degrees = pyproj.Transformer.from_crs(here, known, always_xy=True)
         except ProjError:  # two radii of one body, which PROJ takes for two bodies
             self._to_degrees = pyproj.Transformer.from_crs(here, body.degrees_of(source), always_xy=True)
         self._from_degrees = pyproj.Transformer.from_crs(degrees, there, always_xy=True, force_over=True)
@@ -62,8 +68,11 @@ class Crossing:
         return True
 
     def degrees(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """East longitude (-180 to 180) and latitude, degrees; infinite where there is no such place."""
+        """East longitude (-180 to 180) and latitude as the target counts it, degrees; infinite for no such place."""
         lon, lat = self._to_degrees.transform(self._sign * np.asarray(x, float), np.asarray(y, float))
+        if self.latitudes != 1.0:
+            with np.errstate(invalid="ignore"):
+                lat = np.rad2deg(np.arctan(self.latitudes * np.tan(np.deg2rad(lat))))
         return short_way(lon), lat
 
     def from_degrees(self, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,13 +20,13 @@ from planetcd_jax.files.digests import sha256_of, sha256_of_file
 from planetcd_jax.files.folders import write_whole
 from planetcd_jax.files.json_files import jsonable, write_json
 from planetcd_jax.files.room import check_place
+from planetcd_jax.images.pair_quality import Quality
 from planetcd_jax.report import page, page_images, qgis, record
 from planetcd_jax.scenes import checkpoint as checkpoints
 from planetcd_jax.scenes import outlines, places, scoring, stable, writing
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.coregister.deciding import Registration
 from planetcd_jax.scenes.map_frame import map_frame
-from planetcd_jax.scenes.quality import Quality
 from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.version import __version__
 

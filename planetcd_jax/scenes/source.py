@@ -14,6 +14,7 @@ from rasterio.windows import Window
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.images.label_values import tags
+from planetcd_jax.images.layout import band_names, order_like, upright
 from planetcd_jax.images.missing import Missing, missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 from planetcd_jax.scenes import labels
@@ -70,6 +71,7 @@ class Source:
         self.name = os.fspath(name)
         self._dataset = _open(self.name)
         self.dtype = self._dataset.dtypes[0]
+        self._asked = bands is not None
         self.bands = self._choose_bands(bands)
         self._table = self._colours()
         if self._table is not None:
@@ -117,6 +119,23 @@ class Source:
     def has_colours(self) -> bool:
         """Whether the pixels are looked up in a colour table that is not grey."""
         return self._table is not None and self._table[0].shape[1] == 3
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """What its bands show, by its descriptions or colours; () where these do not tell them apart."""
+        return band_names(self._dataset, self.bands) if self._table is None else ()
+
+    def order_like(self, other: "Source") -> None:
+        """Reads the bands in the order of another image's, where both name the same bands, and says so.
+
+        Bands that were asked for by number stay as they are.
+        """
+        asked = self._asked or other._asked
+        order = None if asked else order_like(self.band_names, other.band_names)
+        if order is not None:
+            self.bands = tuple(self.bands[i] for i in order)
+            said = f"its bands {', '.join(map(str, self.bands))} taken in the order of {other.name}, by their names"
+            self.note = "; ".join(part for part in (self.note, said) if part)
 
     def read(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels of a window, and which of them are valid; outside the image nothing is.
@@ -251,7 +270,7 @@ def _open(name: str) -> rasterio.DatasetReader:
             raise DataError(f"{name} is empty; fetch it again.")
     try:
         with no_grid_warning():
-            dataset = rasterio.open(name)
+            dataset = upright(rasterio.open(name))
     except (RasterioError, UnicodeDecodeError) as error:  # Unicode: a name in a damaged header
         reason = str(error).splitlines()[0]
         if name.startswith(("http://", "https://")):

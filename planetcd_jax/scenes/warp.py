@@ -12,6 +12,9 @@ from planetcd_jax.scenes.source import Source
 # Most pixels of the image that are held at once; larger requests are split.
 _PIXELS = 24_000_000
 
+# Just within the middle of an image's outermost pixels.
+_MIDDLE = 0.5 - 1e-3
+
 
 class Warped:
     """An image on another grid, with the reads and the facts of a `Source`.
@@ -74,6 +77,13 @@ class Warped:
             places.col_by_row / along, places.row_by_col / down, places.row_by_row / down,
         )  # fmt: skip
         return resampling.resample(pixels, valid, here, self._kernel)
+
+    def covers(self, row: int, col: int, height: int, width: int) -> np.ndarray:
+        """[height, width] bool: which pixels have their middle within those of the image's outermost pixels."""
+        places, grid = self._map.over(row, col, height, width), self.source.grid
+        with np.errstate(invalid="ignore"):
+            on = (places.rows > _MIDDLE) & (places.rows < grid.height - _MIDDLE) & np.isfinite(places.cols)
+            return on if self.source.closed else on & (places.cols > _MIDDLE) & (places.cols < grid.width - _MIDDLE)
 
     def _near(self, places: Places) -> np.ndarray:
         """Which places lie on the image; a closed image goes on without end."""

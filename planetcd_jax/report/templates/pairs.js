@@ -143,6 +143,7 @@
     at("pair-title").textContent = `${chosen + 1}. ${row.id}`;
     const said = [`rho ${digits(row.rho)}`, `p ${digits(row.p)}`, `${above(row) ? "above" : "below"} the threshold ${digits(tau)}`];
     if (label(row)) said.push(`label: ${label(row)}`);
+    if (row.quality) said.push(`quality: ${row.quality}`);
     at("facts-of-pair").textContent = said.join("; ");
     at("panels").hidden = !pictures; at("no-pictures").hidden = Boolean(pictures);
     if (pictures) { at("before").src = pictures[0]; at("after").src = pictures[1]; blink(); }

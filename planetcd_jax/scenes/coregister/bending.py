@@ -15,8 +15,17 @@ from planetcd_jax.scenes.grids import BentGrid, Grid
 # Nodes of the field along the longer side at most, and pixels between two at least.
 _NODES, _APART = 13, 48
 
-# A square counts where it correlates so well, and its shift is near that of its neighbours, pixels of its step.
-_MATCH, _NEIGHBOURS, _ALIKE = 0.35, 6, 4.0
+# A square counts where it correlates so well, and its shift is near its neighbours': within so many pixels of its
+# step, and so many for each pixel between them. Relief that is seen from two sides slopes by less than that.
+_MATCH, _NEIGHBOURS, _ALIKE, _SLOPE = 0.35, 8, 1.5, 0.03
+_ROUNDS = 20
+
+# Rounds, each in squares of so many times the model's pixels. Coarse ones see further, and would take a block that slid
+# for relief: only fine ones where the model brings most of the ground together.
+_ALL, _FINE, _AGREES = (4, 2, 1, 1), (2, 1), 0.6
+
+# A field is better with this share of another's squares at this share of its residual.
+_AS_MANY, _CLOSER = 0.95, 0.8
 
 # Squares that a field needs, and how many more must agree under it, as a share of all.
 _LEAST, _MORE = 12, 0.1
@@ -61,10 +70,11 @@ def bent(frame: Frame, bend: Bend) -> Frame:
 
 def find(frame: Frame, model: Refined) -> tuple[Bend, Refined] | None:
     """A field of local shifts under which clearly more squares agree, and what they say then; None if there is none."""
-    if not isinstance(frame.grid, Grid) or not model.is_sure:
+    if not isinstance(frame.grid, Grid) or not model.beats_guessing:
         return None
     best, bend = model, None
-    for step in dict.fromkeys((2 * model.squares.step, model.squares.step)):
+    rounds = _FINE if model.share >= _AGREES else _ALL
+    for step in (times * model.squares.step for times in rounds):
         now = frame if bend is None else bent(frame, bend)
         squares = measure(now, model.matrix, frame.overlap(model.matrix), step)
         field = _field(frame, model.matrix, squares, bend)
@@ -74,9 +84,15 @@ def find(frame: Frame, model: Refined) -> tuple[Bend, Refined] | None:
         found = judge(
             model.matrix, model.kind, measure(then, model.matrix, frame.overlap(model.matrix), model.squares.step)
         )
-        if found.hits > best.hits:
+        if _is_better(found, best):
             best, bend = found, field
     return (bend, best) if bend is not None and best.hits >= model.hits + _MORE * model.squares.count else None
+
+
+def _is_better(found: Refined, best: Refined) -> bool:
+    """Whether more squares agree, or about as many agree clearly closer."""
+    closer = found.hits >= _AS_MANY * best.hits and found.residual_px < _CLOSER * best.residual_px
+    return closer or (found.hits > best.hits and found.residual_px < best.residual_px / _CLOSER + 1.0)
 
 
 def _field(frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | None) -> Bend | None:
@@ -107,15 +123,22 @@ def _field(frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | No
 
 
 def _steady(squares: Squares) -> np.ndarray:
-    """[K] bool: squares that correlate, and are shown near where their neighbours are."""
+    """[K] bool: squares that correlate, and are shown near where their neighbours are.
+
+    Repeated until nothing changes: a block of ground that moved as a whole, unlike what surrounds it, loses its corners
+    first, then what stood between them, and is left to be found as a change.
+    """
     good = squares.match > _MATCH
-    for _ in range(2):
-        at = np.nonzero(good)[0]
+    for _ in range(_ROUNDS):
+        at, before = np.nonzero(good)[0], good.copy()
         if at.size < _LEAST:
             return good
         apart = np.hypot(squares.cols[:, None] - squares.cols[at], squares.rows[:, None] - squares.rows[at])
         apart[at, np.arange(at.size)] = np.inf  # not its own neighbour
-        near = at[np.argsort(apart, axis=1, kind="stable")[:, :_NEIGHBOURS]]
+        order = np.argsort(apart, axis=1, kind="stable")[:, :_NEIGHBOURS]
+        near, away = at[order], np.median(np.take_along_axis(apart, order, axis=1), axis=1)
         off = [abs(by - np.median(by[near], axis=1)) for by in (squares.by_col, squares.by_row)]
-        good &= np.maximum(*off) <= _ALIKE * squares.step
+        good &= np.maximum(*off) <= _ALIKE * squares.step + _SLOPE * away
+        if (good == before).all():
+            break
     return good

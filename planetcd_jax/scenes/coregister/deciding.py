@@ -21,7 +21,7 @@ WAYS = ("auto", "none", "shift", "affine", "homography", "file")
 _LOOKS = (None, 900, 300)
 
 # Probability below which agreement as the images lie is no chance. One place in each direction is looked for.
-_NO_CHANCE = 1e-4
+_CHANCE_AS_THEY_LIE = 1e-4
 
 # Probability below which a pair is not refused, whatever else; and squares that a refusal rests on at least.
 _DOUBT, _TELLING = 0.01, 20
@@ -138,9 +138,9 @@ class _Lie:
     chance: float
 
     @property
-    def sure(self) -> bool:
+    def agrees(self) -> bool:
         """Whether the two show the same ground."""
-        return self.chance < _NO_CHANCE
+        return self.chance < _CHANCE_AS_THEY_LIE
 
     @property
     def tells(self) -> bool:
@@ -165,7 +165,7 @@ def _as_they_lie(frame: Frame) -> _Lie:
         alike = squares.common()
         places = ((2 * squares.reach + 1) / (2 * NEAR + 1)) ** 2
         looks[step] = _Lie(squares, alike, squares.chance(int(alike.sum()), places))
-        if looks[step].sure:
+        if looks[step].agrees:
             return looks[step]
     empty = np.zeros(0)
     none = _Lie(Squares(empty, empty, empty, empty, empty, 1, 1, 0.0), np.zeros(0, bool), 1.0)
@@ -181,7 +181,7 @@ def _one_size(frame: Frame) -> bool:
 def _may_stay(frame: Frame, lies: _Lie) -> bool:
     """Whether a pair lies well enough for the scores, and no part of it moves against the rest."""
     squares = lies.squares
-    if not (lies.sure and squares.step == 1 and _one_size(frame)):
+    if not (lies.agrees and squares.step == 1 and _one_size(frame)):
         return False
     good, matrix = lies.alike, np.eye(3)
     here, there = (squares.cols, squares.rows), (squares.cols + squares.by_col, squares.rows + squares.by_row)
@@ -214,7 +214,7 @@ def _search(frame: Frame, kinds: tuple[str, ...], lies: _Lie) -> Refined | None:
     for guesses in _guesses(frame, flexible, lies):
         for matrix in guesses():
             one = refine(frame, matrix, flexible)
-            if one is not None and one.is_sure:
+            if one is not None and one.beats_guessing:
                 found.append(one)
                 if one.share >= _ENOUGH:
                     return _simplest(frame, kinds, one)
@@ -225,7 +225,7 @@ def _search(frame: Frame, kinds: tuple[str, ...], lies: _Lie) -> Refined | None:
 
 def _guesses(frame: Frame, kind: str, lies: _Lie):
     """Sources of first models, cheap ones first: as the pair lies, features, correlation over turns and scales."""
-    if lies.sure:
+    if lies.agrees:
         shift = [float(np.median(by[lies.alike])) for by in (lies.squares.by_col, lies.squares.by_row)]
         yield lambda: [np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]], [0.0, 0.0, 1.0]])]
     for size in features.sizes(frame):
@@ -286,7 +286,7 @@ def _nothing_found(frame: Frame, way: str, lies: _Lie) -> Registration:
     if way == "auto" and _one_size(frame) and lies.chance < _DOUBT:
         how = "left as the images lie, which agree in part"
         return Registration(way, how, squares=lies.squares.count, before=lies.share, after=lies.share)
-    if way in KINDS and lies.sure:
+    if way in KINDS and lies.agrees:
         raise DataError(
             f"{names[0]} and {names[1]} show the same ground, but no {way} of --register={way} brings them together; "
             "give --register=auto."
@@ -307,7 +307,7 @@ def _from_file(frame: Frame, path: str, lies: _Lie) -> Registration:
             "which image each column belongs to."
         )
     found = judge(matrix, kind, measure(frame, matrix, box, _step_of(box)))
-    doubt = "" if found.is_sure or not found.squares.has_ground else ", under which the images do not agree"
+    doubt = "" if found.beats_guessing or not found.squares.has_ground else ", under which the images do not agree"
     how = f"laid by {points} tie points (off by {off:.2g} px){doubt}"
     return _registration("file", how, found, lies)
 

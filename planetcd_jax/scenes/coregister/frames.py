@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 
 from planetcd_jax.scenes.coregister.models import Points, move, scaling
-from planetcd_jax.scenes.grids import AnyGrid, CorrectedGrid, Grid, pixel_grid
+from planetcd_jax.scenes.grids import AnyGrid, CorrectedGrid, Grid, comparable, pixel_grid
 from planetcd_jax.scenes.pixel_map import PixelMap, lattice
 from planetcd_jax.scenes.source import Source
 from planetcd_jax.scenes.warp import Warped
@@ -44,13 +44,13 @@ class Frame:
         before, after: The images; the first lies on an affine grid.
         grid: Affine grid of the first image, its pixels as coordinates where there are no systems.
         after_grid: That of the second.
-        geographic: Whether both have a reference system.
+        geographic: Whether both have coordinates that may be compared.
     """
 
     def __init__(self, before: Source | Warped, after: Source):
         """Finds the frame."""
         self.before, self.after = before, after
-        self.geographic = before.grid.crs is not None and after.grid.crs is not None
+        self.geographic = comparable(before.grid, after.grid)
         own = cast(Grid, before.grid)
         self.grid = own if self.geographic else pixel_grid(own.height, own.width)
         self.after_grid: AnyGrid = after.grid if self.geographic else pixel_grid(after.grid.height, after.grid.width)

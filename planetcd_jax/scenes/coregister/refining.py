@@ -16,7 +16,7 @@ _COARSEST, _FINER = 220, 2
 _SPARE = {"shift": 3, "affine": 4, "homography": 8}
 
 # Probability below which an agreement is no chance. Models are chosen to agree, from some dozens of guesses.
-NO_CHANCE = 1e-7
+CHANCE_AMONG_GUESSES = 1e-7
 
 # Least side of an overlap, pixels, and of its share of the smaller image, that can be judged.
 _LEAST_SIDE = 48
@@ -43,9 +43,9 @@ class Refined:
     residual_px: float
 
     @property
-    def is_sure(self) -> bool:
+    def beats_guessing(self) -> bool:
         """Whether the images show the same ground under the model."""
-        return self.chance < NO_CHANCE
+        return self.chance < CHANCE_AMONG_GUESSES
 
     @property
     def share(self) -> float:
@@ -127,7 +127,7 @@ def refine(frame: Frame, matrix: np.ndarray, kind: str, *, finest: int = 1) -> R
             return best
         step = step_for(box, _COARSEST) if step is None else max(finest, step // _FINER)
         matrix, now = _at_level(frame, matrix, kind, step)
-        if best is None or now.is_sure:
+        if best is None or now.beats_guessing:
             best = now
-        if step <= finest or not now.is_sure:  # finer ground may not agree: relief, other light, noise
+        if step <= finest or not now.beats_guessing:  # finer ground may not agree: relief, other light, noise
             return best

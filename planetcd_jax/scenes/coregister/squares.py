@@ -111,9 +111,13 @@ def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int) -> Squares:
     side = int(np.clip(min(shape) // 6, *_SIDES))
     reach = max(4, int(_REACH * side))
     found, corners, structure = [], [], []
-    for row in _starts(shape[0], side):
-        for col in _starts(shape[1], side):
-            views = [look.read(row - reach, col - reach, side + 2 * reach, side + 2 * reach) for look in looks]
+    rows, cols = _starts(shape[0], side), _starts(shape[1], side)
+    wide = side + 2 * reach
+    if (shape[0] + 2 * reach) * (shape[1] + 2 * reach) <= len(rows) * len(cols) * wide**2:  # read once, not by squares
+        looks = [_Held(look.read(-reach, -reach, shape[0] + 2 * reach, shape[1] + 2 * reach), reach) for look in looks]
+    for row in rows:
+        for col in cols:
+            views = [look.read(row - reach, col - reach, wide, wide) for look in looks]
             inner = slice(reach, reach + side)
             if (views[0][1] & views[1][1])[inner, inner].mean() < _SHOWN:
                 continue
@@ -128,6 +132,19 @@ def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int) -> Squares:
         box.col + step * at[:, 1], box.row + step * at[:, 0], step * shifts[:, 1], step * shifts[:, 0], shifts[:, 2],
         step, reach, least,
     )  # fmt: skip
+
+
+class _Held:
+    """An image that was read with a margin, by windows of it."""
+
+    def __init__(self, view: View, margin: int):
+        self._view, self._margin = view, margin
+
+    def read(self, row: int, col: int, height: int, width: int) -> View:
+        """A window that lies inside, the margin counted."""
+        top, left = row + self._margin, col + self._margin
+        image, valid = (part[top : top + height, left : left + width] for part in self._view)
+        return image, valid
 
 
 def _starts(size: int, side: int) -> list[int]:

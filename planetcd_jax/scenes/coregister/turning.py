@@ -4,12 +4,13 @@ Where the sun turned by 50 degrees no feature of a shaded relief is left as it w
 still correlate by about the cosine of that angle.
 """
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import affine_transform, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
+from planetcd_jax.extras import brought_by
 from planetcd_jax.scenes.coregister.frames import Frame, View
 from planetcd_jax.scenes.coregister.models import scaling
 from planetcd_jax.scenes.coregister.squares import local_contrast, whole_view
@@ -40,9 +41,12 @@ def _turned(
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])  # of (column, row)
     centre = matrix[:2, :2] @ (wide / 2, high / 2)
     matrix[:2, 2] = width / 2 - centre[0], height / 2 - centre[1]
-    by_rows = np.array([[cos, sin], [-sin, cos]])
-    start: Any = np.array([matrix[1, 2], matrix[0, 2]]) + by_rows @ (0.5, 0.5) - 0.5
-    turned = [affine_transform(x, by_rows, start, (high, wide), order=1) for x in (image, mask)]
+    with brought_by("register"):
+        import cv2
+    lead = matrix[:2].copy()
+    lead[:, 2] += lead[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from the middle of the first pixel
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    turned = [cv2.warpAffine(x.astype(np.float32), lead, (wide, high), flags=how) for x in (image, mask)]
     return turned[0], turned[1], matrix
 
 

@@ -1,0 +1,113 @@
+"""How the pixels of a file are laid out, where its header says more: turned, several pages, few bits, bands by name."""
+
+import pathlib
+
+import numpy as np
+
+from planetcd_jax.errors import BadPairError
+from planetcd_jax.extras import brought_by
+from planetcd_jax.images.label_values import tags
+
+_UPRIGHT = ("0", "1")
+_ORIENTATION = 274  # tag of TIFF and of EXIF
+
+
+def upright(dataset):
+    """An open rasterio dataset as its header says that it is to be seen, and of one image only.
+
+    JPEG files are turned by GDAL. A file with a place on a map is left: its coordinates are those of the stored pixels.
+
+    Raises:
+        BadPairError: if it is a TIFF that is stored turned or mirrored, or holds several images of one size.
+    """
+    if dataset.driver == "GTiff":
+        _check_pages(dataset)
+    if not dataset.transform.is_identity or dataset.crs or dataset.gcps[0]:
+        return dataset
+    if dataset.driver == "JPEG" and tags(dataset).get("EXIF_Orientation", "1") not in _UPRIGHT:
+        with brought_by("images"):
+            import rasterio
+        return rasterio.open(dataset.name, APPLY_ORIENTATION="YES")
+    if dataset.driver == "GTiff" and (turned := _tiff_orientation(pathlib.Path(dataset.name))) not in _UPRIGHT:
+        raise BadPairError(
+            f"{dataset.name} is stored turned or mirrored (TIFF orientation {turned}), which GDAL does not undo; save "
+            "it upright (magick IN.tif -auto-orient OUT.tif) and give that."
+        )
+    return dataset
+
+
+def _tiff_orientation(path: pathlib.Path) -> str:
+    """The tag as text; "1" where there is none."""
+    from PIL import TiffImagePlugin
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            head += file.read(8) if head[2:4] in (b"+\0", b"\0+") else b""  # BigTIFF
+            directory = TiffImagePlugin.ImageFileDirectory_v2(head)
+            file.seek(directory.next)
+            directory.load(file)
+            return str(directory.get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError):  # in an archive, or damaged: GDAL says what of its pixels
+        return "1"
+
+
+def _check_pages(dataset) -> None:
+    """Raises BadPairError if further pages of a TIFF are as large as the first; smaller ones are thumbnails."""
+    pages = dataset.subdatasets
+    if len(pages) < 2:
+        return
+    with brought_by("images"):
+        import rasterio
+    with rasterio.open(pages[1]) as second:
+        if second.shape != dataset.shape:
+            return
+    raise BadPairError(
+        f"{dataset.name} holds {len(pages)} pages of one size, and one image is wanted; write each into a file of its "
+        f"own (gdal_translate {pages[0]} first.tif)."
+    )
+
+
+def whole_bytes(stored: np.ndarray, dataset, band: int) -> np.ndarray:
+    """Pixels of fewer than 8 bits (TIFF and PNG of 1, 2 or 4) over the range of 8; others as they are.
+
+    Args:
+        stored: Values of any shape.
+        dataset: Open rasterio dataset that they come from.
+        band: Any of its bands, from 1; all have as many bits.
+    """
+    bits = tags_of_band(dataset, band).get("NBITS", "8")
+    if stored.dtype != np.uint8 or not bits.isdigit() or not 0 < int(bits) < 8:
+        return stored
+    top = 2 ** int(bits) - 1
+    return np.rint(np.minimum(stored, top) * (255.0 / top)).astype(np.uint8)
+
+
+def tags_of_band(dataset, band: int) -> dict[str, str]:
+    """How a band is stored, by GDAL's names; none where these are no UTF-8."""
+    try:
+        return dataset.tags(band, ns="IMAGE_STRUCTURE")
+    except UnicodeDecodeError:
+        return {}
+
+
+def band_names(dataset, bands: tuple[int, ...]) -> tuple[str, ...]:
+    """What bands show, in lower case: their descriptions, or else their colours; () where these do not tell them apart.
+
+    Args:
+        dataset: Open rasterio dataset.
+        bands: Counted from 1.
+    """
+    described = tuple((dataset.descriptions[band - 1] or "").strip().lower() for band in bands)
+    colours = tuple(dataset.colorinterp[band - 1].name for band in bands)
+    for names in (described, colours):
+        if all(names) and len(set(names)) == len(names) and not {"undefined", "gray"} & set(names):
+            return names
+    return ()
+
+
+def order_like(names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Positions in `names` that bring them into the order of `wanted`; None where they are in it, or are others."""
+    if names == wanted or not names or set(names) != set(wanted):
+        return None
+    return tuple(names.index(name) for name in wanted)
