@@ -209,7 +209,8 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
         heats: How many candidates, from the first, get a pixel map and an explanation. The map is made after the
             residual shift is removed, where removing it brings the images closer. Whatever has no outline yet gets one.
     """
-    pair, samples, plan, params, config = scene.pair, scene.samples, scene.plan, scene.params, scene.config
+    pair, samples, plan = scene.pair, scene.samples, scene.plan
+    config, params = scene.scorer()
     look, side = seer(scene), chip_size(plan, config)
 
     @jax.jit

@@ -228,6 +228,12 @@ class Score:
         seen = self.known_evidence(network.backbone, known) if valid is not None and self.uses_network else known
         return from_draws(key, lambda x, y: self.evidence(network, x, y), (one, two), self.null, seen)
 
+    def changed_ground(
+        self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
+    ) -> PixelChange:
+        """As `pixel_change`, where only the changed ground is asked for: without any, the level may be a lower one."""
+        return self.pixel_change(key, network, before, after, valid)
+
     def known_evidence(self, backbone: Backbone, valid: Array) -> Array:
         """Pixels of which `evidence` is to be believed: those whose features see valid ground only. [H, W] bool."""
         if not self.uses_network or backbone.stride is None or backbone.receptive_field is None:
