@@ -14,6 +14,7 @@ import scipy.ndimage
 import scipy.sparse.csgraph
 import shapely
 
+from planetcd_jax.files.compilations import announcing
 from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.scores.pixel_level import PixelChange
@@ -60,11 +61,12 @@ def seer(scene: Scene, *, outlines_only: bool = False):
     pair, samples = scene.pair, scene.samples
     config, params = scene.scorer()
 
-    @jax.jit
-    def see(key: jax.Array, params: Params, before: Array, after: Array, valid: Array) -> PixelChange:
+    def maps(key: jax.Array, params: Params, before: Array, after: Array, valid: Array) -> PixelChange:
         network = prepared(config.backbone, params)
         ask = config.score.changed_ground if outlines_only else config.score.pixel_change
         return ask(key, network, before, after, valid)
+
+    see = announcing(maps, "changed ground" if outlines_only else "pixel maps")
 
     def look(key: jax.Array, row: int, col: int, height: int, width: int, shift: tuple[int, int] = (0, 0)):
         before, here = pair.read_before(row, col, height, width)

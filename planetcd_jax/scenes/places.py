@@ -9,6 +9,7 @@ import numpy as np
 
 from planetcd_jax import explain, scoremap
 from planetcd_jax.config import ChangeConfig
+from planetcd_jax.files.compilations import announcing
 from planetcd_jax.ops.filters import grey
 from planetcd_jax.scenes import candidates
 from planetcd_jax.scenes.alignment import AlignedPair
@@ -210,10 +211,11 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
     config, params = scene.scorer()
     look, side = seer(scene), chip_size(plan, config)
 
-    @jax.jit
-    def why_of(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
+    def why(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
         curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
         return explain.explain(params, before, after, config), curve
+
+    why_of = announcing(why, "explanations")
 
     for candidate in found:
         measured, shift = _measure_one(candidate, pair, samples, plan)
