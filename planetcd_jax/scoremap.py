@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, PatchError
 from planetcd_jax.networks.backbone import prepared
-from planetcd_jax.scores.base import WindowGrid, check_grid, everywhere
+from planetcd_jax.ops import extents
+from planetcd_jax.scores.base import WindowGrid, check_grid
 from planetcd_jax.scores.features import TILE
 from planetcd_jax.types import Array, Params
 
@@ -71,7 +72,7 @@ def score_layers(
     """
     check_windows(window, stride, config)
     grid = WindowGrid(window, stride, min_valid, margin, tile)
-    valid = everywhere(before) if valid is None else valid
+    valid = extents.everywhere(before.shape[:2]) if valid is None else valid
     _check_images(before, after, valid, grid, config)
     return config.score.window_maps(prepared(config.backbone, params), before, after, valid, grid)
 
@@ -164,7 +165,7 @@ def null_score_map(
     """
     check_windows(window, stride, config)
     grid = WindowGrid(window, stride, min_valid, margin, tile)
-    valid = everywhere(before) if valid is None else valid
+    valid = extents.everywhere(before.shape[:2]) if valid is None else valid
     _check_valid(before, valid, grid, config)
     if after is not None and config.score.null_uses_after:
         _check_images(before, after, valid, grid, config)

@@ -101,6 +101,28 @@ def test_what_is_explained_and_drawn_is_that_of_the_pair_alone(params, texture):
     np.testing.assert_array_equal(large_mask[:53, :61], mask)
 
 
+@pytest.mark.parametrize("config", [pcd.PAPER, pcd.ROBUST])
+def test_changed_pixels_and_their_level_are_those_of_the_pair_alone(config, params, texture):
+    config = config.replace(layer="conv1_2")
+
+    @jax.jit
+    def told(before, after, size):
+        with extents.extent(before.shape, size):
+            return pcd.pixel_change(jax.random.key(0), params, before, after, config)
+
+    x, y = dates(texture, SIZES[1])
+    y = y.copy()
+    y[20:30, 24:36] *= 0.4
+    wanted, found = told(x, y, None), told(enlarged(x, 0.5), enlarged(y, 0.2), np.array(x.shape, np.int32))
+    found = jax.tree.map(lambda z: z if z.ndim == 0 else z[: x.shape[0], : x.shape[1]], found)
+    assert wanted.changed.any() or config.score.kind == "pooled"  # noise of a first layer hides this change
+    for name in ("size", "level", "signed"):
+        got, alone = getattr(found, name), getattr(wanted, name)
+        np.testing.assert_allclose(got, alone, rtol=1e-4, atol=1e-4 * float(wanted.size.max()), err_msg=name)
+    for name in ("known", "changed"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
+
+
 @pytest.mark.parametrize("size", SIZES[1:])
 def test_blurs_and_waves_end_at_the_border_of_the_image(size):
     x = np.random.default_rng(0).normal(size=size).astype(np.float32)

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 import planetcd_jax as pcd
+from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.scores.pixel_level import above_half, family_wise_level
 
 SIDE = 100
@@ -55,6 +56,18 @@ def test_the_contour_covers_the_change_and_little_else(see, contrast):
 def test_unchanged_pairs_show_no_contour(see):
     shown = [bool(see(jax.random.key(k), *dates(k), ALL).changed.any()) for k in range(12)]
     assert sum(shown) <= 1
+
+
+def test_changed_ground_alone_is_the_same_and_draws_no_null_for_nothing(params, see):
+    network = prepared(pcd.ROBUST.backbone, params)
+    ground_of = jax.jit(lambda key, b, a: pcd.ROBUST.score.changed_ground(key, network, b, a, jnp.asarray(ALL)))
+    key, some, none = jax.random.key(0), dates(0, disc(42, 60, 8, -0.5)[0]), dates(3)
+    for pair in (some, none):
+        found, wanted = ground_of(key, *pair), see(key, *pair, ALL)
+        np.testing.assert_array_equal(found.changed, wanted.changed)
+        np.testing.assert_allclose(found.size, wanted.size, rtol=1e-5, atol=1e-5)
+    assert wanted.level >= found.level == np.float32(pcd.ROBUST.score.pixels.least_level)
+    np.testing.assert_allclose(ground_of(key, *some).level, see(key, *some, ALL).level, rtol=1e-4)
 
 
 def test_equal_dates_and_swapped_signs(see):

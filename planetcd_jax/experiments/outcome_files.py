@@ -150,31 +150,41 @@ def _write_outcome(
 def _pictures(entry: Entry, pair_set: PairSet, count: int, mapped: int, with_saliency: bool) -> Iterator[PairPicture]:
     """The highest-ranked pairs as they are drawn, one at a time.
 
+    Pairs of several sizes lie in arrays of a few, where the score allows that, so that few programs are compiled.
+
     Args:
         entry: Whose ranking.
         pair_set: Its pairs.
         count: How many.
-        mapped: How many of them get a map of change, whatever their shape; of the next ones those of a shape that
-            had one, because a further shape has to be compiled first.
+        mapped: How many of them get a map of change, whatever their shape; of the next ones those in an array of a
+            shape that had one, because a further shape has to be compiled first.
         with_saliency: Whether the gradient of rho is drawn too.
     """
     outcome, config, shapes = entry.outcome, entry.config, set()
 
-    def maps(key, params, before, after):
-        found = pixel_change(key, params, before, after, config)
-        salient = explain.saliency(params, before, after, config) if with_saliency else None
+    def maps(key, params, before, after, size):
+        with extent(before.shape[:2], size):
+            found = pixel_change(key, params, before, after, config)
+            salient = explain.saliency(params, before, after, config) if with_saliency else None
         heat = jnp.where(found.known, found.size, jnp.nan)
-        return {"heat": heat, "mask": found.changed, "level": found.level, "saliency": salient}
+        return {"heat": heat, "mask": found.changed, "saliency": salient}, found.level
 
     mapping = announcing(maps, "pixel maps")
-    for rank, i in enumerate(outcome.scores.ranking()[:count], start=1):
-        pair = pair_set.read(int(outcome.index[i]))
+    ranking = outcome.scores.ranking()[:count]
+    most = max(mapped, _MAPPED) if entry.draws else 0
+    first = [pair_set.read(int(outcome.index[i])) for i in ranking[:most]]
+    arrays = dict(enumerate(padded_pairs(first, config.score.pads(config.backbone)), start=1))
+    for rank, i in enumerate(ranking, start=1):
+        pair = first[rank - 1] if rank in arrays else pair_set.read(int(outcome.index[i]))
         picture = gallery.picture_of(outcome.scores, i, rank, pair.before, pair.after)
-        if entry.draws and (rank <= mapped or (rank <= _MAPPED and pair.before.shape in shapes)):
-            shapes.add(pair.before.shape)
+        before, after, size = arrays.get(rank, (pair.before, pair.after, None))
+        if rank in arrays and (rank <= mapped or before.shape in shapes):
+            shapes.add(before.shape)
             key = patch_key(jax.random.key(entry.about["seed"]), jnp.uint32(outcome.index[i]))
-            found = mapping(key, entry.weights.params, pair.before, pair.after)
-            picture = picture._replace(**{name: None if x is None else np.asarray(x) for name, x in found.items()})
+            found, level = mapping(key, entry.weights.params, before, after, size)
+            height, width = pair.before.shape[:2]
+            found = {name: None if x is None else np.asarray(x)[:height, :width] for name, x in found.items()}
+            picture = picture._replace(**found, level=np.asarray(level))
         yield picture
 
 

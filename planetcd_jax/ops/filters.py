@@ -1,6 +1,6 @@
 """Linear filters of maps as products of matrices. Axes: H rows, W columns, C bands."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,8 @@ from scipy import fft
 
 from planetcd_jax.ops import extents
 from planetcd_jax.types import Array
+
+Image = TypeVar("Image", Array, np.ndarray)
 
 _HIGH = jax.lax.Precision.HIGHEST
 
@@ -81,7 +83,7 @@ def blur_over(x: Array, weight: Array, sigma: float) -> Array:
     return blur(x * weight, sigma) / (blur(weight, sigma) + 1e-3)
 
 
-def grey(x: Array) -> Array:
-    """Mean over the bands, float32: [H, W] or [H, W, C] to [H, W]."""
-    x = x.astype(jnp.float32)
-    return x if x.ndim == 2 else x.mean(axis=-1)
+def grey(x: Image) -> Image:
+    """Mean over the bands, float32: [H, W] or [H, W, C] to [H, W]. What is a NumPy array stays one."""
+    plain: Any = x.astype(jnp.float32)
+    return plain if plain.ndim == 2 else plain.mean(axis=-1)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from planetcd_jax.ops.filters import grey
 from planetcd_jax.report.table import SIMULATED
 
 # Okabe & Ito's colours, told apart with any colour vision.
@@ -75,13 +76,9 @@ def _stretched(image: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return np.clip((image - limits[0]) / (limits[1] - limits[0]), 0.0, 1.0)
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 2 else image.mean(axis=-1)
-
-
 def _as_rgb(image: np.ndarray) -> np.ndarray:
     """[H, W, 3] for display: three bands as they are, any other count as its mean; NaN in the no-data colour."""
-    rgb = image if image.ndim == 3 and image.shape[-1] == 3 else np.repeat(_grey(image)[..., None], 3, axis=-1)
+    rgb = image if image.ndim == 3 and image.shape[-1] == 3 else np.repeat(grey(image)[..., None], 3, axis=-1)
     empty = np.array([int(_NO_DATA[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     return np.where(np.isfinite(rgb).all(axis=-1, keepdims=True), rgb, empty)
 
@@ -95,7 +92,7 @@ def false_colour(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     Args:
         before, after: [H, W] or [H, W, C] float of one shape; bands are averaged.
     """
-    dates = [_stretched(image, _limits(image)) for image in (_grey(before), _grey(after))]
+    dates = [_stretched(image, _limits(image)) for image in (grey(before), grey(after))]
     return _as_rgb(np.stack([dates[0], dates[1], dates[0]], axis=-1))
 
 

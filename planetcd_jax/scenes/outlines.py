@@ -5,7 +5,6 @@ Pixels are counted in the overlap of the two images, (0, 0) its first one, unles
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,9 +14,11 @@ import scipy.ndimage
 import scipy.sparse.csgraph
 import shapely
 
-from planetcd_jax.detection import pixel_change
+from planetcd_jax.files.compilations import announcing
+from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.scores.pixel_level import PixelChange
+from planetcd_jax.types import Array, Params
 
 # Ground of a tile, and what is looked at around it: registration needs some, and a change on the edge is seen whole.
 _CORE, _AROUND = 256, 96
@@ -52,10 +53,20 @@ class Change:
     lightening: float
 
 
-def seer(scene: Scene):
-    """A compiled function of a key and a box (row, column, height, width): its `PixelChange` as NumPy arrays."""
-    pair, samples, config = scene.pair, scene.samples, scene.config
-    see = jax.jit(partial(pixel_change, config=config))
+def seer(scene: Scene, *, outlines_only: bool = False):
+    """A compiled function of a key and a box (row, column, height, width): its `PixelChange` as NumPy arrays.
+
+    With `outlines_only` the level of ground without any change may be a lower one (`Score.changed_ground`).
+    """
+    pair, samples = scene.pair, scene.samples
+    config, params = scene.scorer()
+
+    def maps(key: jax.Array, params: Params, before: Array, after: Array, valid: Array) -> PixelChange:
+        network = prepared(config.backbone, params)
+        ask = config.score.changed_ground if outlines_only else config.score.pixel_change
+        return ask(key, network, before, after, valid)
+
+    see = announcing(maps, "changed ground" if outlines_only else "pixel maps")
 
     def look(key: jax.Array, row: int, col: int, height: int, width: int, shift: tuple[int, int] = (0, 0)):
         before, here = pair.read_before(row, col, height, width)
@@ -64,7 +75,7 @@ def seer(scene: Scene):
             zero: Any = np.zeros((height, width), np.float32)
             return PixelChange(zero, zero.max() + np.inf, zero > 0, zero, zero > 0)
         dates = samples.before(before).astype(np.float32), samples.after(after).astype(np.float32)
-        found = see(key, scene.params, *map(np.nan_to_num, dates), valid=here & there)
+        found = see(key, params, *map(np.nan_to_num, dates), here & there)
         return jax.tree.map(np.asarray, found)
 
     return look
@@ -163,7 +174,7 @@ def find_changes(
     Returns:
         Those that lie in such a window, in no order.
     """
-    look, window = seer(scene), scene.plan.window
+    look, window = seer(scene, outlines_only=True), scene.plan.window
     side, found = _CORE + 2 * _AROUND, []
     boxes = shapely.box(corners[:, 1], corners[:, 0], corners[:, 1] + window, corners[:, 0] + window)
     seen = shapely.STRtree(boxes)

@@ -9,6 +9,8 @@ import numpy as np
 
 from planetcd_jax import explain, scoremap
 from planetcd_jax.config import ChangeConfig
+from planetcd_jax.files.compilations import announcing
+from planetcd_jax.ops.filters import grey
 from planetcd_jax.scenes import candidates
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.outlines import Change, around_peak, gathered, moved, seer
@@ -195,10 +197,6 @@ def chip_size(plan: Plan, config: ChangeConfig) -> int:
     return plan.window + 2 * (int(_SURROUNDINGS * plan.window) // step * step)
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 2 else image.mean(axis=-1)
-
-
 def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int) -> Iterator[tuple[Candidate, Chip]]:
     """Each candidate with its measurements, and the chip that they were made on.
 
@@ -209,13 +207,15 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
         heats: How many candidates, from the first, get a pixel map and an explanation. The map is made after the
             residual shift is removed, where removing it brings the images closer. Whatever has no outline yet gets one.
     """
-    pair, samples, plan, params, config = scene.pair, scene.samples, scene.plan, scene.params, scene.config
+    pair, samples, plan = scene.pair, scene.samples, scene.plan
+    config, params = scene.scorer()
     look, side = seer(scene), chip_size(plan, config)
 
-    @jax.jit
-    def why_of(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
+    def why(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
         curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
         return explain.explain(params, before, after, config), curve
+
+    why_of = announcing(why, "explanations")
 
     for candidate in found:
         measured, shift = _measure_one(candidate, pair, samples, plan)
@@ -288,14 +288,14 @@ def _measure_one(
     top, left = candidate.window_row - pair.overlap.row, candidate.window_col - pair.overlap.col
     before, here = pair.read_before(top, left, plan.window, plan.window)
     after, there = pair.read_after(top, left, plan.window, plan.window)
-    one, two = _grey(samples.before(before)), _grey(samples.after(after))
+    one, two = grey(samples.before(before)), grey(samples.after(after))
     both = here & there
     rows, cols = candidates.residual_shift(one, two, both)
     still = candidates.correlation(one, two, both)
     shift, best = (0, 0), still
     if np.isfinite(rows) and (round(rows), round(cols)) != (0, 0):
         moved, seen = pair.read_after(top + round(rows), left + round(cols), plan.window, plan.window)
-        closer = candidates.correlation(one, _grey(samples.after(moved)), here & seen)
+        closer = candidates.correlation(one, grey(samples.after(moved)), here & seen)
         if closer > still:
             shift, best = (round(rows), round(cols)), closer
         else:  # a shift that does not bring the images closer was not one
@@ -318,12 +318,12 @@ def typical_shift(pair: AlignedPair, samples: Samples) -> dict[str, Any] | None:
     for row, col in samples.squares:
         before, here = pair.read_before(int(row), int(col), samples.side, samples.side)
         after, there = pair.read_after(int(row), int(col), samples.side, samples.side)
-        one, two, both = _grey(samples.before(before)), _grey(samples.after(after)), here & there
+        one, two, both = grey(samples.before(before)), grey(samples.after(after)), here & there
         rows, cols = candidates.residual_shift(one, two, both)
         if not np.isfinite(rows):
             continue
         moved, seen = pair.read_after(int(row) + round(rows), int(col) + round(cols), samples.side, samples.side)
-        if candidates.correlation(one, _grey(samples.after(moved)), here & seen) > _CLOSE:
+        if candidates.correlation(one, grey(samples.after(moved)), here & seen) > _CLOSE:
             shifts.append((rows, cols))
     if len(shifts) < 3:
         return None

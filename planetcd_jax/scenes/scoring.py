@@ -4,7 +4,6 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -13,12 +12,13 @@ import numpy as np
 from planetcd_jax import constants, scoremap
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.errors import ConfigError, DataError
+from planetcd_jax.files.compilations import announcing
 from planetcd_jax.networks.winograd import with_engine
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scores.features import TILE
-from planetcd_jax.types import Params
+from planetcd_jax.types import Array, Params
 
 # A pseudo-unchanged tile has this many windows on a side, which share one shift.
 NULL_SIDE = 4
@@ -184,12 +184,17 @@ def score_scene(scene: Scene, checkpoint: Checkpoint, progress: Progress) -> dic
         return samples.before(before), samples.after(after), here & there
 
     config, params = scene.scorer()
-    score = jax.jit(partial(scoremap.score_layers, config=config, **scene.options()))
+    options = scene.options()
+
+    def layers(params: Params, before: Array, after: Array, valid: Array) -> dict[str, Array]:
+        return scoremap.score_layers(params, before, after, config, valid=valid, **options)
+
+    score = announcing(layers, f"the windows of {height}x{width} px of a scene")
     saves: collections.deque[Future] = collections.deque()
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
         for corner, (before, after, valid) in _read_ahead(todo, read):
             if valid.any():
-                found = {name: np.asarray(x) for name, x in score(params, before, after, valid=valid).items()}
+                found = {name: np.asarray(x) for name, x in score(params, before, after, valid).items()}
             else:
                 found = {"rho": np.full((tall, wide), np.nan, np.float32)}
             _place(maps, corner, found)
@@ -268,7 +273,12 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
         return samples.before(before), valid & there, samples.after(after)
 
     config, params = scene.scorer()
-    score = jax.jit(partial(scoremap.null_score_map, config=config, **scene.options()))
+    options = scene.options()
+
+    def null(key: Array, params: Params, before: Array, valid: Array, after: Array | None) -> Array:
+        return scoremap.null_score_map(key, params, before, config, valid=valid, after=after, **options)
+
+    score = announcing(null, "the threshold of a scene")
     kept: list[np.ndarray] = []
     # Tiles with nothing to score are passed over, but not for ever.
     for draw, (before, valid, after) in _read_ahead(range(8 * plan.null_draws), read):
@@ -277,7 +287,7 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
         if not valid.any():
             continue
         row, col = corners[order[draw % len(corners)]]
-        scores = np.asarray(score(jax.random.fold_in(key, draw + 1), params, before, valid=valid, after=after))
+        scores = np.asarray(score(jax.random.fold_in(key, draw + 1), params, before, valid, after))
         scores = scores[: rows - row, : cols - col]
         if np.isfinite(scores).any():
             kept.append(scores[np.isfinite(scores)])
@@ -287,6 +297,6 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
             f"{pair.before.name} has no window of which a share of {plan.min_valid:g} can be scored; lower --min_valid "
             f"or --window, or check what is masked ({pair.before.nodata_rule})."
         )
-    null = np.concatenate(kept).astype(np.float32)
-    checkpoint.save("rho_null", null)
-    return null
+    found = np.concatenate(kept).astype(np.float32)
+    checkpoint.save("rho_null", found)
+    return found

@@ -61,11 +61,6 @@ class WindowGrid(NamedTuple):
         return (share > 0) & (share >= self.min_valid)
 
 
-def everywhere(image: Array) -> Array:
-    """The pixels of an image, [H, W] bool; see `extents.everywhere`."""
-    return extents.everywhere(image.shape[:2])
-
-
 def over_bands(mask: Array, image: Array) -> Array:
     """A mask [H, W] in the number of axes of `image`."""
     return mask.reshape(mask.shape + (1,) * (image.ndim - 2))
@@ -223,10 +218,16 @@ class Score:
             network, before, after: As in `rho`.
             valid: [H, W] bool, pixels to believe; the others may hold any value. None: all.
         """
-        known = everywhere(before) if valid is None else valid
+        known = extents.everywhere(before.shape[:2]) if valid is None else valid
         one, two = (filled(x.astype(jnp.float32), known) for x in (before, after))
         seen = self.known_evidence(network.backbone, known) if valid is not None and self.uses_network else known
         return from_draws(key, lambda x, y: self.evidence(network, x, y), (one, two), self.null, seen)
+
+    def changed_ground(
+        self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
+    ) -> PixelChange:
+        """As `pixel_change`, where only the changed ground is asked for: without any, the level may be a lower one."""
+        return self.pixel_change(key, network, before, after, valid)
 
     def known_evidence(self, backbone: Backbone, valid: Array) -> Array:
         """Pixels of which `evidence` is to be believed: those whose features see valid ground only. [H, W] bool."""

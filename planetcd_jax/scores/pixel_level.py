@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax.ops import masked
+from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.regions import highest_reached, reached
 from planetcd_jax.types import Array
 
@@ -76,7 +76,8 @@ def from_draws(
     """
     heat = evidence(*pair)
     nulls = jax.lax.map(lambda k: evidence(*null.pair(k, pair[0])), jax.random.split(key, DRAWS))
-    unit = jnp.sqrt(jnp.square(nulls).mean()) + 1e-12
+    nulls = jnp.where(extents.inside(heat.shape), nulls, 0)
+    unit = jnp.sqrt(extents.mean(jnp.square(nulls), axis=(1, 2)).mean()) + 1e-12
     size, level = heat / unit, family_wise_level((nulls / unit).max(axis=(1, 2)))
     size = jnp.where(known, size, 0)
     return PixelChange(size, level, above_half(size, level, known), jnp.zeros_like(size), known)

@@ -9,15 +9,14 @@ contour grows over the difference of brightness to where the change ends.
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from planetcd_jax.networks.backbone import Network
+from planetcd_jax.networks.backbone import Backbone, Network
 from planetcd_jax.ops import masked
 from planetcd_jax.ops.filters import blur_over
 from planetcd_jax.ops.regions import highest_reached, reached, widened, without_holes
 from planetcd_jax.records import check_above_zero
-from planetcd_jax.scores.dcva import Dcva
+from planetcd_jax.scores.dcva import Dcva, enlarged
 from planetcd_jax.scores.pixel_level import PixelChange, family_wise_level
 from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, differences
 from planetcd_jax.types import Array
@@ -115,16 +114,29 @@ class PixelEvidence:
         size = (jnp.abs(ratio) - middle) * (FOLDED_RANGE / reach) + FOLDED_MEDIAN
         return jnp.where(keep, jnp.sign(ratio) * jnp.maximum(size, 0), 0)
 
-    def feature_change(self, network: Network, before: Array, after: Array, keep: Array) -> Array:
-        """Difference of features over its median, [H, W] float32; the second date shows the first where not `keep`.
+    def cell_px(self, backbone: Backbone) -> int:
+        """Pixels in a cell of `features`."""
+        return _plain(Network(backbone, {})).backbone.stride or 1
 
-        The features are the paper's: before the ReLU, of images as they are, and of the middle one of the network's
-        layers for maps, conv2_2 of VGG-16.
+    def features(self, network: Network, x: Array) -> Array:
+        """Features of one date that are compared, [H, W] or [H, W, C] float32 to [h, w, D].
+
+        They are the paper's: before the ReLU, of images as they are, and of the middle one of the network's layers for
+        maps, conv2_2 of VGG-16; each from 0 at its minimum to 1 at its 95th percentile, for which a quarter of the
+        cells is enough.
         """
-        mask = keep.reshape(keep.shape + (1,) * (before.ndim - 2))
-        vectors = Dcva(keep=1.0).change_vectors(_plain(network), before, jnp.where(mask, after, before))
-        size = jnp.sqrt(jnp.square(vectors).sum(axis=-1))  # [h, w]
-        soft = self._around(jax.image.resize(size, keep.shape, "linear"), keep, self.features_px)
+        return Dcva(keep=1.0, percentile_every=2).scaled_map(_plain(network), x)
+
+    def feature_change(self, first: Array, second: Array, keep: Array, step: int = 1) -> Array:
+        """Difference of the `features` of both dates over its median, [H, W] float32; 0 where not `keep`.
+
+        Args:
+            first, second: [h, w, D] float32, in cells of `step` pixels.
+            keep: [H, W] bool.
+            step: See there.
+        """
+        size = jnp.sqrt(jnp.square(second - first).sum(axis=-1, keepdims=True))  # [h, w, 1]
+        soft = self._around(enlarged(size, keep.shape, step)[..., 0], keep, self.features_px)
         _, usual, _ = masked.quartiles(soft, keep)
         return jnp.where(keep, soft / (usual + 1e-6), 0)
 
@@ -155,6 +167,14 @@ class PixelEvidence:
             peak = highest_reached(rise, seed, domain)
             made |= reached(seed & domain, domain & (rise >= self.end * peak))
         return widened(without_holes(made), self.widening, self.thickest_px) & keep
+
+    def may_begin(self, maps: Maps, keep: Array) -> Array:
+        """Whether `outline` can find anything at all at any level that `level` can give. Scalar bool."""
+        return (keep & (maps.size >= self.least_level) & (jnp.abs(maps.signed) >= self.stands_out)).any()
+
+    def unchanged(self, maps: Maps, keep: Array) -> PixelChange:
+        """Of a pair without any changed ground; its level is the least that there is."""
+        return PixelChange(maps.size, jnp.float32(self.least_level), jnp.zeros_like(keep), maps.signed, keep)
 
     def brightness_difference(self, before: Brightness, after: Brightness, keep: Array) -> Array:
         """Difference of brightness in its own robust standard deviations, each date scaled to the other. [H, W]."""

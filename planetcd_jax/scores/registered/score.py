@@ -28,7 +28,7 @@ from planetcd_jax.ops.filters import blur, grey
 from planetcd_jax.ops.registration import Registering
 from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
-from planetcd_jax.scores.base import Score, WindowGrid, filled
+from planetcd_jax.scores.base import Score, WindowGrid, filled, over_bands
 from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.pixel_level import PixelChange
 from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, Limits
@@ -327,32 +327,56 @@ class Registered(Score):
     def evidence(self, network: Network, before: Array, after: Array) -> Array:
         """Size of the change at each pixel, in standard deviations of the pair's usual differences."""
         before, after = before.astype(jnp.float32), after.astype(jnp.float32)
-        dates, keep = self._brightness_of(before, self.registration.register(before, after))
-        return self._pixel_maps(network, before, dates, keep).size
+        pair, keep = self._brightness_of(before, self.registration.register(before, after))
+        features = self._pixel_features(network, before, pair[0], keep)
+        return self._pixel_maps(network.backbone, features, pair[1], keep).size
 
     def pixel_change(
         self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
     ) -> PixelChange:
-        """As `Score.pixel_change`; the level is that of pairs with the pair's own differences at other places."""
+        """As `Score.pixel_change`; the level is that of pairs with the pair's own differences at other places.
+
+        The first date goes through the network once.
+        """
+        return self._pixel_change(key, network, before, after, valid, always=True)
+
+    def changed_ground(
+        self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
+    ) -> PixelChange:
+        """As `Score.changed_ground`: no null is drawn where nothing can begin a contour, whatever the level."""
+        return self._pixel_change(key, network, before, after, valid, always=False)
+
+    def _pixel_change(
+        self, key: Array, network: Network, before: Array, after: Array, valid: Array | None, *, always: bool
+    ) -> PixelChange:
         if valid is None:
             before, after = before.astype(jnp.float32), after.astype(jnp.float32)
             second = self.registration.register(before, after)
         else:
             before, second = self._register_array(before, after, valid)
-        dates, keep = self._brightness_of(before, second)
-        one, two = dates[1]
+        (registered, (one, two)), keep = self._brightness_of(before, second)
+        first, other = self._pixel_features(network, before, registered, keep)
 
         def largest(own: Array) -> Array:
             if isinstance(self.null, ResidualNull):
                 drawn = self._clean_null.draw(own, before, second.after, one, two, keep, self._pixel_brightness)
             else:
                 drawn = self.null.pair(own, before)[1]
-            pair, _ = self._brightness_of(before, second._replace(after=drawn))
-            return self._pixel_maps(network, before, pair, keep).size.max()
+            (_, pair), _ = self._brightness_of(before, second._replace(after=drawn))
+            moved = self.pixels.features(network, jnp.where(over_bands(keep, before), drawn, before))
+            return self._pixel_maps(network.backbone, (first, moved), pair, keep).size.max()
 
-        null = jax.lax.map(largest, jax.random.split(key, self.pixels.draws))
-        difference = self.pixels.brightness_difference(one, two, keep)
-        return self.pixels.change(self._pixel_maps(network, before, dates, keep), null, difference, keep)
+        maps = self._pixel_maps(network.backbone, (first, other), (one, two), keep)
+
+        def outlined(_: None) -> PixelChange:
+            null = jax.lax.map(largest, jax.random.split(key, self.pixels.draws))
+            return self.pixels.change(maps, null, self.pixels.brightness_difference(one, two, keep), keep)
+
+        if always:
+            return outlined(None)
+        return jax.lax.cond(
+            self.pixels.may_begin(maps, keep), outlined, lambda _: self.pixels.unchanged(maps, keep), None
+        )
 
     @property
     def _clean_null(self) -> ResidualNull:
@@ -368,22 +392,29 @@ class Registered(Score):
         """How brightness is compared pixel by pixel."""
         return dataclasses.replace(self.brightness, coarse_px=self.pixels.coarse_px)
 
-    def _brightness_of(self, before: Array, second: Registration) -> tuple[tuple[Array, tuple[Brightness, ...]], Array]:
+    def _brightness_of(
+        self, before: Array, second: Registration
+    ) -> tuple[tuple[Array, tuple[Brightness, Brightness]], Array]:
         """The second date and the brightness of both; and where they are compared."""
         detail = self._pixel_brightness
         keep = masked.erode(second.valid, self.pixels.border_px)
         limits = detail.common_limits(grey(before), grey(second.after), keep)
         dates = (grey(before), limits[0]), (grey(second.after), limits[1])
-        seen = tuple(detail.brightness(x, second.valid, limit) for x, limit in dates)
-        return (second.after, seen), keep
+        first, other = (detail.brightness(x, second.valid, limit) for x, limit in dates)
+        return (second.after, (first, other)), keep
+
+    def _pixel_features(self, network: Network, before: Array, after: Array, keep: Array) -> tuple[Array, Array]:
+        """Features of both dates, [h, w, D] each; the second shows the first where not `keep`."""
+        shown = jnp.where(over_bands(keep, before), after, before)
+        return self.pixels.features(network, before), self.pixels.features(network, shown)
 
     def _pixel_maps(
-        self, network: Network, before: Array, dates: tuple[Array, tuple[Brightness, ...]], keep: Array
+        self, backbone: Backbone, features: tuple[Array, Array], dates: tuple[Brightness, Brightness], keep: Array
     ) -> Maps:
-        """Maps of size and of brightness of the first date and another."""
-        after, (one, two) = dates
-        signed = self.pixels.standardized(one, two, keep, self._pixel_brightness, (self.usual_least, self.usual_cap))
-        return Maps(self.pixels.size(signed, self.pixels.feature_change(network, before, after, keep), keep), signed)
+        """Maps of size and of brightness, from the features and the brightness of two dates."""
+        signed = self.pixels.standardized(*dates, keep, self._pixel_brightness, (self.usual_least, self.usual_cap))
+        apart = self.pixels.feature_change(*features, keep, self.pixels.cell_px(backbone))
+        return Maps(self.pixels.size(signed, apart, keep), signed)
 
     def describe(self, backbone: Backbone) -> str:
         """As `Score.describe`."""
