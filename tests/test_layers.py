@@ -17,9 +17,11 @@ FLOORS = (
     {"images"},
     {"pairs", "report"},
     {"scenes"},
+    {"surveys"},
     {"cli"},
     {"experiments"},
     {"main", "scene"},
+    {"survey"},
 )
 """Rooms and top modules, from the ground up. Each may import what lies below it, and modules of its own room."""
 
@@ -35,7 +37,7 @@ FILES_OF_THE_METHOD = {
 }  # fmt: skip
 """Modules of pure rooms whose purpose is a file: weights, the compiled network, the demo's images."""
 
-HANDLES_FLAGS = {"main", "scene", "cli"}
+HANDLES_FLAGS = {"main", "scene", "survey", "cli"}
 
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

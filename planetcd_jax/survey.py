@@ -1,0 +1,273 @@
+"""The command line for surveys: `python -m planetcd_jax.survey find|run|status|retry|marks`, or `planetcd-survey`."""
+
+import contextlib
+import datetime
+import os
+import pathlib
+import shlex
+import signal
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from absl import app, flags, logging
+
+from planetcd_jax.cli import commandline
+from planetcd_jax.cli.commandline import Flag
+from planetcd_jax.errors import ConfigError
+from planetcd_jax.extras import require
+from planetcd_jax.version import __version__
+
+if TYPE_CHECKING:
+    from planetcd_jax.surveys.engine import Survey
+
+PROGRAM = "planetcd-survey"
+
+_SURVEY = Flag("output_dir", "str", None, "Folder of the survey; it may be given without the flag's name.")
+
+RUN: dict[str, tuple[Flag, ...]] = {
+    "The survey": (
+        Flag("pairs", "str", None, "CSV with before,after[,id,...]; it may be given without the flag's name."),
+        Flag("output_dir", "str", None, "Folder of the survey. A survey that is there goes on."),
+        Flag("shard", "str", "1/1", "Part i/n of the pairs, for job arrays: each part has a ledger of its own."),
+        Flag("scene", "multi", [], "A flag of planetcd-scene as name=value, such as window=64; repeatable."),
+        Flag("program", "str", None, "What scores one pair, taking the flags of planetcd-scene, such as a container's "
+             "command line. Default: planetcd-scene of this installation."),
+    ),
+    "Who does the work": (
+        Flag("scheduler", "str", "local", "Address of a running Dask scheduler; local: workers on this machine."),
+        Flag("workers", "int", 0, "Local workers. 0: as many as cores and memory allow."),
+        Flag("cores", "int", 0, "Cores that each pair keeps to. 0: all, shared."),
+        Flag("gpus", "int", 0, "GPUs of this machine: one worker each."),
+        Flag("time_limit", "float", 3600.0, "Seconds after which a pair is ended; 0: never."),
+        Flag("memory_limit", "float", 0.0, "MB from which on a pair is ended; 0: what is free, divided by the workers; "
+             "with --scheduler=ADDRESS none."),
+        Flag("wait", "float", 300.0, "Seconds to wait for a scheduler that does not answer."),
+    ),
+    "What comes out": (
+        Flag("quiet", "bool", False, "No progress."),
+    ),
+}  # fmt: skip
+
+STATUS = {"The survey": (_SURVEY, Flag("all", "bool", False, "List every pair that was set aside."))}
+
+RETRY = {
+    "The survey": (
+        _SURVEY,
+        Flag("failed", "bool", False, "Let all pairs that were set aside be tried again."),
+        Flag("since", "str", None, "Only those that failed after a time, such as 2026-05-01 or 2026-05-01T12:00."),
+        Flag("ids", "str", None, "Only these pairs, with commas between them."),
+    )
+}
+
+_USAGE = f"""{PROGRAM} {__version__}: from an archive of images to a catalogue of changes
+
+  planetcd-survey run pairs.csv --output_dir=S            score every pair; repeat it to go on
+  planetcd-survey status S                                how far it is, what failed and why
+  planetcd-survey retry S --failed                        let what was set aside be tried again
+
+`planetcd-survey COMMAND --help` lists the flags of a command.
+"""
+
+
+def _folder(settings: types.SimpleNamespace) -> pathlib.Path:
+    if not settings.output_dir:
+        raise ConfigError("--output_dir is missing; name the folder of the survey.")
+    return pathlib.Path(settings.output_dir)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """(i, n) out of "i/n"."""
+    with contextlib.suppress(ValueError):
+        number, count = (int(part) for part in text.split("/"))
+        if 1 <= number <= count:
+            return number, count
+    raise ConfigError(f"--shard={text}: give i/n, such as 1/8 to 8/8.")
+
+
+def _command(settings: types.SimpleNamespace) -> tuple[str, ...]:
+    """What scores one pair, with the flags of --scene.
+
+    Raises:
+        ConfigError: if planetcd-scene has no such flag.
+    """
+    given = tuple(f"--{text}" if "=" in text else f"--{text}=true" for text in settings.scene)
+    if settings.program is not None:
+        return (*shlex.split(settings.program), *given)
+    from planetcd_jax import scene
+
+    own = ("before", "after", "output_dir", "resume", "quiet", "overwrite", "demo")
+    for text in settings.scene:
+        if text.partition("=")[0] in own:
+            raise ConfigError(f"--scene={text}: the survey sets this flag itself; leave it out.")
+    try:
+        commandline.parse(scene.PROGRAM, scene.FLAGS, given)
+    except flags.Error as error:
+        raise ConfigError(f"--scene: {' '.join(str(error).split())}") from None
+    return (sys.executable, "-m", "planetcd_jax.scene", *given)
+
+
+def _run(settings: types.SimpleNamespace) -> None:
+    if not settings.pairs:
+        raise ConfigError("name the table of pairs, such as `planetcd-survey run pairs.csv --output_dir=S`.")
+    shard, command, folder = _shard(settings.shard), _command(settings), _folder(settings)
+    require("survey", "distributed", "psutil", "rich")
+    require("scene", "rasterio", "geopandas", "skimage")
+    from planetcd_jax.surveys import shards
+    from planetcd_jax.surveys.pair_table import read_pairs
+
+    pairs = shards.part(read_pairs(pathlib.Path(settings.pairs)), shard)
+    shards.agree(folder, command)
+    with _survey(settings, folder, command, shard) as survey:
+        survey.ledger.add(pairs)
+        counts = survey.run()
+    _say_end(counts, folder)
+
+
+@contextlib.contextmanager
+def _survey(
+    settings: types.SimpleNamespace, folder: pathlib.Path, command: Sequence[str], shard: tuple[int, int]
+) -> Iterator["Survey"]:
+    from planetcd_jax.surveys.attempt import Limits
+    from planetcd_jax.surveys.engine import LOCAL, Survey, Workers
+    from planetcd_jax.surveys.ledger import Ledger, ledger_name
+
+    limits = Limits(settings.time_limit, settings.memory_limit, settings.cores, settings.gpus > 0)
+    workers = Workers(settings.scheduler, settings.gpus or settings.workers, limits, settings.wait)
+    if settings.scheduler == LOCAL:
+        workers = workers.with_memory_shared()
+    ledger = Ledger(folder / ledger_name(shard))
+    try:
+        yield Survey(folder, ledger, command, workers, told=_teller(ledger, settings.quiet))
+    finally:
+        ledger.close()
+
+
+def _teller(ledger, quiet: bool) -> Callable[[object], None]:
+    """Tells on standard error how far the work is: every second on a terminal, every 30 s in a file."""
+    from planetcd_jax.surveys import progress
+
+    pause, last, begun = (1.0 if sys.stderr.isatty() else 30.0), [0.0], []
+    end = "\r" if sys.stderr.isatty() else "\n"
+
+    def tell(client) -> None:
+        now = time.monotonic()
+        if quiet or now - last[0] < pause:
+            return
+        if not begun:
+            begun.append(now)
+            print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr)
+        last[0] = now
+        text = progress.line(ledger.counts(), progress.rate(ledger.ends(), time.time()))
+        print(f"{text:<100}", end=end, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _say_end(counts: dict[str, int], folder: pathlib.Path) -> None:
+    total = counts["done"] + counts["set aside"]
+    print(
+        f"{counts['done']} of {total} pairs done, {counts['set aside']} set aside; {counts['failures']} failed attempts"
+    )
+    if counts["set aside"]:
+        print(f"planetcd-survey status {folder} says why")
+
+
+def _status(settings: types.SimpleNamespace) -> None:
+    from planetcd_jax.surveys import progress
+
+    print(progress.status(_folder(settings), everything=settings.all))
+
+
+def _retry(settings: types.SimpleNamespace) -> None:
+    from planetcd_jax.surveys.ledger import Ledger, ledgers_of
+
+    folder = _folder(settings)
+    if not (settings.failed or settings.ids or settings.since):
+        raise ConfigError("say which pairs: --failed, --since=TIME or --ids=A,B.")
+    names = settings.ids.split(",") if settings.ids else None
+    since = None if settings.since is None else _moment(settings.since)
+    paths = ledgers_of(folder)
+    if not paths:
+        raise ConfigError(f"{folder} holds no ledger of a survey; name the --output_dir of `planetcd-survey run`.")
+    count = 0
+    for path in paths:
+        ledger = Ledger(path)
+        count += ledger.retry(names, since=since)
+        ledger.close()
+    print(f"{count} pairs wait again; repeat `planetcd-survey run` to try them")
+
+
+def _moment(text: str) -> float:
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise ConfigError(f"--since={text}: give a date or time such as 2026-05-01T12:00.") from None
+
+
+class Command(NamedTuple):
+    """A command: what it does in a line, the flag that its first word gives, its flags, and what runs it."""
+
+    said: str
+    first: str
+    flags: dict[str, tuple[Flag, ...]]
+    run: Callable[[types.SimpleNamespace], None]
+
+
+COMMANDS = {
+    "run": Command("score every pair", "pairs", RUN, _run),
+    "status": Command("how far a survey is", "output_dir", STATUS, _status),
+    "retry": Command("let pairs be tried again", "output_dir", RETRY, _retry),
+}
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[Command, types.SimpleNamespace]:
+    """The command and its flags; words before the first flag are the value of the command's first flag."""
+    name, *rest = arguments or [""]
+    if name not in COMMANDS:
+        raise flags.Error(f"{name!r} is no command; give one of {', '.join(COMMANDS)}, see --help.")
+    command = COMMANDS[name]
+    words = list(rest[: next((i for i, text in enumerate(rest) if text.startswith("-")), len(rest))])
+    if words:
+        rest = [f"--{command.first}={words[0]}", *rest[1:]]
+    return command, commandline.parse(f"{PROGRAM} {name}", command.flags, rest)
+
+
+def _help(arguments: Sequence[str]) -> str:
+    name = next((text for text in arguments if text in COMMANDS), None)
+    if name is None:
+        return _USAGE
+    return commandline.help_text(f"{PROGRAM} {name}: {COMMANDS[name].said}\n", COMMANDS[name].flags)
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Parses, runs and reports; what goes wrong on purpose is one line on standard error.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
+    """
+
+    def start(given: Sequence[str]) -> None:
+        command, settings = _parsed(given)
+        command.run(settings)
+
+    return commandline.execute(
+        PROGRAM, lambda: _help(arguments), start, arguments, lambda: "interrupted; repeat the command to go on."
+    )
+
+
+def run() -> None:
+    """Runs the command line of this process and exits with its status."""
+    logging.set_verbosity(logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # job systems ask by SIGTERM
+    app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    run()
