@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import math
 import os
 import pathlib
 import shlex
@@ -51,6 +52,30 @@ RUN: dict[str, tuple[Flag, ...]] = {
     ),
 }  # fmt: skip
 
+FIND: dict[str, tuple[Flag, ...]] = {
+    "The archive": (
+        Flag("images", "str", None, "Folder of images, CSV, label of a PDS index table, STAC catalogue (.json) or "
+             "address of a STAC API; it may be given without the flag's name."),
+        Flag("longitudes", ("auto", "east", "west"), "auto", "How a table counts them; auto: as its label says."),
+        Flag("out", "str", "pairs.csv", "Table of pairs to write."),
+    ),
+    "What makes a pair": (
+        Flag("min_overlap", "float", 0.2, "Share of the smaller image that the other covers."),
+        Flag("max_resolution_ratio", "float", 2.0, "Larger pixel divided by the smaller."),
+        Flag("max_incidence", "float", 85.0, "Incidence of both, degrees."),
+        Flag("max_emission", "float", None, "Emission of both, degrees. Default: no bound."),
+        Flag("max_incidence_difference", "float", 20.0, "Degrees."),
+        Flag("max_emission_difference", "float", 20.0, "Degrees."),
+        Flag("max_phase_difference", "float", 40.0, "Degrees."),
+        Flag("max_azimuth_difference", "float", 45.0, "Of the sun, degrees."),
+        Flag("min_days", "float", 0.0, "Time between both."),
+        Flag("max_days", "float", None, "Time between both. Default: no bound."),
+        Flag("unknown", ("keep", "drop"), "keep", "Pairs of which a bound cannot be told."),
+        Flag("chain", "bool", False, "Of one place only pairs that follow each other in time."),
+        Flag("explain", "bool", False, "Write OUT.left_out.csv: images that overlap and make no pair, and why."),
+    ),
+}  # fmt: skip
+
 STATUS = {"The survey": (_SURVEY, Flag("all", "bool", False, "List every pair that was set aside."))}
 
 RETRY = {
@@ -64,6 +89,7 @@ RETRY = {
 
 _USAGE = f"""{PROGRAM} {__version__}: from an archive of images to a catalogue of changes
 
+  planetcd-survey find --images=FOLDER --out=pairs.csv    which images make pairs
   planetcd-survey run pairs.csv --output_dir=S            score every pair; repeat it to go on
   planetcd-survey status S                                how far it is, what failed and why
   planetcd-survey retry S --failed                        let what was set aside be tried again
@@ -175,6 +201,44 @@ def _say_end(counts: dict[str, int], folder: pathlib.Path) -> None:
         print(f"planetcd-survey status {folder} says why")
 
 
+def _find(settings: types.SimpleNamespace) -> None:
+    require("survey", "shapely", "pyproj", "rasterio", "scipy")
+    from planetcd_jax.surveys import archives, finding
+    from planetcd_jax.surveys.pair_table import write_table
+
+    if not settings.images:
+        raise ConfigError("name the archive, such as `planetcd-survey find --images=FOLDER --out=pairs.csv`.")
+    archive = archives.read_archive(settings.images, longitudes=settings.longitudes)
+    found = finding.find(archive.images, _bounds(settings), chain=settings.chain, explain=settings.explain)
+    out = pathlib.Path(settings.out)
+    rows = [[finding.cell(row[name]) for name in finding.COLUMNS] for row in found.rows]
+    write_table(out, finding.COLUMNS, rows)
+    print(f"{len(archive.images)} images placed, {len(archive.refused)} left aside; {len(rows)} pairs in {out}")
+    for name, why in archive.refused[:5]:
+        print(f"left aside: {name}: {why}")
+    if found.reasons:
+        said = ", ".join(f"{name} {count}" for name, count in found.reasons.most_common())
+        print(f"overlapping images that make no pair, by bound: {said}")
+    if settings.explain:
+        beside = out.with_suffix(".left_out.csv")
+        refused = [(name, "", why) for name, why in archive.refused]
+        write_table(beside, ("before", "after", "why"), [*refused, *found.left_out])
+        print(f"each of them, and why: {beside}")
+
+
+def _bounds(settings: types.SimpleNamespace):
+    from planetcd_jax.surveys.finding import Bounds
+
+    def or_none(value: float | None) -> float:
+        return math.inf if value is None else value
+
+    return Bounds(
+        settings.min_overlap, settings.max_resolution_ratio, settings.max_incidence, or_none(settings.max_emission),
+        settings.max_incidence_difference, settings.max_emission_difference, settings.max_phase_difference,
+        settings.max_azimuth_difference, settings.min_days, or_none(settings.max_days), settings.unknown == "keep",
+    )  # fmt: skip
+
+
 def _status(settings: types.SimpleNamespace) -> None:
     from planetcd_jax.surveys import progress
 
@@ -217,6 +281,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "find": Command("which images make pairs", "images", FIND, _find),
     "run": Command("score every pair", "pairs", RUN, _run),
     "status": Command("how far a survey is", "output_dir", STATUS, _status),
     "retry": Command("let pairs be tried again", "output_dir", RETRY, _retry),

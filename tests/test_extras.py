@@ -20,8 +20,8 @@ from planetcd_jax.pairs import open_dataset
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OPTIONAL = (
-    "distributed", "geopandas", "huggingface_hub", "keras", "psutil", "pyarrow", "pyogrio", "pyproj", "pystac_client", "rasterio",
-    "safetensors", "shapely", "skimage", "sklearn", "torch",
+    "distributed", "geopandas", "huggingface_hub", "keras", "psutil", "pyarrow", "pyogrio", "pyproj",
+    "pystac_client", "rasterio", "safetensors", "shapely", "skimage", "sklearn", "torch",
 )  # fmt: skip
 """What the core does without. orbax and optax are extras too, but Flax brings them."""
 
