@@ -28,6 +28,15 @@ PROGRAM = "planetcd-survey"
 
 _SURVEY = Flag("output_dir", "str", None, "Folder of the survey; it may be given without the flag's name.")
 
+CATALOGUE = {
+    "The survey": (
+        _SURVEY,
+        Flag("fdr", "float", 0.1, "False discovery rate of the column discovery."),
+        Flag("strata", "str", None, "Column whose values are reviewed in turn, such as kind or light_difference; "
+             "numbers in thirds. Default: none."),
+    )
+}  # fmt: skip
+
 RUN: dict[str, tuple[Flag, ...]] = {
     "The survey": (
         Flag("pairs", "str", None, "CSV with before,after[,id,...]; it may be given without the flag's name."),
@@ -48,6 +57,7 @@ RUN: dict[str, tuple[Flag, ...]] = {
         Flag("wait", "float", 300.0, "Seconds to wait for a scheduler that does not answer."),
     ),
     "What comes out": (
+        *CATALOGUE["The survey"][1:],
         Flag("quiet", "bool", False, "No progress."),
     ),
 }  # fmt: skip
@@ -91,6 +101,7 @@ _USAGE = f"""{PROGRAM} {__version__}: from an archive of images to a catalogue o
 
   planetcd-survey find --images=FOLDER --out=pairs.csv    which images make pairs
   planetcd-survey run pairs.csv --output_dir=S            score every pair; repeat it to go on
+  planetcd-survey catalogue S --strata=kind               the table of all places so far, written anew
   planetcd-survey status S                                how far it is, what failed and why
   planetcd-survey retry S --failed                        let what was set aside be tried again
 
@@ -150,6 +161,7 @@ def _run(settings: types.SimpleNamespace) -> None:
         survey.ledger.add(pairs)
         counts = survey.run()
     _say_end(counts, folder)
+    _catalogue(types.SimpleNamespace(output_dir=folder, fdr=settings.fdr, strata=settings.strata))
 
 
 @contextlib.contextmanager
@@ -159,6 +171,7 @@ def _survey(
     from planetcd_jax.surveys.attempt import Limits
     from planetcd_jax.surveys.engine import LOCAL, Survey, Workers
     from planetcd_jax.surveys.ledger import Ledger, ledger_name
+    from planetcd_jax.surveys.scene_results import read_scene
 
     limits = Limits(settings.time_limit, settings.memory_limit, settings.cores, settings.gpus > 0)
     workers = Workers(settings.scheduler, settings.gpus or settings.workers, limits, settings.wait)
@@ -166,7 +179,7 @@ def _survey(
         workers = workers.with_memory_shared()
     ledger = Ledger(folder / ledger_name(shard))
     try:
-        yield Survey(folder, ledger, command, workers, told=_teller(ledger, settings.quiet))
+        yield Survey(folder, ledger, command, workers, collect=read_scene, told=_teller(ledger, settings.quiet))
     finally:
         ledger.close()
 
@@ -190,6 +203,32 @@ def _teller(ledger, quiet: bool) -> Callable[[object], None]:
         print(f"{text:<100}", end=end, file=sys.stderr, flush=True)
 
     return tell
+
+
+def _catalogue(settings: types.SimpleNamespace) -> None:
+    if not 0 < settings.fdr < 1:
+        raise ConfigError(f"--fdr={settings.fdr:g}: give a share between 0 and 1, such as 0.1.")
+    folder = _existing(settings)
+    require("survey", "geopandas", "pyogrio", "pyarrow", "shapely", "scipy")
+    from planetcd_jax.surveys import catalogue
+
+    places, changes = catalogue.build(folder, rate=settings.fdr, strata=settings.strata)
+    if not len(places):
+        print(f"{folder} has no place yet")
+        return
+    print(
+        f"{len(places)} places, {len(changes)} changes, {int(places['discovery'].sum())} discoveries at a false "
+        f"discovery rate of {settings.fdr:g}: {folder / catalogue.GEOPACKAGE}, {folder / catalogue.PARQUET}"
+    )
+
+
+def _existing(settings: types.SimpleNamespace) -> pathlib.Path:
+    from planetcd_jax.surveys.ledger import ledgers_of
+
+    folder = _folder(settings)
+    if not ledgers_of(folder):
+        raise ConfigError(f"{folder} holds no ledger of a survey; name the --output_dir of `planetcd-survey run`.")
+    return folder
 
 
 def _say_end(counts: dict[str, int], folder: pathlib.Path) -> None:
@@ -248,16 +287,13 @@ def _status(settings: types.SimpleNamespace) -> None:
 def _retry(settings: types.SimpleNamespace) -> None:
     from planetcd_jax.surveys.ledger import Ledger, ledgers_of
 
-    folder = _folder(settings)
+    folder = _existing(settings)
     if not (settings.failed or settings.ids or settings.since):
         raise ConfigError("say which pairs: --failed, --since=TIME or --ids=A,B.")
     names = settings.ids.split(",") if settings.ids else None
     since = None if settings.since is None else _moment(settings.since)
-    paths = ledgers_of(folder)
-    if not paths:
-        raise ConfigError(f"{folder} holds no ledger of a survey; name the --output_dir of `planetcd-survey run`.")
     count = 0
-    for path in paths:
+    for path in ledgers_of(folder):
         ledger = Ledger(path)
         count += ledger.retry(names, since=since)
         ledger.close()
@@ -283,6 +319,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "find": Command("which images make pairs", "images", FIND, _find),
     "run": Command("score every pair", "pairs", RUN, _run),
+    "catalogue": Command("places of all scenes so far in one table", "output_dir", CATALOGUE, _catalogue),
     "status": Command("how far a survey is", "output_dir", STATUS, _status),
     "retry": Command("let pairs be tried again", "output_dir", RETRY, _retry),
 }

@@ -33,7 +33,7 @@ PURE = {
 
 FILES_OF_THE_METHOD = {
     "networks/custom.py", "networks/flax_files.py", "networks/porting.py", "networks/weights_io.py",
-    "networks/winograd.py", "simulate/demo_scene.py",
+    "networks/winograd.py", "simulate/demo_archive.py", "simulate/demo_scene.py",
 }  # fmt: skip
 """Modules of pure rooms whose purpose is a file: weights, the compiled network, the demo's images."""
 

@@ -278,6 +278,8 @@ def test_a_killed_client_goes_on_and_two_at_once_share_the_work(tmp_path):
 def test_errors_of_the_command_line_are_one_line(tmp_path, capsys):
     table = tmp_path / "pairs.csv"
     table.write_text("before,after\na,b\n")
+    there = tmp_path / "there"
+    Ledger(there / "ledger.sqlite").close()
     cases = {
         ("statu", "S"): (2, "'statu' is no command; give one of"),
         ("run",): (1, "name the table of pairs"),
@@ -286,8 +288,10 @@ def test_errors_of_the_command_line_are_one_line(tmp_path, capsys):
         ("run", str(table), "--output_dir=x", "--scene=windo=3"): (1, "--scene: Unknown command line flag 'windo'"),
         ("run", str(table), "--output_dir=x", "--scene=resume"): (1, "sets this flag itself"),
         ("status", str(tmp_path)): (1, "holds no ledger"),
-        ("retry", str(tmp_path)): (1, "say which pairs"),
-        ("retry", str(tmp_path), "--since=soon"): (1, "--since=soon: give a date"),
+        ("retry", str(tmp_path)): (1, "holds no ledger"),
+        ("retry", str(there)): (1, "say which pairs"),
+        ("retry", str(there), "--since=soon"): (1, "--since=soon: give a date"),
+        ("catalogue", str(there), "--fdr=2"): (1, "--fdr=2: give a share"),
     }
     for arguments, (status, said) in cases.items():
         assert survey.execute(arguments) == status
