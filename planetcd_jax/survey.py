@@ -37,6 +37,13 @@ CATALOGUE = {
     )
 }  # fmt: skip
 
+MARKS = {
+    "The survey": (
+        *CATALOGUE["The survey"],
+        Flag("merge", "multi", [], "File of exported marks, CSV or JSON; it may be given without the flag's name."),
+    )
+}
+
 RUN: dict[str, tuple[Flag, ...]] = {
     "The survey": (
         Flag("pairs", "str", None, "CSV with before,after[,id,...]; it may be given without the flag's name."),
@@ -102,6 +109,7 @@ _USAGE = f"""{PROGRAM} {__version__}: from an archive of images to a catalogue o
   planetcd-survey find --images=FOLDER --out=pairs.csv    which images make pairs
   planetcd-survey run pairs.csv --output_dir=S            score every pair; repeat it to go on
   planetcd-survey catalogue S --strata=kind               the table of all places so far, written anew
+  planetcd-survey marks S marks.csv more.json             merge marks that were exported from pages
   planetcd-survey status S                                how far it is, what failed and why
   planetcd-survey retry S --failed                        let what was set aside be tried again
 
@@ -210,15 +218,43 @@ def _catalogue(settings: types.SimpleNamespace) -> None:
         raise ConfigError(f"--fdr={settings.fdr:g}: give a share between 0 and 1, such as 0.1.")
     folder = _existing(settings)
     require("survey", "geopandas", "pyogrio", "pyarrow", "shapely", "scipy")
-    from planetcd_jax.surveys import catalogue
+    import numpy as np
 
-    places, changes = catalogue.build(folder, rate=settings.fdr, strata=settings.strata)
+    from planetcd_jax.surveys import catalogue, index_page
+
+    places, changes = index_page.rebuild(folder, rate=settings.fdr, strata=settings.strata)
     if not len(places):
         print(f"{folder} has no place yet")
         return
     print(
-        f"{len(places)} places, {len(changes)} changes, {int(places['discovery'].sum())} discoveries at a false "
+        f"{len(places)} places, {len(changes)} changes, {np.count_nonzero(places['discovery'])} discoveries at a false "
         f"discovery rate of {settings.fdr:g}: {folder / catalogue.GEOPACKAGE}, {folder / catalogue.PARQUET}"
+    )
+    print(f"open {folder / index_page.INDEX}")
+
+
+def _marks(settings: types.SimpleNamespace) -> None:
+    folder = _existing(settings)
+    files = [pathlib.Path(name) for name in settings.merge]
+    if not files:
+        raise ConfigError("name exported marks: `planetcd-survey marks S marks.csv ...`.")
+    require("survey", "geopandas", "pyogrio", "pyarrow", "shapely", "scipy")
+    from planetcd_jax.surveys import catalogue, index_page, marks
+    from planetcd_jax.surveys.ledger import Ledger, ledgers_of
+
+    runs = {}
+    for path in ledgers_of(folder):
+        ledger = Ledger(path)
+        runs |= {row["run"]: row["id"] for row in ledger.pairs("done") if row["run"]}
+        ledger.close()
+    frame, system = catalogue.gather(folder)
+    taken, unknown, changed = marks.merge(folder, files, frame, runs)
+    places, _ = index_page.rebuild(folder, rate=settings.fdr, strata=settings.strata)
+    chosen = catalogue.accepted(places)
+    catalogue.write_accepted(folder, chosen, system)
+    print(
+        f"{taken} marks merged, {changed} of them over another verdict; {unknown} rows mean no place of this survey; "
+        f"{len(chosen)} accepted places in {folder / 'accepted.gpkg'} and accepted.parquet"
     )
 
 
@@ -320,6 +356,7 @@ COMMANDS = {
     "find": Command("which images make pairs", "images", FIND, _find),
     "run": Command("score every pair", "pairs", RUN, _run),
     "catalogue": Command("places of all scenes so far in one table", "output_dir", CATALOGUE, _catalogue),
+    "marks": Command("merge exported marks into the catalogue", "output_dir", MARKS, _marks),
     "status": Command("how far a survey is", "output_dir", STATUS, _status),
     "retry": Command("let pairs be tried again", "output_dir", RETRY, _retry),
 }
@@ -333,7 +370,8 @@ def _parsed(arguments: Sequence[str]) -> tuple[Command, types.SimpleNamespace]:
     command = COMMANDS[name]
     words = list(rest[: next((i for i, text in enumerate(rest) if text.startswith("-")), len(rest))])
     if words:
-        rest = [f"--{command.first}={words[0]}", *rest[1:]]
+        files = [f"--merge={word}" for word in words[1:]] if name == "marks" else words[1:]
+        rest = [f"--{command.first}={words[0]}", *files, *rest[len(words) :]]
     return command, commandline.parse(f"{PROGRAM} {name}", command.flags, rest)
 
 

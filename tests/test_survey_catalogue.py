@@ -1,23 +1,29 @@
 """The catalogue: discoveries that hold their rate, changes merged over pairs, strata, and files that others read."""
+# ruff: noqa: E501
 
+import base64
+import io
 import json
+import shutil
 
 import geopandas
 import numpy as np
 import pandas as pd
 import pyogrio
 import pytest
+from PIL import Image
 
 from planetcd_jax import survey
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.surveys import catalogue
+from planetcd_jax.report.survey_page import survey_page
+from planetcd_jax.surveys import catalogue, index_page
 from planetcd_jax.surveys.attempt import scene_folder
 from planetcd_jax.surveys.discoveries import BatchBH, rejections, share
 from planetcd_jax.surveys.ledger import Ledger, Outcome
 from planetcd_jax.surveys.pair_table import Pair
 from planetcd_jax.surveys.scene_results import read_scene
 
-MARS = 'GEOGCS["Mars (2015) - Sphere / Ocentric",DATUM["Mars (2015) - Sphere",SPHEROID["Mars (2015) - Sphere",3396190,0]],PRIMEM["Reference Meridian",0],UNIT["degree",0.0174532925199433]]'  # noqa: E501
+MARS = 'GEOGCS["Mars (2015) - Sphere / Ocentric",DATUM["Mars (2015) - Sphere",SPHEROID["Mars (2015) - Sphere",3396190,0]],PRIMEM["Reference Meridian",0],UNIT["degree",0.0174532925199433]]'
 
 
 def test_what_scenes_may_spend_is_one_in_all():
@@ -60,7 +66,7 @@ def test_the_rate_holds_at_every_time_for_independent_windows():
 def folder(tmp_path):
     """A survey of four scenes: two pairs in time of one ground, one that divides them, one elsewhere."""
     scenes = {
-        "early": ("2010-01-01T00:00:00Z", "2014-01-01T00:00:00Z", [(1, 9.0, 0.0005, 10.0, 5.0), (2, 4.0, 0.02, 10.5, 5.0)]),  # noqa: E501
+        "early": ("2010-01-01T00:00:00Z", "2014-01-01T00:00:00Z", [(1, 9.0, 0.0005, 10.0, 5.0), (2, 4.0, 0.02, 10.5, 5.0)]),
         "inner": ("2012-01-01T00:00:00Z", "2013-01-01T00:00:00Z", [(1, 8.0, 0.0004, 10.0005, 5.0)]),
         "late": ("2015-01-01T00:00:00Z", "2016-01-01T00:00:00Z", [(1, 7.0, 0.001, 10.0, 5.0005)]),
         "seam": ("", "", [(1, 5.0, 0.01, 179.9999, 0.0)]),
@@ -144,3 +150,113 @@ def test_discoveries_stay_when_scenes_come(folder):
 def test_a_scene_that_cannot_be_read_stops_nothing(tmp_path):
     facts, places = read_scene(tmp_path)
     assert "FileNotFoundError" in facts["error"] and places == [] and isinstance(pd.DataFrame(places), pd.DataFrame)
+
+
+def test_marks_of_many_exports_are_one_set(folder, capsys):
+    (folder / "scene.csv").write_text(
+        "mark,above_tau,rank,lon,lat,comment\naccepted,true,1,10.0005,5.0,fresh\n,true,2,1,1,\n"
+    )
+    (folder / "run.json").write_text(
+        json.dumps({"scene": "late", "marks": [{"rank": 1, "mark": "rejected", "class": "dust"}]})
+    )
+    (folder / "own.csv").write_text(
+        "scene,rank,place,mark,note\nearly,2,,accepted,\nnobody,9,,accepted,\nlate,1,late:1,accepted,\n"
+    )
+    exports = [str(folder / name) for name in ("scene.csv", "run.json", "own.csv")]
+    assert survey.execute(["marks", str(folder), *exports]) == 0
+    said = capsys.readouterr().out
+    assert "4 marks merged, 1 of them over another verdict; 1 rows mean no place of this survey; 3 accepted" in said
+    chosen = geopandas.read_parquet(folder / "accepted.parquet").set_index("place")
+    assert set(chosen.index) == {"inner:1", "early:2", "late:1"} and chosen.loc["inner:1", "note"] == "fresh"
+    assert len(pyogrio.read_dataframe(folder / "accepted.gpkg")) == 3
+    assert geopandas.read_parquet(folder / "catalogue.parquet").set_index("place").loc["late:1", "mark"] == "accepted"
+    assert survey.execute(["marks", str(folder), str(folder / "ledger.sqlite")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_page_holds_places_footprints_and_thumbnails(folder):
+    picture = io.BytesIO()
+    Image.new("L", (100, 100), 90).save(picture, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
+    data = json.dumps({"candidates": [{"rank": 1, "before": url, "after": url}]})
+    page = f'<script id="data" type="application/json">{data}</script>'
+    (scene_folder(folder, "early") / "report.html").write_text(page)
+    (scene_folder(folder, "late") / "report.html").write_text("another page")
+    index_page.rebuild(folder)
+    html = (folder / "index.html").read_text()
+    embedded = json.loads(html.partition('type="application/json">')[2].partition("</script>")[0])
+    rows = [dict(zip(embedded["names"], row, strict=True)) for row in embedded["places"]]
+    early = next(row for row in rows if row["place"] == "early:1")
+    with Image.open(folder / early["thumbnail"]) as both:
+        assert both.size == (146, 72)
+    assert [row["thumbnail"] for row in rows if row["scene"] == "late"] == [""]
+    assert (folder / early["report"]).is_file() and len(embedded["footprints"]) == 1
+    assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
+    assert "SIMULATED" in html and "6 places in 5 scenes, 4 changes" in html
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (extra 'test')")
+    paths = shutil.which("chromium"), shutil.which("chromedriver")
+    if None in paths:
+        pytest.skip("no chromium and chromedriver here; apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = paths[0]
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.chrome.service.Service(paths[1]))
+    yield driver
+    driver.quit()
+
+
+def many(count):
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "place": f"s{n // 4}:{n % 4 + 1}", "report": f"scenes/s{n // 4}/report.html", "thumbnail": "", "review": n + 1,
+            "rank": n + 1, "scene": f"s{n // 4}", "lat": float(rng.uniform(-80, 80)), "lon": float(rng.uniform(-180, 180)),
+            "rho_over_tau": float(rng.uniform(1, 3)), "p": 0.001, "expected_false": n / 100, "fdr": 0.1, "discovery": n < 5,
+            "change": n, "last_not_seen": "", "first_seen": "", "kind": ("dark", "light")[n % 2], "stratum": "", "mark": "",
+            "note": "",
+        }
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def test_ten_thousand_places_sort_filter_and_mark_with_few_rows_drawn(browser, tmp_path):
+    html = survey_page(
+        many(10_000), [[[0, 0], [1, 0], [1, 1]]], title="T", lede="", survey="x", simulated=False, version="0"
+    )
+    (tmp_path / "index.html").write_text(html)
+    browser.get((tmp_path / "index.html").as_uri())
+    js = browser.execute_script
+
+    def shown():
+        return js("return [...document.querySelectorAll('.place')].filter(r => r.style.display !== 'none')"
+                  ".sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top).map(r => r.children[2].textContent)")  # fmt: skip
+
+    assert shown()[:3] == ["1", "2", "3"] and len(shown()) < 60
+    browser.set_script_timeout(30)
+    frames = browser.execute_async_script("""
+        const done = arguments[0], box = document.getElementById('scroll'), took = [];
+        function step(n) {
+          if (!n) return done(took);
+          const began = performance.now();
+          box.scrollTop += 4000;
+          box.dispatchEvent(new Event('scroll'));
+          requestAnimationFrame(() => { document.body.offsetHeight; took.push(performance.now() - began); step(n - 1); });
+        }
+        step(60);""")
+    assert len(frames) == 60 and int(shown()[0]) > 4000 and len(shown()) < 60
+    js("document.querySelector('.head-rho_over_tau').click(); document.getElementById('scroll').scrollTop = 0")
+    js("document.querySelector('.head-rho_over_tau').click()")
+    assert max(row["rho_over_tau"] for row in many(10_000)) == many(10_000)[int(shown()[0]) - 1]["rho_over_tau"]
+    find = browser.find_element("id", "find")
+    find.send_keys("s77 dark")
+    assert js("return document.getElementById('count').textContent").startswith("22 of 10000")  # s77, s770 to s779
+    js("document.querySelector('.place').click(); document.getElementById('accept').click()")
+    browser.refresh()
+    js("const m = document.getElementById('of-mark'); m.value = 'accepted'; m.dispatchEvent(new Event('input'))")
+    assert js("return document.getElementById('count').textContent") == "1 of 10000 places"
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]

@@ -1,4 +1,4 @@
-"""A small simulated archive: some places on Mars, each seen three times, some of them changed, and files that are broken.
+"""A small simulated archive: some places on Mars, each seen three times, some changed, and files that are broken.
 
 Ground and light are those of the simulated CTX set where that has numbers. Every image says when it was taken and where
 the sun stood, in tags, as a label would.

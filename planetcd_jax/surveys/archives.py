@@ -259,8 +259,8 @@ def _outline(shape) -> np.ndarray:
     points = shapely.get_coordinates(shape)
     if np.ptp(points[:, 0]) > 180.0:
         points = np.stack([points[:, 0] % 360.0, points[:, 1]], axis=-1)
-    hull = shapely.convex_hull(shapely.multipoints(points))
-    return np.asarray(hull.exterior.coords)[:-1, :2] if hull.geom_type == "Polygon" else _NO_RING
+    hull = shapely.MultiPoint(points).convex_hull
+    return np.asarray(hull.exterior.coords)[:-1, :2] if isinstance(hull, shapely.Polygon) else _NO_RING
 
 
 def _corners(row: Mapping[str, Any]) -> np.ndarray:

@@ -25,7 +25,7 @@ with brought_by("survey"):
     import pandas as pd
     import pyogrio
     from rasterio.crs import CRS
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
 PARQUET, GEOPACKAGE, CHANGES = "catalogue.parquet", "catalogue.gpkg", "changes.parquet"
 MARKS = "marks.json"
@@ -141,13 +141,14 @@ def merged(frame: pd.DataFrame, radius: float) -> np.ndarray:
     if not len(frame):
         return change
     points = sphere.vectors(frame[["lon", "lat"]].to_numpy(float))
-    placed = np.isfinite(points).all(axis=1)
-    tree, reach = cKDTree(np.where(placed[:, None], points, 9.0)), frame["radius_m"].to_numpy(float) / radius
-    rows, scenes = frame.to_dict("records"), frame["scene"].tolist()
+    placed = np.asarray(np.isfinite(points).all(axis=1))
+    tree, reach = KDTree(np.where(placed[:, None], points, 9.0)), frame["radius_m"].to_numpy(float) / radius
+    rows, scenes, count = frame.to_dict("records"), frame["scene"].tolist(), 0
     for k in range(len(frame)):
         if change[k]:
             continue
-        change[k] = change.max() + 1
+        count += 1
+        change[k] = count
         if not placed[k]:
             continue
         (early, late), seen = _interval(rows[k]), {scenes[k]}
@@ -173,7 +174,7 @@ def changes_of(frame: pd.DataFrame) -> pd.DataFrame:
             {
                 "change": number, "places": len(group), "last_not_seen": max(starts, default=""),
                 "first_seen": min(ends, default=""), "scenes": " ".join(group["scene"]),
-                "discovery": bool(group["discovery"].any()), "expected_false": float(group["expected_false"].min()),
+                "discovery": bool(group["discovery"].any()), "expected_false": float(np.min(group["expected_false"])),
                 **{name: best[name] for name in _OF_THE_BEST},
             }
         )  # fmt: skip
@@ -192,7 +193,7 @@ def stratified(frame: pd.DataFrame, column: str | None) -> pd.DataFrame:
         raise ConfigError(f"--strata={column} is no column of the catalogue; choose one of {', '.join(frame.columns)}.")
     values = frame[column]
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        cuts = np.nanquantile(values, [1 / 3, 2 / 3]) if values.notna().any() else [0, 0]
+        cuts = np.nanquantile(values, [1 / 3, 2 / 3]) if np.asarray(values.notna()).any() else [0, 0]
         names = np.array(_BANDS, object)[np.searchsorted(cuts, values.fillna(0))]
         names[values.isna().to_numpy()] = "not known"
     else:
@@ -262,6 +263,19 @@ def _replaced(path: pathlib.Path, into) -> None:
     os.replace(temporary, path)
 
 
+def write_accepted(folder: pathlib.Path, frame: pd.DataFrame, system: CRS | None) -> None:
+    """Writes places as accepted.gpkg and accepted.parquet.
+
+    Raises:
+        OutputError: if they cannot be written.
+    """
+    with output_errors(os.fspath(folder), "free some space and repeat the command", kinds=(OSError,)):
+        write(folder, {"accepted": frame}, system, "accepted.gpkg")
+        into = folder / "accepted.parquet"
+        _replaced(into, lambda path: _points(frame, system).to_parquet(path, index=False))
+
+
 def accepted(frame: pd.DataFrame, words: Iterable[str] = ("accepted", "accept", "yes", "true", "1")) -> pd.DataFrame:
     """The places that were marked as changes."""
-    return frame[frame["mark"].str.lower().isin(list(words))]
+    known = {word.lower() for word in words}
+    return frame.loc[[str(mark).lower() in known for mark in frame["mark"]]]

@@ -167,7 +167,7 @@ def find(images: Sequence[Footprint], bounds: Bounds, *, chain: bool = False, ex
         broken["chain"] = good & ~_direct(pairs, good)
     left_out = []
     if explain:
-        for k in np.flatnonzero(np.any(list(broken.values()), axis=0)):
+        for k in np.flatnonzero(np.any(list(broken.values()), axis=0)).tolist():
             why = "; ".join(_said(name, values, k, bounds) for name in broken if broken[name][k])
             left_out.append((known[pairs[k, 0]].name, known[pairs[k, 1]].name, why))
     reasons = Counter({name: int(bad.sum()) for name, bad in broken.items()})

@@ -129,9 +129,9 @@ def _maps(shapes: Outlines, numbers: np.ndarray, middles: np.ndarray) -> np.ndar
     scale = np.sqrt(2.0 / np.maximum(1.0 + (points * up).sum(-1), 1e-9))
     flat = np.stack([scale * (points * along).sum(-1), scale * (points * across).sum(-1)], axis=-1)
     rings = shapely.linearrings(flat, indices=owner)
-    polygons = shapely.polygons(rings)
+    polygons = np.asarray(shapely.polygons(rings))
     bad = ~shapely.is_valid(polygons)
-    polygons[bad] = shapely.buffer(polygons[bad], 0.0)
+    polygons[bad] = np.asarray(shapely.buffer(polygons[bad], 0.0))
     return polygons
 
 
