@@ -1,6 +1,7 @@
 """The command line for surveys: `python -m planetcd_jax.survey find|run|status|retry|marks`, or `planetcd-survey`."""
 
 import contextlib
+import csv
 import datetime
 import math
 import os
@@ -104,8 +105,22 @@ RETRY = {
     )
 }
 
+DEMO = {
+    "The demo": (
+        Flag("demo", "bool", False, "Simulate a small archive, find its pairs, run them and write the index."),
+        Flag("output_dir", "str", None, "Folder of the survey. Default: runs/survey-<date>-<time>."),
+        Flag("demo_places", "int", 10, "Places of the archive, each seen three times."),
+        Flag("workers", "int", 0, "Local workers. 0: as many as cores and memory allow."),
+        Flag("quiet", "bool", False, "No progress."),
+    )
+}
+
+_DEMO_SCENES = ["page_candidates=5", "pixel_maps=0", "null_draws=16"]
+"""Flags of the scenes of the demo, so that it takes minutes."""
+
 _USAGE = f"""{PROGRAM} {__version__}: from an archive of images to a catalogue of changes
 
+  planetcd-survey --demo                                  no data: simulates an archive of 30 images and runs on it
   planetcd-survey find --images=FOLDER --out=pairs.csv    which images make pairs
   planetcd-survey run pairs.csv --output_dir=S            score every pair; repeat it to go on
   planetcd-survey catalogue S --strata=kind               the table of all places so far, written anew
@@ -343,6 +358,56 @@ def _moment(text: str) -> float:
         raise ConfigError(f"--since={text}: give a date or time such as 2026-05-01T12:00.") from None
 
 
+def _demo(settings: types.SimpleNamespace) -> None:
+    if not 1 <= settings.demo_places <= 11:
+        raise ConfigError(f"--demo_places={settings.demo_places}: give 1 to 11.")
+    require("survey", "distributed", "psutil", "rich", "geopandas", "shapely")
+    from planetcd_jax.files.folders import output_errors
+    from planetcd_jax.report.output import default_folder
+    from planetcd_jax.simulate import demo_archive
+
+    named = settings.output_dir or default_folder("survey", datetime.datetime.now())
+    folder = pathlib.Path(named)
+    images = folder.with_name(folder.name + "-images")
+    if not (images / "truth.csv").exists():  # written last; a demo that was stopped goes on with its images
+        print(f"SIMULATED archive of {3 * settings.demo_places} images: {images}", flush=True)
+        with output_errors(os.fspath(images), "name another --output_dir"):
+            images.mkdir(parents=True, exist_ok=True)
+            demo_archive.write_archive(images, places=settings.demo_places)
+    table = images / "pairs.csv"
+    for arguments in (
+        ["find", f"--images={images}", f"--out={table}", "--chain", "--explain"],
+        ["run", f"--pairs={table}", f"--output_dir={folder}", f"--workers={settings.workers}",
+         *(f"--scene={flag}" for flag in _DEMO_SCENES), *(["--quiet"] if settings.quiet else [])],
+    ):  # fmt: skip
+        print(f"$ {PROGRAM} {' '.join(arguments)}", flush=True)
+        command, own = _parsed(arguments)
+        command.run(own)
+    _say_truth(folder, images / "truth.csv")
+
+
+def _say_truth(folder: pathlib.Path, truth: pathlib.Path) -> None:
+    """For the demo: how many of its changes are in the catalogue, and what else is."""
+    from planetcd_jax.surveys import catalogue
+
+    places, _ = catalogue.gather(folder)
+    with open(truth, newline="", encoding="utf-8") as file:
+        known = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    degree = math.pi / 180 * 3396190.0
+    found, explained = set(), set()
+    for row in places.to_dict("records"):
+        for change in known:
+            east = ((row["lon"] - change["lon"] + 180) % 360 - 180) * math.cos(math.radians(change["lat"]))
+            if degree * math.hypot(east, row["lat"] - change["lat"]) <= max(change["radius_m"], 120.0):
+                found.add(change["place"])
+                explained.add(row["place"])
+    others = len(places) - len(explained)
+    print(
+        f"SIMULATED: {len(found)} of {len(known)} known changes are in the catalogue, and {others} places that are "
+        "none of them; some images are broken on purpose"
+    )
+
+
 class Command(NamedTuple):
     """A command: what it does in a line, the flag that its first word gives, its flags, and what runs it."""
 
@@ -364,6 +429,9 @@ COMMANDS = {
 
 def _parsed(arguments: Sequence[str]) -> tuple[Command, types.SimpleNamespace]:
     """The command and its flags; words before the first flag are the value of the command's first flag."""
+    if any(text.partition("=")[0] in ("--demo", "-demo") for text in arguments[:1]):
+        command = Command("the demo", "output_dir", DEMO, _demo)
+        return command, commandline.parse(PROGRAM, DEMO, arguments)
     name, *rest = arguments or [""]
     if name not in COMMANDS:
         raise flags.Error(f"{name!r} is no command; give one of {', '.join(COMMANDS)}, see --help.")

@@ -12,6 +12,7 @@ from affine import Affine
 
 from planetcd_jax import survey
 from planetcd_jax.errors import DataError
+from planetcd_jax.simulate import demo_archive
 from planetcd_jax.surveys import archives, finding, sphere
 from planetcd_jax.surveys.finding import Bounds
 from planetcd_jax.surveys.footprints import Footprint, seconds_of
@@ -263,3 +264,29 @@ def test_what_is_no_archive_is_one_line(tmp_path):
     for name, said in (("gone", "does not exist"), ("", "holds no image")):
         with pytest.raises(DataError, match=said):
             archives.read_archive(str(tmp_path / name))
+
+
+def test_the_archive_of_the_demo_has_pairs_changes_and_broken_files(tmp_path):
+    truth = demo_archive.write_archive(tmp_path, places=2, side=150)
+    (tmp_path / "place00_2012.tif").write_bytes(b"")
+    archive = archives.read_archive(str(tmp_path))
+    assert len(archive.images) == 5 and len(archive.refused) == 1 and "cannot be opened" in archive.refused[0][1]
+    rows = finding.find(archive.images, Bounds(), chain=True).rows
+    assert sorted(row["before_time"][:4] + row["after_time"][:4] for row in rows) == [
+        "20082012",
+        "20082017",
+        "20122017",
+    ]
+    assert all(row["light_difference"] < 20 and row["overlap"] > 0.99 for row in rows)  # one of them across the seam
+    (change,) = truth
+    views = [rasterio.open(tmp_path / f"place01_{year}.tif") for year in (2008, 2012, 2017)]
+    row, col = views[0].index(change.lon, change.lat)
+    around = [view.read(1)[row - 4 : row + 5, col - 4 : col + 5].mean() for view in views]
+    for view in views:
+        view.close()
+    assert change.since == 1 and around[1] < around[0] - 20 and around[2] < around[0] - 20
+
+
+def test_flags_of_the_demo(capsys):
+    assert survey.execute(["--demo", "--demo_places=0"]) == 1 and "give 1 to 11" in capsys.readouterr().err
+    assert survey.execute(["--demo", "--demo_place=1"]) == 2

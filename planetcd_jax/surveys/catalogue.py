@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -246,9 +247,11 @@ def write(folder: pathlib.Path, layers: Mapping[str, pd.DataFrame], system: CRS 
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_TIME})
         try:
             for layer, table in layers.items():
-                _points(table, system).to_file(
-                    path, layer=layer, driver="GPKG", engine="pyogrio", geometry_type="Point"
-                )
+                with warnings.catch_warnings():
+                    # Without a reference system the GeoPackage says "undefined Cartesian", which is true.
+                    warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+                    shapes = _points(table, system)
+                    shapes.to_file(path, layer=layer, driver="GPKG", engine="pyogrio", geometry_type="Point")
         finally:
             pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 

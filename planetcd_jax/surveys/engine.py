@@ -32,7 +32,7 @@ SCENE_MB = 2500
 _BEAT_S = 5.0
 _PARKED_S = 2.0
 _WARM_TRIES = 3
-_STARTS = 3
+_STARTS = 6
 _AHEAD = 4  # tasks that a worker finds waiting, so that none idles while the ledger is written
 
 _DASK = {

@@ -36,6 +36,8 @@ def read_scene(folder: pathlib.Path) -> tuple[dict[str, Any], list[dict[str, Any
 def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
     before = report.get("before") or {}
     kept = {name: report.get(name) for name in ("run", "source", "tau", "n_windows", "n_candidates")}
+    if str((before.get("tags") or {}).get("NOTE", "")).startswith("SIMULATED"):
+        kept["source"] = "simulated"
     place = {name: before.get(name) for name in ("crs", "size", "transform")}
     return {**kept, **place, "pixel_area": _pixel_area(before.get("transform"))}
 

@@ -218,6 +218,8 @@
         if (i) pen.lineTo(x, y); else pen.moveTo(x, y);
       });
       pen.closePath(); pen.stroke();
+      const [x1, y1] = at(...ring[0]), [x2, y2] = at(...ring[2]);      // what is too small to be seen gets a box
+      if (Math.abs(x2 - x1) < 12 && Math.abs(y2 - y1) < 12) pen.strokeRect((x1 + x2) / 2 - 6, (y1 + y2) / 2 - 6, 12, 12);
     }
     for (let i = state.shown.length - 1; i >= 0; i--) {
       const p = state.shown[i];
