@@ -173,7 +173,7 @@ def _run(settings: types.SimpleNamespace) -> None:
     if not settings.pairs:
         raise ConfigError("name the table of pairs, such as `planetcd-survey run pairs.csv --output_dir=S`.")
     shard, command, folder = _shard(settings.shard), _command(settings), _folder(settings)
-    require("survey", "distributed", "psutil", "rich")
+    require("survey", "distributed", "psutil")
     require("scene", "rasterio", "geopandas", "skimage")
     from planetcd_jax.surveys import shards
     from planetcd_jax.surveys.pair_table import read_pairs
@@ -361,7 +361,7 @@ def _moment(text: str) -> float:
 def _demo(settings: types.SimpleNamespace) -> None:
     if not 1 <= settings.demo_places <= 11:
         raise ConfigError(f"--demo_places={settings.demo_places}: give 1 to 11.")
-    require("survey", "distributed", "psutil", "rich", "geopandas", "shapely")
+    require("survey", "distributed", "psutil", "geopandas", "shapely")
     from planetcd_jax.files.folders import output_errors
     from planetcd_jax.report.output import default_folder
     from planetcd_jax.simulate import demo_archive
