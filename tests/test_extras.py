@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from planetcd_jax import main, scene
+from planetcd_jax import main, scene, survey
 from planetcd_jax.baselines.checkpoints import Checkpoints
 from planetcd_jax.baselines.inception_weights import load_inception
 from planetcd_jax.baselines.kmeans import cluster_scores
@@ -20,8 +20,8 @@ from planetcd_jax.pairs import open_dataset
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OPTIONAL = (
-    "geopandas", "huggingface_hub", "keras", "pyarrow", "pyogrio", "pyproj", "rasterio", "safetensors",
-    "shapely", "skimage", "sklearn", "torch",
+    "distributed", "geopandas", "huggingface_hub", "keras", "psutil", "pyarrow", "pyogrio", "pyproj",
+    "pystac_client", "rasterio", "safetensors", "shapely", "skimage", "sklearn", "torch",
 )  # fmt: skip
 """What the core does without. orbax and optax are extras too, but Flax brings them."""
 
@@ -109,9 +109,19 @@ def test_a_scene_is_refused_before_any_work(module, without, capsys, tmp_path):
     assert _line(capsys) == f"planetcd-scene: {module} is not installed; pip install 'planetcd_jax[scene]'."
 
 
+@pytest.mark.parametrize("module", ["distributed", "psutil", "rasterio"])
+def test_a_survey_is_refused_before_any_work(module, without, capsys, tmp_path):
+    (tmp_path / "pairs.csv").write_text("before,after\na,b\n")
+    without(module)
+    assert survey.execute(["run", f"{tmp_path / 'pairs.csv'}", f"--output_dir={tmp_path / 'out'}"]) == 1
+    extra = "scene" if module == "rasterio" else "survey"
+    assert _line(capsys) == f"planetcd-survey: {module} is not installed; pip install 'planetcd_jax[{extra}]'."
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_extra_that_is_named_exists_and_the_tests_have_them_all():
     code = "\n".join(path.read_text() for path in (ROOT / "planetcd_jax").rglob("*.py"))
     named = set(re.findall(r"(?:brought_by|require)\(\"(\w+)\"", code))
-    assert {"hub", "images", "scene", "supervised"} <= named <= extras().keys()
+    assert {"hub", "images", "scene", "supervised", "survey"} <= named <= extras().keys()
     (brought,) = re.findall(r"planetcd_jax\[(.*)\]", extras()["test"])
     assert set(brought.split(",")) == extras().keys() - {"benchmark", "docs", "test"}

@@ -18,9 +18,11 @@ FLOORS = (
     {"report"},
     {"scenes"},
     {"pairs"},
+    {"surveys"},
     {"cli"},
     {"experiments"},
     {"main", "scene"},
+    {"survey"},
 )
 """Rooms and top modules, from the ground up. Each may import what lies below it, and modules of its own room."""
 
@@ -32,11 +34,11 @@ PURE = {
 
 FILES_OF_THE_METHOD = {
     "networks/custom.py", "networks/flax_files.py", "networks/porting.py", "networks/weights_io.py",
-    "networks/winograd.py", "simulate/demo_scene.py",
+    "networks/winograd.py", "simulate/demo_archive.py", "simulate/demo_scene.py",
 }  # fmt: skip
 """Modules of pure rooms whose purpose is a file: weights, the compiled network, the demo's images."""
 
-HANDLES_FLAGS = {"main", "scene", "cli"}
+HANDLES_FLAGS = {"main", "scene", "survey", "cli"}
 
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -1,0 +1,1 @@
+"""A survey: the pairs of an archive, scored by many processes, into one catalogue of places."""
