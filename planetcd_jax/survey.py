@@ -292,7 +292,7 @@ def _say_end(counts: dict[str, int], folder: pathlib.Path) -> None:
 
 
 def _find(settings: types.SimpleNamespace) -> None:
-    require("survey", "shapely", "pyproj", "rasterio", "scipy")
+    require("survey", "shapely", "pyproj", "rasterio")
     from planetcd_jax.surveys import archives, finding
     from planetcd_jax.surveys.pair_table import write_table
 
