@@ -299,10 +299,12 @@ def _after_shift(text: str, pair, samples) -> tuple[int, int]:
 
 
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:
+    expected = report.get("expected_false_places")
+    chance = "" if expected is None else f"about {expected:.2g} expected by chance; "
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
         f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {report['n_candidates']} places "
-        f"(highest rho {report['highest_rho']:.6g}); {report['seconds']:.0f} s"
+        f"({chance}highest rho {report['highest_rho']:.6g}); {report['seconds']:.0f} s"
     )
     print(f"open {target / 'report.html'}")
 

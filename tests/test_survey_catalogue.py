@@ -178,7 +178,7 @@ def test_the_page_holds_places_footprints_and_thumbnails(folder):
     picture = io.BytesIO()
     Image.new("L", (100, 100), 90).save(picture, "PNG")
     url = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
-    data = json.dumps({"candidates": [{"rank": 1, "before": url, "after": url}]})
+    data = json.dumps({"candidates": [{"rank": 1, "chip": {"before": url, "after": url}}]})
     page = f'<script id="data" type="application/json">{data}</script>'
     (scene_folder(folder, "early") / "report.html").write_text(page)
     (scene_folder(folder, "late") / "report.html").write_text("another page")

@@ -1,15 +1,9 @@
 """The page of a survey: one HTML file with a map of the body, footprints and places, and a table that stays fluid."""
 
-import functools
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
-from planetcd_jax.report.script_data import script_json
-
-_TEMPLATES = pathlib.Path(__file__).resolve().parent / "templates"
+from planetcd_jax.report.templating import rendered
 
 COLUMNS = (
     ("review", "Order"), ("rank", "Rank"), ("scene", "Scene"), ("lat", "Lat °"), ("lon", "Lon °"),
@@ -46,24 +40,9 @@ def survey_page(
         "survey": survey, "names": names, "columns": COLUMNS, "footprints": footprints,
         "places": [[_short(place.get(name)) for name in names] for place in places],
     }  # fmt: skip
-    return _template().render(
-        title=title,
-        lede=lede,
-        simulated=simulated,
-        version=version,
-        data=script_json(data),
-        style=(_TEMPLATES / "survey.css").read_text(encoding="utf-8"),
-        script=(_TEMPLATES / "survey.js").read_text(encoding="utf-8"),
-    )
+    return rendered("survey", data, title=title, lede=lede, simulated=simulated, version=version)
 
 
 def _short(value: Any) -> Any:
     """Numbers to 8 digits."""
     return float(f"{value:.8g}") if isinstance(value, float) else value
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(_TEMPLATES)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template("survey.html")

@@ -10,6 +10,7 @@ Axes: T tiles, N null scores, M scores to judge.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -78,7 +79,7 @@ def _fit_p(excesses: np.ndarray, shape: float, scale: float) -> float:
     """Share of draws of the fitted law that fit worse, each with a law of its own."""
     rng, seen, worse = np.random.default_rng(0), _misfit(excesses, shape, scale), 0
     for _ in range(_DRAWS):
-        drawn = stats.genpareto.rvs(shape, scale=scale, size=len(excesses), random_state=rng)
+        drawn = np.asarray(stats.genpareto.rvs(shape, scale=scale, size=len(excesses), random_state=rng))
         worse += _misfit(drawn, *_fitted(drawn)) >= seen
     return (1 + worse) / (1 + _DRAWS)
 
@@ -136,6 +137,14 @@ class Chance:
             share = over * float(self.tail.above(np.asarray([tau]))[0]) / self.tail.share
         share = min(share, 1 - 0.5 / len(self.maxima))  # more than all of the tiles that there are cannot be seen
         return -math.log1p(-share) * self.tiles
+
+    def record(self, tau: float, places: int) -> dict[str, Any]:
+        """What run.json says of it, for the places above tau."""
+        return {
+            "expected_false_places": self.expected_places(tau),
+            "most_false_share": self.most_false(tau, places),
+            "tail": None if self.tail is None else dataclasses.asdict(self.tail),
+        }
 
     def most_false(self, tau: float, places: int) -> float:
         """Upper bound of the share of false places among `places` above tau, at any tau at once with 95 %.

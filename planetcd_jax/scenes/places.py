@@ -13,6 +13,7 @@ from planetcd_jax.files.compilations import announcing
 from planetcd_jax.ops.filters import grey
 from planetcd_jax.scenes import candidates
 from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.chance import Chance
 from planetcd_jax.scenes.outlines import Change, around_peak, gathered, moved, seer
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scenes.scoring import Plan, Scene
@@ -35,6 +36,7 @@ class Candidate:
         row, col: Pixel of its centre, the peak of the evidence, in the before-image.
         window_row, window_col: First pixel of the window with the largest rho that sees it, in the before-image.
         rho, p_value: Score of that window.
+        tail_p: Its p-value by the extrapolated tail of the null (`chance.Tail`); NaN where that does not reach.
         changed: Whether rho > tau.
         site: Number of the connected group of changed windows that it is in; 0 where unchanged.
         windows: Corners [K, 2] (row, column in the before-image) of the changed windows that see it.
@@ -58,6 +60,7 @@ class Candidate:
     windows: np.ndarray
     change: Change | None = None
     stands_out: bool = False
+    tail_p: float = float("nan")
     shift_rows: float = float("nan")
     shift_cols: float = float("nan")
     correlation: float = float("nan")
@@ -189,6 +192,12 @@ def _placed(found: list[Candidate], site: np.ndarray, plan: Plan, pair: AlignedP
         )
         for rank, place in enumerate(found, start=1)
     ]
+
+
+def with_tail_p(found: Sequence[Candidate], chance: Chance) -> list[Candidate]:
+    """Places with the p-values that the tail of the null gives them."""
+    tails = chance.tail_p(np.asarray([place.rho for place in found], np.float64))
+    return [dataclasses.replace(place, tail_p=float(p)) for place, p in zip(found, tails, strict=True)]
 
 
 def chip_size(plan: Plan, config: ChangeConfig) -> int:

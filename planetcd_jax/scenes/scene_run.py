@@ -24,6 +24,7 @@ from planetcd_jax.images.pair_quality import Quality
 from planetcd_jax.report import page, page_images, qgis, record
 from planetcd_jax.scenes import checkpoint as checkpoints
 from planetcd_jax.scenes import outlines, places, scoring, stable, writing
+from planetcd_jax.scenes.chance import Chance, of_scene
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.coregister.deciding import Registration
 from planetcd_jax.scenes.map_frame import map_frame
@@ -69,7 +70,8 @@ class Request:
 
 
 class Scored(NamedTuple):
-    """rho and p_value [R, S] float32 (NaN where not scored), tau, the null scores [N], and further maps of the score.
+    """rho and p_value [R, S] float32 (NaN where not scored), tau, the null scores [N], further maps of the score, and
+    what chance gives, None where the null is of stable ground.
 
     A window is changed where rho > tau. Where Benjamini-Hochberg decides, tau is the largest rho that is no finding.
     """
@@ -79,6 +81,7 @@ class Scored(NamedTuple):
     tau: float
     null: np.ndarray
     layers: Mapping[str, np.ndarray]
+    chance: Chance | None
 
 
 def _digest(path: str) -> str:
@@ -159,10 +162,10 @@ def check_possible(request: Request, scene: Scene, target: pathlib.Path) -> None
 def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> Scored:
     """Null scores, tau, score map and p-values of a scene, with progress on standard error."""
     pair, plan = scene.pair, scene.plan
-    null = None
+    drawn = None
     if request.stable_ground is None:
         with tqdm(total=plan.null_draws, desc="threshold", unit="tile", disable=quiet) as bar:
-            null = scoring.score_null(jax.random.key(request.seed), scene, kept, bar.update)
+            drawn = scoring.score_null(jax.random.key(request.seed), scene, kept, bar.update)
     pixels = scoring.ground_pixels(plan, pair)
     with tqdm(total=pixels, desc="score map", unit="px", unit_scale=True, disable=quiet) as bar:
         layers = scoring.score_scene(scene, kept, bar.update)
@@ -172,16 +175,20 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
             f"no window of {plan.window} px has a share of {plan.min_valid:g} of its ground valid in both images; "
             "lower --min_valid or --window, or check what is masked."
         )
-    if null is None:
+    chance = None
+    if drawn is not None:
+        null, chance = drawn.rho, of_scene(*drawn, int(np.isfinite(rho).sum()))
+    else:
         assert request.stable_ground is not None
         null = stable.scores(request.stable_ground, rho, pair, plan)
     p_value = np.asarray(thresholds.p_values(jnp.asarray(rho.ravel()), jnp.asarray(null))).reshape(rho.shape)
     tau = float(thresholds.threshold(jnp.asarray(null), scene.config.decision))
     if request.fdr is not None:
-        finding = thresholds.benjamini_hochberg(jnp.asarray(p_value.ravel()), request.fdr)
+        small = p_value if chance is None else np.fmin(chance.tail_p(rho), p_value)
+        finding = thresholds.benjamini_hochberg(jnp.asarray(small.ravel()), request.fdr)
         found = np.asarray(finding).reshape(rho.shape)
         tau = float(np.max(rho, where=np.isfinite(rho) & ~found, initial=0.0))
-    return Scored(rho, p_value, tau, null, layers)
+    return Scored(rho, p_value, tau, null, layers, chance)
 
 
 def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoint, *, quiet: bool) -> dict[str, Any]:
@@ -206,6 +213,8 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     on_page = min(request.page_candidates, _PAGE_MOST)
     found, spare = places.list_candidates((scored.rho, scored.p_value, tau), changes, plan, pair, on_page)
     measured, shown = _measure_and_draw(key, request, scene, found, kept.final, tags, quiet=quiet)
+    if scored.chance is not None:
+        measured, spare = (places.with_tail_p(part, scored.chance) for part in (measured, spare))
     rows = writing.table(measured, pair.before_grid, plan.window)
     changed = [row for row, one in zip(rows, measured, strict=True) if one.changed]
     below = [row for row, one in zip(rows, measured, strict=True) if not one.changed]
@@ -335,6 +344,7 @@ def _run_report(
         "n_changed_windows": changed,
         "n_candidates": counts[0],
         "n_peaks_without_ground": counts[1],
+        **({} if scored.chance is None else scored.chance.record(scored.tau, counts[0])),
         "n_null": len(scored.null),
         "null_quartiles": np.percentile(scored.null, [0, 25, 50, 75, 100]).tolist(),
         "highest_rho": float(np.nanmax(scored.rho)),

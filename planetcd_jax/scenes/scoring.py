@@ -4,7 +4,7 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -231,7 +231,14 @@ def ground_pixels(plan: Plan, pair: AlignedPair) -> int:
     return rows * cols * plan.stride**2
 
 
-def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: Progress) -> np.ndarray:
+class NullScores(NamedTuple):
+    """Scores [N] float32 of windows of pseudo-unchanged tiles, and the tile that each is of, [N] int32 from 0 on."""
+
+    rho: np.ndarray
+    tile: np.ndarray
+
+
+def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: Progress) -> NullScores:
     """Scores of windows of pseudo-unchanged tiles drawn from all over the before-image.
 
     A tile is 4 x 4 windows of the map. It is read with true ground around it, so that the shift needs no fill, and
@@ -244,17 +251,14 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
         checkpoint: Holds the result once it is there.
         progress: Called with 1 for each draw.
 
-    Returns:
-        [N] float32, N >= 1.
-
     Raises:
         DataError: if no tile has a window that can be scored.
     """
     pair, samples, plan = scene.pair, scene.samples, scene.plan
-    saved = checkpoint.load("rho_null")
+    saved = checkpoint.load_group("rho_null")
     if saved is not None:
         progress(plan.null_draws)
-        return saved
+        return NullScores(saved["rho"], saved["tile"])
     rows, cols = map_shape(plan, pair)
     tall, wide = min(NULL_SIDE, rows), min(NULL_SIDE, cols)
     corners = [(r, c) for r in range(0, rows, tall) for c in range(0, cols, wide)]
@@ -297,6 +301,7 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
             f"{pair.before.name} has no window of which a share of {plan.min_valid:g} can be scored; lower --min_valid "
             f"or --window, or check what is masked ({pair.before.nodata_rule})."
         )
-    found = np.concatenate(kept).astype(np.float32)
-    checkpoint.save("rho_null", found)
+    tile = np.repeat(np.arange(len(kept), dtype=np.int32), [part.size for part in kept])
+    found = NullScores(np.concatenate(kept).astype(np.float32), tile)
+    checkpoint.save_group("rho_null", found._asdict())
     return found

@@ -112,7 +112,8 @@ def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str,
         area, unit = _area(shape, grid)
         rows.append(
             {
-                "rank": candidate.rank, "rho": candidate.rho, "p_value": candidate.p_value, "site": candidate.site,
+                "rank": candidate.rank, "rho": candidate.rho, "p_value": candidate.p_value,
+                "tail_p": candidate.tail_p, "site": candidate.site,
                 "lon": float(lon[i]), "lat": float(lat[i]), "x": float(x[i]), "y": float(y[i]),
                 "row": candidate.row, "col": candidate.col % grid.width, "area": area, "area_unit": unit,
                 **_extent(candidate, window), "window_row": candidate.window_row,
@@ -142,7 +143,8 @@ def _extent(candidate: Candidate, window: int) -> dict[str, Any]:
 _WHY = {name: "object" if name in ("channels_moved", "rho_by_shift", "explanation") else "float64" for name in WHY}
 
 _TYPES = {
-    "rank": "int32", "rho": "float64", "p_value": "float64", "site": "int32", "lon": "float64", "lat": "float64",
+    "rank": "int32", "rho": "float64", "p_value": "float64", "tail_p": "float64", "site": "int32",
+    "lon": "float64", "lat": "float64",
     "x": "float64", "y": "float64", "row": "int32", "col": "int32", "area": "float64", "area_unit": "object",
     "height_px": "int32", "width_px": "int32", "pixel_size": "float64", "pixel_level": "float64", "outlined": "int32",
     "window_row": "int32", "window_col": "int32",

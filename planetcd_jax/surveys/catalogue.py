@@ -76,7 +76,7 @@ def _degrees(crs: CRS) -> CRS | None:
 
 def _p(place: Mapping[str, Any]) -> float:
     """The p-value of a place: that of a fitted tail where the scene has one, else the share of null scores."""
-    return float(place.get("p_tail", place.get("p_value", 1.0)))
+    return float(place.get("tail_p", place.get("p_value", 1.0)))
 
 
 def _row(
@@ -94,7 +94,7 @@ def _row(
         "lon": place.get("lon", math.nan), "lat": place.get("lat", math.nan), "rho": place.get("rho", math.nan),
         "rho_over_tau": place.get("rho", math.nan) / (facts.get("tau") or math.nan),
         "p_value": place.get("p_value", math.nan),
-        "p_tail": place.get("p_tail", math.nan), "p": p, "expected_false": p * windows, "tests": windows,
+        "tail_p": place.get("tail_p", math.nan), "p": p, "expected_false": p * windows, "tests": windows,
         "kind": place.get("kind", ""), "explanation": place.get("explanation", ""), "area": place.get("area", math.nan),
         "radius_m": radius_m(place, pixel), "before": pair["before"], "after": pair["after"],
         "before_time": table.get("before_time", ""), "after_time": table.get("after_time", ""),

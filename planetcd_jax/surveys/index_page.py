@@ -125,9 +125,8 @@ def _pictures(page: pathlib.Path) -> dict[int, bytes]:
     try:
         match = _DATA.search(page.read_text(encoding="utf-8"))
         listed = json.loads(match[1])["candidates"] if match else []
-        return {
-            int(c["rank"]): _side_by_side(c["before"], c["after"]) for c in listed if c.get("before") and c.get("after")
-        }
+        chips = {int(place["rank"]): place["chip"] for place in listed if place.get("chip")}
+        return {rank: _side_by_side(chip["before"], chip["after"]) for rank, chip in chips.items()}
     except (OSError, ValueError, KeyError, TypeError, UnidentifiedImageError):
         return {}  # a page of another version; the place is listed without a picture
 
