@@ -300,7 +300,7 @@ def _after_shift(text: str, pair, samples) -> tuple[int, int]:
 
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:
     expected = report.get("expected_false_places")
-    chance = "" if expected is None else f"about {expected:.2g} expected by chance; "
+    chance = "" if expected is None else f"chance alone gives at most about {expected:.2g}; "
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
         f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {report['n_candidates']} places "

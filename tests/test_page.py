@@ -553,7 +553,9 @@ def test_a_page_without_places_opens(browser, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(make_page([], name="a.tif", expected=0.4), encoding="utf-8")
     browser.get(path.as_uri())
-    assert text(browser, "#counts") == "0 places above the threshold (by chance: 0.4); 0 of 0 reviewed, 0 accepted"
+    assert (
+        text(browser, "#counts") == "0 places above the threshold (by chance at most 0.4); 0 of 0 reviewed, 0 accepted"
+    )
     assert browser.get_log("browser") == []
 
 
@@ -567,7 +569,7 @@ def test_what_the_records_hold_is_shown_and_what_they_do_not_is_left_out(browser
     browser.get(path.as_uri())
     until(lambda: rank_drawn(browser) == "1")
     assert text(browser, "[data-sort=p]") == "tail p" and "tail p 0.1 (extrapolated)" in text(browser, "#facts")
-    assert text(browser, "#counts").startswith("2 places above the threshold (by chance: 1.3)")
+    assert text(browser, "#counts").startswith("2 places above the threshold (by chance at most 1.3)")
     find(browser, "[data-sort=p]").click()
     assert listed(browser) == [2, 1]
     path.write_text(make_page(plain), encoding="utf-8")

@@ -112,7 +112,7 @@ class About:
         null: Its null scores, [N] float: what unchanged windows give.
         windows: Windows scored.
         changed: Places of the run above tau, on the page or not.
-        expected: Places above tau that chance alone gives; NaN where the run does not tell.
+        expected: Places above tau that chance alone gives at most; NaN where the run does not tell.
         corner: Row and column of the overlap in the before-image.
         chip_side: Ground that a chip shows, pixels of the before-image.
         wide_side: Ground that a wide picture shows.

@@ -59,7 +59,7 @@ function list() {
 function counts() {
   const found = above(), reviewed = found.filter((place) => markOf(place).mark), accepted = found.filter((place) => markOf(place).mark === "accepted");
   const missed = found.length === all.length && data.changed > all.length ? ` (${data.changed} in candidates.csv)` : "";
-  const by = data.expected !== null && state.tau === data.tau ? ` (by chance: ${digits(data.expected, 2)})` : "";
+  const by = data.expected !== null && state.tau === data.tau ? ` (by chance at most ${digits(data.expected, 2)})` : "";
   el("counts").textContent = `${found.length} place${found.length === 1 ? "" : "s"} above the threshold${missed}${by}; ` +
     `${reviewed.length} of ${found.length} reviewed, ${accepted.length} accepted`;
   const share = shareAbove(state.tau), own = state.tau === data.tau ? "The run's threshold." : `The run's threshold: ${digits(data.tau)}.`;
