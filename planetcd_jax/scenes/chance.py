@@ -129,9 +129,9 @@ class Chance:
     def expected_places(self, tau: float) -> float:
         """Places that chance lifts above tau where nothing has changed, by the tiles of the null that it does.
 
-        An upper bound: a group of windows that spans several tiles is counted in each, and a place needs pixels that stand
-        out too. Several in one tile are as likely as a Poisson law says. Where fewer than ten tiles are above, the tail
-        decides.
+        An upper bound: a group of windows that spans several tiles is counted in each, and a place needs pixels that
+        stand out too. Several in one tile are as likely as a Poisson law says. Where fewer than ten tiles are above,
+        the tail decides.
         """
         share = float((self.maxima > tau).mean())
         if share * len(self.maxima) < 10 and self.tail is not None and tau >= self.tail.start:
