@@ -71,14 +71,17 @@ def scores(config: pcd.ChangeConfig, before: np.ndarray, after: np.ndarray) -> n
 
 
 def figures(
-    config: pcd.ChangeConfig, still: np.ndarray, moved: np.ndarray, share: float, sets: int
+    config: pcd.ChangeConfig, still: np.ndarray, moved: np.ndarray, share: float, draws: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """Share of the unchanged called changed, of the changed found, accuracy at tau, best accuracy; means over sets."""
-    rng, made, total = np.random.default_rng(0), [], len(still)
-    for k in range(sets):
-        label = np.zeros(total, bool)
-        label[rng.permutation(total)[: round(share * total)]] = True
-        mixed = np.where(label[:, None], moved, still)
+    """Share of the unchanged called changed, of the changed found, accuracy at tau, best accuracy; means over sets.
+
+    `draws`: number of sets, and of pairs in each; more than there are: all of them.
+    """
+    rng, made, total = np.random.default_rng(0), [], min(draws[1], len(still))
+    for k in range(draws[0]):
+        chosen = rng.permutation(len(still))[:total]
+        label = np.arange(total) < round(share * total)
+        mixed = np.where(label[:, None], moved[chosen], still[chosen])
         rho, null = mixed[:, 0], mixed[:, 1 + k % DRAWS]
         called = np.asarray(_decide(jnp.asarray(rho), jnp.asarray(null), config).changed)
         found = called[label].mean() if label.any() else np.nan
@@ -89,7 +92,9 @@ def figures(
 _decide = jax.jit(decide, static_argnums=2)
 
 
-def table(config: pcd.ChangeConfig, still: np.ndarray, kinds: Mapping[str, np.ndarray], sets: int) -> list[str]:
+def table(
+    config: pcd.ChangeConfig, still: np.ndarray, kinds: Mapping[str, np.ndarray], draws: tuple[int, int]
+) -> list[str]:
     """Lines of a Markdown table: false alarms / found / accuracy (best), in per cent, at each share."""
     lines = [
         "| change | " + " | ".join(f"{share:.0%} changed" for share in SHARES) + " |",
@@ -98,7 +103,7 @@ def table(config: pcd.ChangeConfig, still: np.ndarray, kinds: Mapping[str, np.nd
     for name, moved in kinds.items():
         cells = []
         for share in SHARES:
-            alarms, found, right, best = (100 * x for x in figures(config, still, moved, share, sets))
+            alarms, found, right, best = (100 * x for x in figures(config, still, moved, share, draws))
             hit = "-" if np.isnan(found) else f"{found:.0f}"
             cells.append(f"{alarms:.1f} / {hit} / {right:.1f} ({best:.1f})")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
@@ -115,9 +120,12 @@ def main(argv: list[str]) -> None:
         before, after = (np.stack([getattr(ground, name) for ground in found]) for name in ("before", "after"))
         still = scores(config, before, after)
         kinds = {name: scores(config, before, dates) for name, dates in changed(found, f.seed)}
-        for rate in (0.05, 0.01):
-            print(f"\nPatches of {side} px, {len(found)} pairs of the {f.split} split, nominal rate {rate:.0%}:\n")
-            print("\n".join(table(config.replace(quantile=1 - rate), still, kinds, f.sets)), flush=True)
+        for rate, size in itertools.product((0.05, 0.01), map(int, f.pairs)):
+            size = min(size, len(found))
+            of = f"{len(found)} pairs" if size == len(found) else f"sets of {size} pairs"
+            print(f"\nPatches of {side} px, {of} of the {f.split} split, nominal rate {rate:.0%}:\n")
+            draws = f.sets * max(1, len(found) // size), size
+            print("\n".join(table(config.replace(quantile=1 - rate), still, kinds, draws)), flush=True)
 
 
 if __name__ == "__main__":
@@ -125,6 +133,7 @@ if __name__ == "__main__":
     flags.DEFINE_enum("split", "development", ["development", "test"], "Which sources.")
     flags.DEFINE_enum("preset", "robust", list(pcd.PRESETS), "Settings.")
     flags.DEFINE_list("sides", ["64", "100", "150"], "Sides of the patches, pixels.")
+    flags.DEFINE_list("pairs", ["1000000", "10"], "Pairs of a set; more than there are: all.")
     flags.DEFINE_integer("seed", 0, "Decides every draw.")
     flags.DEFINE_integer("sets", 20, "Sets drawn for each cell.")
     app.run(main)
