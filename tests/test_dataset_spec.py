@@ -67,7 +67,7 @@ def test_the_command_line_takes_a_module_beside_the_user(tmp_path):
     flags += ["--figures=0", "--output_dir=out"]
     done = subprocess.run([sys.executable, "-P", "-c", command, *flags], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "mercury: Hollow Bench test, 6 pairs, real data" in " ".join(done.stdout.split())
+    assert "mercury: Hollow Bench test, 6 pairs (by their number), real data" in " ".join(done.stdout.split())
 
 
 def test_published_sets_are_counted():
