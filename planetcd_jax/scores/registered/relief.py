@@ -127,19 +127,24 @@ class Relighting:
             )
 
     def relit(self, before: Brightness, after: Brightness, keep: Array) -> Brightness:
-        """`before` in the light of `after`, as far as that explains their difference.
+        """`before` in the light of `after`, as far as that explains their difference; contrast stays as it is.
 
-        Gain is left as it is: what compares the dates is blind to it. `keep`: [H, W] bool, pixels that are compared.
+        `keep`: [H, W] bool, pixels that are compared.
         """
         own = contrast(before.level, keep)
         one, two = before.fine / own, after.fine / contrast(after.level, keep)
         one, two = (jnp.where(keep, x - masked.mean(x, keep.astype(jnp.float32)), 0) for x in (one, two))
         light = self.fit(*(jax.lax.stop_gradient(x) for x in (one, two)), keep)
-        turned = relight(one, relief_maps(one), light._replace(gain=jnp.float32(1))) - one
-        power, left = (masked.mean(jnp.square(x), keep.astype(jnp.float32)) for x in (two - one, two - one - turned))
-        explained = (power - left) / (power + 1e-6)
+
+        def power(x: Array) -> Array:
+            return masked.mean(jnp.square(x), keep.astype(jnp.float32))
+
+        lit = relight(one, relief_maps(one), light)
+        # As much contrast as before: a first date that may fade comes nearer to any other ground.
+        lit *= jnp.sqrt(power(one) / (power(lit) + 1e-9))
+        explained = (power(two - one) - power(two - lit)) / (power(two - one) + 1e-6)
         span = self.full_explained - self.least_explained
-        shade = own * turned * jnp.clip((explained - self.least_explained) / span, 0, 1)
+        shade = own * (lit - one) * jnp.clip((explained - self.least_explained) / span, 0, 1)
         return before._replace(level=before.level + shade, fine=before.fine + shade)
 
     def fit(self, before: Array, after: Array, keep: Array) -> Light:
