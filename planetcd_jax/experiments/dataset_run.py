@@ -93,11 +93,13 @@ def fetch_dataset(settings: types.SimpleNamespace) -> pathlib.Path:
     """Downloads the data set of --fetch, says how large it is and where it lies, and returns the folder.
 
     Raises:
-        DataError: if it is on no hub, or cannot be fetched.
+        DataError: if it is on no hub and in no archive, or cannot be fetched.
     """
-    found = fetching.fetch_files(
-        find_spec(settings.fetch), settings.revision, settings.split, functools.partial(_say, "fetch")
-    )
+    spec, say = find_spec(settings.fetch), functools.partial(_say, "fetch")
+    if settings.archive is None:
+        found = fetching.fetch_files(spec, settings.revision, settings.split, say)
+    else:
+        found = fetching.fetch_archive(spec, settings.archive, settings.split, say)
     # Paths are not wrapped, so that they can be copied.
     print(f"{'folder':<10}{found.folder}\n{'checksums':<10}{found.checksums}")
     _say("use", f"--dataset={settings.fetch} finds it there from now on, without a network too")
