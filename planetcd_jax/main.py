@@ -95,7 +95,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "placement",
             PLACEMENTS,
             "auto",
-            "Where the dates' files lie on unlike grids: compare the ground that both show, or pixel on pixel.",
+            "Where the dates' files lie on different grids: compare the ground that both show, or pixel on pixel.",
         ),
         Flag("on_bad_pair", ("error", "skip"), "error", "At a pair that cannot be scored: stop, or list it and go on."),
     ),

@@ -217,8 +217,8 @@ def _announce(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace
     _say("data", f"{pair_set.name}: {outcome_files.which(pair_set)}, {table.source_word(pair_set.source)}")
     for note in (*getattr(settings, "notes", ()), *pair_set.provenance.get("notes", ())):
         _say("note", note)
-    if laid := pair_set.provenance.get("laid_by_grids"):
-        _say("note", _laid(len(laid)))
+    if placed := pair_set.provenance.get("laid_by_grids"):
+        _say("note", _placing_note(len(placed)))
     for preset, (config, _) in fitted.items():
         _say(preset if len(fitted) > 1 else "config", _config_text(config))
     for weights in {weights.sha256: weights for _, weights in fitted.values()}.values():
@@ -230,11 +230,11 @@ def _announce(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace
     _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {'; '.join(told)}")
 
 
-def _laid(count: int) -> str:
-    """That files of pairs lie on unlike grids, and what was done."""
+def _placing_note(count: int) -> str:
+    """Note that the two dates of some pairs lie on different grids, and what was compared."""
     return (
-        f"{count} pair{'s' * (count > 1)} on unlike grids, by the files' reference systems: the ground that both dates "
-        "show is compared (--placement=pixels: pixel on pixel)."
+        f"{count} pair{'s' * (count > 1)} on different grids, brought together by the files' reference systems: the "
+        "ground that both dates show is compared (--placement=pixels: pixel on pixel)."
     )
 
 

@@ -1,4 +1,4 @@
-"""Data sets from Zenodo: the archives of one record, compared with their MD5; a download that broke goes on."""
+"""Data sets from Zenodo: the archives of one record, compared with their MD5; a broken download is continued."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ PATIENCE_S = 30.0
 """Seconds for one answer, and for the next piece of a file."""
 
 TRIES, PAUSE_S = 5, 1.0
-"""How often one file is gone on with after its connection broke, and seconds before each time."""
+"""Attempts to fetch one file, each continuing where the last one broke, and seconds between them."""
 
 _PIECE = 1 << 20
 _RECORD = ".record.json"

@@ -53,8 +53,8 @@ class Request:
         simulated: Whether the images are simulated.
         fdr: None to decide by tau, or the false discovery rate of Benjamini-Hochberg.
         stable_ground: None, or a vector file of unchanged ground that the null scores come from.
-        registration: How the second image was laid on the first; None: not asked.
-        quality: How good the pair is; None: not looked at.
+        registration: How the second image was registered to the first; None: not asked for.
+        quality: How good the pair is; None: not measured.
     """
 
     weights: str
@@ -298,7 +298,7 @@ def _pictures(scene: Scene, candidate: places.Candidate, chip: places.Chip) -> t
 
 
 def _wide_side(side: int) -> int:
-    """Ground of a wide picture around a chip of a side, pixels: four times as wide, within what is read in no time."""
+    """Ground of a wide picture around a chip, pixels: four times its side, but no more than is read quickly."""
     return side + 2 * ((min(4 * side, max(2 * side, _WIDE_MOST)) - side) // 2)
 
 
