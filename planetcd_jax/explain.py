@@ -57,7 +57,7 @@ class Explanation(NamedTuple):
 
 
 BORDER_PX = 8
-"""Ground this near to missing ground is not looked at for light."""
+"""Light is not measured on ground this close to missing pixels."""
 
 
 def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *, top: int = 5) -> Explanation:
