@@ -239,3 +239,26 @@ def test_the_outline_of_a_place_is_laid_on_its_chip():
     told = places._with_kind(found, chip, (math.nan, math.nan))
     assert told.kind == "new dark spot" and 0 < told.kind_sure <= 1
     assert places._with_kind(dataclasses.replace(found, change=None), chip, (math.nan, math.nan)).kind == ""
+
+
+def test_files_of_a_scene_hold_kind_and_sure(tmp_path):
+    import geopandas
+    from affine import Affine
+
+    from planetcd_jax.scenes import places, writing
+    from planetcd_jax.scenes.grids import Grid
+
+    grid = Grid(400, 400, Affine(6.0, 0.0, 0.0, 0.0, -6.0, 2400.0), None)
+    told = places.Candidate(
+        1, 60, 57, 10, 7, 9.0, 0.01, True, 1, np.zeros((1, 2), int), kind="new dark spot", kind_sure=0.75
+    )
+    plain = dataclasses.replace(told, rank=2, kind="", kind_sure=math.nan)
+    rows = writing.table([told, plain], grid, 100)
+    writing.write_places(tmp_path, {writing.LAYER: rows}, grid, parquet=True, window=100)
+    read = geopandas.read_file(tmp_path / "candidates.gpkg", layer="candidates")
+    for table in (read, geopandas.read_parquet(tmp_path / "candidates.parquet")):
+        assert table["kind"].tolist() == ["new dark spot", ""]
+        assert table["kind_sure"][0] == 0.75 and math.isnan(table["kind_sure"][1])
+    lines = (tmp_path / "candidates.csv").read_text().splitlines()
+    at = [lines[0].split(",").index(name) for name in ("kind", "kind_sure")]
+    assert [[line.split(",")[i] for i in at] for line in lines[1:]] == [["new dark spot", "0.75"], ["", ""]]
