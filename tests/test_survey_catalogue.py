@@ -2,9 +2,11 @@
 # ruff: noqa: E501
 
 import base64
+import concurrent.futures
 import io
 import json
 import shutil
+import time
 
 import geopandas
 import numpy as np
@@ -193,6 +195,23 @@ def test_the_page_holds_places_footprints_and_thumbnails(folder):
     assert (folder / early["report"]).is_file() and len(embedded["footprints"]) == 1
     assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert "SIMULATED" in html and "6 places in 5 scenes, 4 changes" in html
+
+
+def test_clients_that_end_together_write_it_one_after_the_other(folder, monkeypatch):
+    inside, most, build = [], [], catalogue.build
+
+    def slow_build(*args, **settings):
+        inside.append(1)
+        time.sleep(0.3)
+        most.append(len(inside))
+        inside.pop()
+        return build(*args, **settings)
+
+    monkeypatch.setattr(catalogue, "build", slow_build)
+    with concurrent.futures.ThreadPoolExecutor(3) as clients:
+        for ended in [clients.submit(index_page.rebuild, folder) for _ in range(3)]:
+            ended.result()
+    assert most == [1, 1, 1]
 
 
 @pytest.fixture(scope="module")

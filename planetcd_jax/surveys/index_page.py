@@ -1,6 +1,7 @@
 """Writes the page of a survey, `index.html`, and the thumbnails of its places."""
 
 import base64
+import fcntl
 import io
 import json
 import os
@@ -142,7 +143,12 @@ def _side_by_side(before: str, after: str) -> bytes:
 
 
 def rebuild(folder: pathlib.Path, *, rate: float = 0.1, strata: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Writes catalogue and page anew; returns places and changes."""
-    places, changes = catalogue.build(folder, rate=rate, strata=strata)
-    write_index(folder, places, changes)
+    """Writes catalogue and page anew; returns places and changes.
+
+    Clients and shards of one survey that end together wait for each other: they write the same files.
+    """
+    with open(folder / "catalogue.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        places, changes = catalogue.build(folder, rate=rate, strata=strata)
+        write_index(folder, places, changes)
     return places, changes
