@@ -79,6 +79,30 @@ def test_places_have_a_default_style_with_kinds_and_ranks(results):
     assert {o.get("value") for o in style.iter("Option") if o.get("name") == "style"} == {"no"}  # nothing is filled
 
 
+def categories(style):
+    """Value, label and colour of each category of a style."""
+    root = ET.fromstring(style.partition("\n")[2])
+    colours = {
+        symbol.get("name"): next(o.get("value") for o in symbol.iter("Option") if o.get("name") == "outline_color")
+        for symbol in root.iter("symbol")
+    }
+    return [(c.get("value"), c.get("label"), colours[c.get("symbol")]) for c in root.iter("category")]
+
+
+def test_places_without_a_kind_are_one_category():
+    found = categories(qgis.places_style(["", "new dark spot", ""]))
+    assert [one[:2] for one in found] == [("new dark spot", "new dark spot"), ("", "other")]
+    assert qgis.places_style([""]) == qgis.places_style() and "singleSymbol" in qgis.places_style()
+
+
+def test_kinds_of_one_group_have_one_colour_that_is_the_same_in_every_scene():
+    groups = ("spot", "streak")
+    one = {value: colour for value, _, colour in categories(qgis.places_style(["new streak", "lost streak"], groups))}
+    two = {value: colour for value, _, colour in categories(qgis.places_style(["a spot", "new streak", "x"], groups))}
+    assert one["new streak"] == one["lost streak"] == two["new streak"] != two["a spot"]
+    assert two[""] not in (one["new streak"], two["a spot"])
+
+
 def test_other_readers_find_the_places_as_before(results):
     places = geopandas.read_file(results / "candidates.gpkg", layer="candidates")
     assert list(places["rank"]) == [1, 2] and places.crs.name

@@ -137,6 +137,10 @@ def test_candidates_are_polygons_with_measures_in_the_crs_of_the_scene(results):
     with open(results / "candidates.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(places) and float(rows[0]["rho"]) == pytest.approx(first["rho"])
+    # The square has one single value, as ground that a camera has lost; its outline on the chip is what is told.
+    told = [(row["kind"], float(row["kind_sure"])) for row in rows[:1]]
+    assert told == [(first["kind"], pytest.approx(first["kind_sure"], rel=1e-8))]
+    assert first["kind"] == parquet["kind"][0] == "noise or dropout" and 0.5 < first["kind_sure"] <= 1
 
 
 def test_pixel_map_lies_on_the_candidate(results):

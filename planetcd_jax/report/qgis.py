@@ -22,7 +22,7 @@ from planetcd_jax.files.folders import output_errors
 _RAMP = "plasma"
 _STOPS = 6
 
-# Okabe & Ito's colours, told apart with any colour vision; for kinds in the order of their names.
+# Okabe & Ito's colours, told apart with any colour vision; for groups of kinds in their order, else for kinds by name.
 _KINDS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#0072B2")
 _OUTLINE = "#00E5FF"
 
@@ -88,7 +88,13 @@ def _symbol(name: str, colour: str) -> str:
       </symbol>"""
 
 
-def _renderer(kinds: Sequence[str]) -> str:
+def _colour(number: int, kind: str, groups: Sequence[str]) -> str:
+    """That of the kind's group, so that it is the same in every scene; of a kind without one that of its number."""
+    own = next((k for k, group in enumerate(groups) if group in kind), number)
+    return _KINDS[own % len(_KINDS)]
+
+
+def _renderer(kinds: Sequence[str], groups: Sequence[str]) -> str:
     if not kinds:
         return f"""  <renderer-v2 type="singleSymbol" enableorderby="0" forceraster="0" symbollevels="0">
     <symbols>
@@ -100,7 +106,7 @@ def _renderer(kinds: Sequence[str]) -> str:
         for i, kind in enumerate(kinds)
     )
     other = f'      <category symbol="{len(kinds)}" value="" label="other" type="string" render="true"/>'
-    symbols = [_symbol(str(i), _KINDS[i % len(_KINDS)]) for i in range(len(kinds))]
+    symbols = [_symbol(str(i), _colour(i, kind, groups)) for i, kind in enumerate(kinds)]
     symbols.append(_symbol(str(len(kinds)), _OUTLINE))
     return f"""  <renderer-v2 type="categorizedSymbol" attr="kind" enableorderby="0" forceraster="0" symbollevels="0">
     <categories>
@@ -113,18 +119,19 @@ def _renderer(kinds: Sequence[str]) -> str:
   </renderer-v2>"""
 
 
-def places_style(kinds: Iterable[str] = ()) -> str:
+def places_style(kinds: Iterable[str] = (), groups: Sequence[str] = ()) -> str:
     """Style of places: an outline, coloured by kind where there are kinds, and the rank as a label.
 
     Args:
-        kinds: Values of the column `kind`; none: one colour for all.
+        kinds: Values of the column `kind`; none: one colour for all. "" is a place without one, which is "other".
+        groups: Kinds that hold one of these texts share its colour.
 
     Returns:
         QML.
     """
     return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.22.0" styleCategories="Symbology|Labeling" labelsEnabled="1">
-{_renderer(sorted(set(kinds)))}
+{_renderer(sorted({*kinds} - {""}), groups)}
   <labeling type="simple">
     <settings calloutType="simple">
       <text-style fieldName="rank" isExpression="0" fontSize="10" fontSizeUnit="Point" fontWeight="75"
@@ -170,21 +177,22 @@ _COLUMNS = """
 """
 
 
-def dress_places(path: pathlib.Path, layer: str) -> None:
+def dress_places(path: pathlib.Path, layer: str, groups: Sequence[str] = ()) -> None:
     """Puts the default style of a layer into its GeoPackage, and mends the name of its reference system for QGIS.
 
     Args:
         path: GeoPackage.
         layer: Its layer of places, with the column `rank` and perhaps `kind`.
+        groups: As in `places_style`.
 
     Raises:
         OutputError: if it cannot be written.
     """
     with output_errors(str(path), "free some space and go on with --resume", kinds=(sqlite3.Error,)):
-        _write_style(path, layer)
+        _write_style(path, layer, groups)
 
 
-def _write_style(path: pathlib.Path, layer: str) -> None:
+def _write_style(path: pathlib.Path, layer: str, groups: Sequence[str]) -> None:
     with contextlib.closing(sqlite3.connect(path)) as base, base:
         quoted = '"' + layer.replace('"', '""') + '"'
         names = {row[1] for row in base.execute(f"PRAGMA table_info({quoted})")}
@@ -211,5 +219,5 @@ def _write_style(path: pathlib.Path, layer: str) -> None:
             "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
             "styleQML, styleSLD, useAsDefault, description, owner, update_time) "
             "VALUES ('', '', ?, ?, ?, ?, '', 1, ?, '', ?)",
-            (layer, geometry, layer, places_style(kinds), "Outline by kind, labelled by rank", _FIXED_TIME),
+            (layer, geometry, layer, places_style(kinds, groups), "Outline by kind, labelled by rank", _FIXED_TIME),
         )

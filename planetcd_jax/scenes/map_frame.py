@@ -94,6 +94,16 @@ def _suns(pair: AlignedPair, north: float) -> list[Sun]:
     return made
 
 
+def sun_bearings(pair: AlignedPair) -> tuple[float, float]:
+    """Where the light comes from on both dates, degrees clockwise from the top of the before-image; NaN: not known."""
+    grid, box = pair.before_grid, pair.overlap
+    known = {}
+    if grid.crs is not None:
+        north = _north(grid, box.col + box.width / 2, box.row + box.height / 2)
+        known = {sun.date: sun.bearing for sun in _suns(pair, north)}
+    return known.get("before", math.nan), known.get("after", math.nan)
+
+
 def _nice_step(span: float) -> float:
     """A step of 1, 2 or 5 times a power of ten that gives about `_LINES` lines over a span."""
     wanted = span / _LINES

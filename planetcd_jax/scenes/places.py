@@ -6,14 +6,16 @@ from typing import Any
 
 import jax
 import numpy as np
+import rasterio.features
 
 from planetcd_jax import explain, scoremap
 from planetcd_jax.config import ChangeConfig
 from planetcd_jax.files.compilations import announcing
 from planetcd_jax.ops.filters import grey
-from planetcd_jax.scenes import candidates
+from planetcd_jax.scenes import candidates, kinds
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.chance import Chance
+from planetcd_jax.scenes.map_frame import sun_bearings
 from planetcd_jax.scenes.outlines import Change, around_peak, gathered, moved, seer
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scenes.scoring import Plan, Scene
@@ -45,6 +47,8 @@ class Candidate:
         shift_rows, shift_cols: Displacement of the after-image's content there, pixels; NaN where not measured.
         correlation: Correlation of the two images in the window once that shift is removed.
         brightness_difference: Mean of after less mean of before in the window, images stretched to [0, 1].
+        kind: What it looks like, as `kinds` tells it, such as "new dark spot"; "" where nothing is told.
+        kind_sure: How sure that is, as in `kinds.Kind`; NaN where nothing is told.
         why: Cells of a table by the names of `WHY`; empty where not explained.
     """
 
@@ -65,6 +69,8 @@ class Candidate:
     shift_cols: float = float("nan")
     correlation: float = float("nan")
     brightness_difference: float = float("nan")
+    kind: str = ""
+    kind_sure: float = float("nan")
     why: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -218,7 +224,7 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
     """
     pair, samples, plan = scene.pair, scene.samples, scene.plan
     config, params = scene.scorer()
-    look, side = seer(scene), chip_size(plan, config)
+    look, side, suns = seer(scene), chip_size(plan, config), sun_bearings(pair)
 
     def why(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
         curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
@@ -245,13 +251,27 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
             measured = dataclasses.replace(measured, why={name: cells[name] for name in WHY})
         before, here = pair.read_before(top, left, side, side)
         after, there = pair.read_after(top, left, side, side)
-        yield (
-            measured,
-            Chip(
-                samples.before.open_ended(before), samples.after.open_ended(after), here, there,
-                top + pair.overlap.row, left + pair.overlap.col, heat, level,
-            ),
+        chip = Chip(
+            samples.before.open_ended(before), samples.after.open_ended(after), here, there,
+            top + pair.overlap.row, left + pair.overlap.col, heat, level,
         )  # fmt: skip
+        yield _with_kind(measured, chip, suns), chip
+
+
+def _with_kind(candidate: Candidate, chip: Chip, suns: tuple[float, float]) -> Candidate:
+    """A candidate with what it looks like on its chip."""
+    if candidate.change is None:
+        return candidate
+    shape = chip.valid_before.shape
+    corner = rasterio.Affine.translation(chip.col, chip.row)
+    burnt = rasterio.features.rasterize([candidate.change.outline], shape, transform=corner, dtype="uint8")
+    changed = np.asarray(burnt) > 0
+    shift = candidate.shift_rows, candidate.shift_cols
+    view = kinds.View(
+        grey(chip.before), grey(chip.after), chip.valid_before & chip.valid_after, changed, shift, suns
+    )  # fmt: skip
+    told = kinds.kind_of(view)
+    return dataclasses.replace(candidate, kind=told.name, kind_sure=told.sure)
 
 
 def _surrounding(scene: Scene) -> int:

@@ -24,7 +24,7 @@ from planetcd_jax.images.pair_quality import Quality
 from planetcd_jax.report import page, page_images, qgis, record
 from planetcd_jax.runtime.ticking import ticking
 from planetcd_jax.scenes import checkpoint as checkpoints
-from planetcd_jax.scenes import outlines, overview, places, scoring, stable, writing
+from planetcd_jax.scenes import kinds, outlines, overview, places, scoring, stable, writing
 from planetcd_jax.scenes.chance import Chance, of_scene
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.coregister.deciding import Registration
@@ -226,7 +226,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
         parquet=request.parquet,
         window=plan.window,
     )
-    qgis.dress_places(kept.final / "candidates.gpkg", writing.LAYER)
+    qgis.dress_places(kept.final / "candidates.gpkg", writing.LAYER, kinds.FAMILIES)
     report = _run_report(request, scene, scored, who, run, (len(changed), len(spare)))
     html = page.scene_page(
         [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)],
@@ -369,6 +369,7 @@ def _run_report(
         "before": pair.before.describe(),
         "after": pair.after.describe(),
         "halo": scoremap.halo(scene.config),
+        "kind_rules": dataclasses.asdict(kinds.KindRules()),
         "settings": jsonable(request.settings),
         "identity": who,
         "versions": {**record.versions(), "gdal": rasterio.__gdal_version__, "proj": rasterio.__proj_version__},

@@ -114,6 +114,7 @@ def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str,
             {
                 "rank": candidate.rank, "rho": candidate.rho, "p_value": candidate.p_value,
                 "tail_p": candidate.tail_p, "site": candidate.site,
+                "kind": candidate.kind, "kind_sure": candidate.kind_sure,
                 "lon": float(lon[i]), "lat": float(lat[i]), "x": float(x[i]), "y": float(y[i]),
                 "row": candidate.row, "col": candidate.col % grid.width, "area": area, "area_unit": unit,
                 **_extent(candidate, window), "window_row": candidate.window_row,
@@ -144,6 +145,7 @@ _WHY = {name: "object" if name in ("channels_moved", "rho_by_shift", "explanatio
 
 _TYPES = {
     "rank": "int32", "rho": "float64", "p_value": "float64", "tail_p": "float64", "site": "int32",
+    "kind": "object", "kind_sure": "float64",
     "lon": "float64", "lat": "float64",
     "x": "float64", "y": "float64", "row": "int32", "col": "int32", "area": "float64", "area_unit": "object",
     "height_px": "int32", "width_px": "int32", "pixel_size": "float64", "pixel_level": "float64", "outlined": "int32",

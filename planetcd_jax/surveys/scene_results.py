@@ -14,7 +14,7 @@ from planetcd_jax.surveys.footprints import number
 _TEXTS = ("kind", "explanation", "area_unit")
 _NUMBERS = (
     "rank", "rho", "p_value", "tail_p", "lon", "lat", "area", "pixel_size", "height_px", "width_px", "correlation",
-    "brightness_difference", "light_turn",
+    "brightness_difference", "light_turn", "kind_sure",
 )  # fmt: skip
 
 

@@ -140,7 +140,12 @@ function brighter(place) {
   return by === null ? "not measured" : Math.abs(by) < 0.005 ? "alike on both dates" : `the second date is ${by > 0 ? "brighter" : "darker"} by ${digits(100 * Math.abs(by), 2)} % of the range`;
 }
 
-const TOLD = new Set(["rank", "rho", "p_value", "tail_p", "kind", "lon", "lat", "x", "y", "row", "col", "area", "area_unit", "height_px", "width_px",
+function kindText(place) {
+  const sure = place.kind_sure === undefined || place.kind_sure === null ? "" : ` (of drawn changes told as surely, ${Math.round(100 * place.kind_sure)} % were right)`;
+  return place.kind + sure;
+}
+
+const TOLD = new Set(["rank", "rho", "p_value", "tail_p", "kind", "kind_sure", "lon", "lat", "x", "y", "row", "col", "area", "area_unit", "height_px", "width_px",
   "pixel_size", "pixel_level", "outlined", "shift_rows", "shift_cols", "correlation", "brightness_difference", "explanation"]);
 const INNER = { site: "connected group of windows", windows: "windows above the threshold that see it", window_row: "highest window, first row",
   window_col: "highest window, first column", contrast_ratio: "contrast, after over before", noise_ratio: "noise, after over before",
@@ -151,7 +156,7 @@ function facts(place) {
   const tail = place.tail_p === undefined || place.tail_p === null ? "" : `; tail p ${small(place.tail_p)} (extrapolated)`;
   const rows = [
     ["Score", `rho ${digits(place.rho)}; p ${small(place.p_value)}${tail}`],
-    ...(place.kind ? [["Kind", place.kind]] : []),
+    ...(place.kind ? [["Looks like", kindText(place)]] : []),
     ...(place.explanation ? [["In words", place.explanation]] : []),
     ["Size", place.outlined ? `${size(place)}, ${place.height_px} x ${place.width_px} px` : `${place.height_px} x ${place.width_px} px; no pixel stands out, so the outline is drawn at half the peak`],
     ...(place.lon === null ? [] : [["Degrees", copied(position(place))]]),
