@@ -17,9 +17,10 @@ import pytest
 from planetcd_jax import survey
 from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.surveys import attempt, ledger, pair_table, progress, shards
-from planetcd_jax.surveys.attempt import Limits, Task, score_pair
+from planetcd_jax.surveys.attempt import Task, score_pair
 from planetcd_jax.surveys.engine import Survey, Workers, reconcile
 from planetcd_jax.surveys.ledger import Ledger, Outcome
+from planetcd_jax.surveys.limits import Limits
 from planetcd_jax.surveys.pair_table import Pair
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

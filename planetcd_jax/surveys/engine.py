@@ -8,13 +8,15 @@ import pathlib
 import queue
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from planetcd_jax.errors import ConfigError, OutputError
 from planetcd_jax.extras import brought_by
-from planetcd_jax.surveys.attempt import Limits, Task, has_room, is_whole, run_of, scene_folder, score_pair
+from planetcd_jax.surveys.attempt import Task, has_room, is_whole, run_of, scene_folder, score_pair
 from planetcd_jax.surveys.ledger import Ledger, Outcome
+from planetcd_jax.surveys.limits import Limits
 from planetcd_jax.surveys.pair_table import Pair
 
 with brought_by("survey"):
@@ -61,7 +63,7 @@ class Workers:
 
     scheduler: str = LOCAL
     count: int = 0
-    limits: Limits = Limits()
+    limits: Limits = dataclasses.field(default_factory=Limits)
     patience_s: float = 300.0
 
     def fitting(self) -> int:
@@ -135,14 +137,25 @@ def _connected(workers: Workers) -> Client:
 
 def reconcile(ledger: Ledger, folder: pathlib.Path) -> int:
     """Enters pairs whose results are there, whatever the ledger said; returns how many."""
-    open_ones = [row["id"] for row in ledger.pairs() if row["state"] != "done"]
-    found = [name for name in open_ones if is_whole(scene_folder(folder, name))]
+    found = [name for name in ledger.names(done=False) if is_whole(scene_folder(folder, name))]
     ledger.settle([Outcome(name, "done", run=run_of(scene_folder(folder, name))) for name in found])
     return len(found)
 
 
 class _Lost(Exception):
     """The scheduler went away."""
+
+
+def _threads(client: Client) -> int:
+    """Pairs that the workers can be at.
+
+    Raises:
+        _Lost: if the scheduler is gone.
+    """
+    try:
+        return sum(cast(dict[str, int], client.nthreads()).values())
+    except (OSError, TimeoutError):
+        raise _Lost from None
 
 
 class _Flight:
@@ -152,11 +165,12 @@ class _Flight:
         self.client, self.work = client, work
         self.tasks: dict[str, Future] = {}
         self.ended: queue.SimpleQueue[tuple[str, Future]] = queue.SimpleQueue()
-        self.serial = 0
+        # Dask keeps a record of each kind of task for good, and takes the first part of a key for the kind.
+        self.kind, self.serial = f"pair-{uuid.uuid4().hex[:8]}", 0
 
     def send(self, task: Task) -> None:
         self.serial += 1
-        future = self.client.submit(self.work, task, key=f"{task.id}-{self.serial}-{time.time_ns()}", pure=False)
+        future = self.client.submit(self.work, task, key=(self.kind, self.serial), pure=False)
         self.tasks[task.id] = future
         future.add_done_callback(lambda ended, name=task.id: self.ended.put((name, ended)))
 
@@ -196,18 +210,22 @@ class Survey:
         ledger: Open.
         command: The program that scores a pair and its flags, apart from images and folders.
         workers: Who does the work.
+        server: What serves many pairs in one process, and the flags of each, in place of the command; None: none.
+        most: Pairs that such a process scores before another takes its place.
         work: Does one task; another one in tests and benchmarks.
         collect: Facts and places of a scene from its folder, for the catalogue; None: nothing is kept.
-        told: Called now and then with the client while the work goes on.
+        told: Called now and then with the address of Dask's dashboard and the number of workers.
     """
 
     folder: pathlib.Path
     ledger: Ledger
     command: Sequence[str]
-    workers: Workers = Workers()
+    workers: Workers = dataclasses.field(default_factory=Workers)
+    server: tuple[Sequence[str], Sequence[str]] | None = None
+    most: int = 100
     work: Callable[[Task], Outcome] = score_pair
     collect: Callable[[pathlib.Path], tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]] | None = None
-    told: Callable[[Client], None] = lambda client: None
+    told: Callable[[str, int], None] = lambda dashboard, workers: None
 
     def run(self) -> dict[str, int]:
         """Works until no pair waits and no other client has one; returns `Ledger.counts`.
@@ -235,15 +253,15 @@ class Survey:
         """Reads into the ledger what scenes found that are done and not yet in it."""
         if self.collect is None:
             return
-        held = {name for _, name, _, _ in self.ledger.scenes()}
-        for row in self.ledger.pairs("done"):
-            if row["id"] not in held:
-                self._settle([Outcome(row["id"], "done")])
+        for name in self.ledger.not_kept():
+            self._settle([Outcome(name, "done")])
 
     def _task(self, pair: Pair) -> Task:
+        server, flags = self.server or ((), ())
         return Task(
-            pair.id, pair.before, pair.after, os.fspath(self.folder.resolve()), tuple(self.command), self.workers.limits
-        )
+            pair.id, pair.before, pair.after, os.fspath(self.folder.resolve()), tuple(self.command),
+            self.workers.limits, tuple(server), tuple(flags), self.most,
+        )  # fmt: skip
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         scenes = {}
@@ -251,20 +269,17 @@ class Survey:
             scenes = {x.pair: self.collect(scene_folder(self.folder, x.pair)) for x in outcomes if x.state == "done"}
         self.ledger.settle(outcomes, scenes)
 
-    def _wanted(self, client: Client, warm: bool) -> int:
-        """Tasks to have with the workers: one until the cache of compiled programs is warm."""
-        threads = sum(cast(dict[str, int], client.nthreads()).values())
-        return max(1, threads + _AHEAD) if warm else 1
-
     def _pump(self, client: Client) -> None:
         flight, parked = _Flight(client, self.work), dict[str, float]()
         warm, tried, full = self.ledger.counts()["done"] > 0, 0, False
-        beaten, wanted = 0.0, 1
+        beaten, wanted, threads = 0.0, 1, 0
+        dashboard = client.dashboard_link or ""
         while True:
             now = time.monotonic()
             if now - beaten > _BEAT_S or not wanted:
                 self.ledger.beat()
-                beaten, wanted = now, self._wanted(client, warm)
+                beaten, threads = now, _threads(client)
+                wanted = max(1, threads + _AHEAD) if warm else 1  # one until the cache of compiled programs is warm
                 full = full or not has_room(self.folder)
             free = [name for name, until in parked.items() if now > until]
             if free:
@@ -288,4 +303,4 @@ class Survey:
             tried += len(ended)
             if not warm and (tried >= _WARM_TRIES or any(one.state == "done" for one in ended)):
                 warm, beaten = True, 0.0
-            self.told(client)
+            self.told(dashboard, threads)

@@ -1,7 +1,6 @@
 """Writes the page of a survey, `index.html`, and the thumbnails of its places."""
 
 import base64
-import fcntl
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from planetcd_jax.report.survey_page import COLUMNS, survey_page
 from planetcd_jax.scenes import body
 from planetcd_jax.surveys import catalogue
 from planetcd_jax.surveys.attempt import scene_folder
+from planetcd_jax.surveys.catalogue_lock import alone
 from planetcd_jax.surveys.ledger import Ledger, ledgers_of
 from planetcd_jax.version import __version__
 
@@ -147,8 +147,7 @@ def rebuild(folder: pathlib.Path, *, rate: float = 0.1, strata: str | None = Non
 
     Clients and shards of one survey that end together wait for each other: they write the same files.
     """
-    with open(folder / "catalogue.lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(folder):
         places, changes = catalogue.build(folder, rate=rate, strata=strata)
         write_index(folder, places, changes)
     return places, changes
