@@ -1,10 +1,8 @@
 """Surveys: the ledger, one attempt with its limits, and a run whose workers are killed, hang and starve."""
 
-import collections
 import contextlib
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -13,26 +11,16 @@ import time
 
 import psutil
 import pytest
+from survey_work import ROOT, STANDIN, lines, pairs, task
 
 from planetcd_jax import survey
 from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.surveys import attempt, ledger, pair_table, progress, shards
-from planetcd_jax.surveys.attempt import Task, score_pair
+from planetcd_jax.surveys.attempt import score_pair
 from planetcd_jax.surveys.engine import Survey, Workers, reconcile
 from planetcd_jax.surveys.ledger import Ledger, Outcome
 from planetcd_jax.surveys.limits import Limits
 from planetcd_jax.surveys.pair_table import Pair
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-STANDIN = (sys.executable, "-S", str(ROOT / "tests" / "standin_scene.py"))
-
-
-def pairs(*names):
-    return [Pair(name, f"/images/{name}.tif", f"/images/{name}-after.tif") for name in names]
-
-
-def task(folder, name, **limits):
-    return Task(name, f"/images/{name}.tif", "/images/b.tif", os.fspath(folder), STANDIN, Limits(**limits))
 
 
 @pytest.fixture
@@ -40,11 +28,6 @@ def book(tmp_path):
     opened = Ledger(tmp_path / "ledger.sqlite")
     yield opened
     opened.close()
-
-
-def lines(folder, file):
-    path = folder / file
-    return collections.Counter(path.read_text().split()) if path.exists() else collections.Counter()
 
 
 def test_a_table_of_pairs_is_read_with_its_own_ids_and_paths(tmp_path):
@@ -183,10 +166,11 @@ def test_results_that_a_killed_worker_left_are_put_in_place(tmp_path):
 
 def test_the_process_of_a_pair_ends_with_its_worker(tmp_path):
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from tests.test_survey_run import score_pair, task\n"
-        "import pathlib; score_pair(task(pathlib.Path(sys.argv[2]), 'hang1'))"
+        "import sys; sys.path[:0] = sys.argv[1:3]; from survey_work import task; import pathlib\n"
+        "from planetcd_jax.surveys.attempt import score_pair; score_pair(task(pathlib.Path(sys.argv[3]), 'hang1'))"
     )
-    worker = subprocess.Popen([sys.executable, "-c", program, os.fspath(ROOT), os.fspath(tmp_path)], cwd=ROOT)
+    folders = [os.fspath(path) for path in (ROOT, ROOT / "tests", tmp_path)]
+    worker = subprocess.Popen([sys.executable, "-c", program, *folders])
     while not lines(tmp_path, "STARTED"):
         time.sleep(0.05)
     (child,) = psutil.Process(worker.pid).children()

@@ -5,8 +5,10 @@ This module is what workers import: nothing heavy, no JAX. Locks of files and re
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
+import os
 import pathlib
 import shutil
 import socket
@@ -25,6 +27,8 @@ RUN_FILE = "run.json"
 
 NEEDED_BYTES = 100 * 2**20
 """A disk with less free than this is full: nothing is begun on it, and no failure there counts."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +102,8 @@ def score_pair(task: Task) -> Outcome:
         outcome = Outcome(task.id, "failed", str(error))
     except OSError as error:
         outcome = Outcome(task.id, "failed", f"{task.work} cannot be used ({error.strerror})")
-    if outcome.state == "failed" and not has_room(pathlib.Path(task.folder)):
+    full = any(os.strerror(number) in outcome.error for number in _NO_ROOM)  # it may have room again by now
+    if outcome.state == "failed" and (full or not has_room(pathlib.Path(task.folder))):
         outcome = dataclasses.replace(outcome, state="no room")
     return dataclasses.replace(outcome, host=host)
 
