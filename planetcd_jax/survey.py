@@ -17,7 +17,9 @@ from planetcd_jax.cli.survey_flags import CATALOGUE, DEMO, FIND, MARKS, PROGRAM,
 from planetcd_jax.cli.survey_run import Program, run_pairs
 from planetcd_jax.errors import ConfigError
 
-_OWN = (sys.executable, "-m", "planetcd_jax.survey")
+OWN = (sys.executable, "-m", "planetcd_jax.survey")
+"""The command of this program."""
+
 _SERVE = "serve"
 """The word after the program that makes it score the pairs of one worker; not for users."""
 
@@ -41,16 +43,16 @@ def _program(settings: types.SimpleNamespace) -> Program:
         commandline.parse(scene.PROGRAM, scene.FLAGS, given)
     except flags.Error as error:
         raise ConfigError(f"--scene: {' '.join(str(error).split())}") from None
-    return Program((sys.executable, "-m", "planetcd_jax.scene", *given), ((*_OWN, _SERVE), given))
+    return Program((sys.executable, "-m", "planetcd_jax.scene", *given), ((*OWN, _SERVE), given))
 
 
 def _run(settings: types.SimpleNamespace) -> None:
-    run_pairs(settings, _program(settings), _OWN)
+    run_pairs(settings, _program(settings), OWN)
 
 
 def _demo(settings: types.SimpleNamespace) -> None:
     def one(arguments: Sequence[str]) -> None:
-        command, own = _parsed(arguments)
+        command, own = parsed(arguments)
         command.run(own)
 
     survey_demo.demo(settings, one)
@@ -75,7 +77,7 @@ COMMANDS = {
 }
 
 
-def _parsed(arguments: Sequence[str]) -> tuple[Command, types.SimpleNamespace]:
+def parsed(arguments: Sequence[str]) -> tuple[Command, types.SimpleNamespace]:
     """The command and its flags; words before the first flag are the value of the command's first flag."""
     if any(text.partition("=")[0] in ("--demo", "-demo") for text in arguments[:1]):
         command = Command("the demo", "output_dir", DEMO, _demo)
@@ -109,7 +111,7 @@ def execute(arguments: Sequence[str]) -> int:
     """
 
     def start(given: Sequence[str]) -> None:
-        command, settings = _parsed(given)
+        command, settings = parsed(given)
         command.run(settings)
 
     return commandline.execute(

@@ -5,11 +5,9 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import psutil
 import pytest
-from image_files import write_image
-from survey_work import ROOT, lines, results, task
+from survey_work import ROOT, lines, task
 
 from planetcd_jax.surveys import scene_process, serving
 from planetcd_jax.surveys.attempt import score_pair
@@ -102,23 +100,3 @@ def test_it_ends_with_its_worker_and_gives_the_lock_back(tmp_path):
     worker.stdout.close()
     assert psutil.wait_procs([child], timeout=30)[1] == []
     assert score_pair(task(tmp_path, "hang2", seconds=0.3)).state == "failed"  # its lock is free
-
-
-def test_scenes_of_one_process_are_those_of_processes_of_their_own_byte_for_byte(tmp_path):
-    pytest.importorskip("geopandas")
-    rng = np.random.default_rng(0)
-    ground = rng.integers(40, 200, (40, 40)).repeat(5, 0).repeat(5, 1).astype(np.uint8)
-    for name, seed in (("a", 1), ("b", 2), ("c", 3)):
-        noise = np.random.default_rng(seed).integers(-6, 6, ground.shape)
-        write_image(tmp_path / f"{name}.tif", (ground + noise).astype(np.uint8))
-    table = tmp_path / "pairs.csv"
-    table.write_text("id,before,after\none,a.tif,b.tif\ntwo,b.tif,c.tif\nthree,a.tif,c.tif\n")
-    flags = ["--scene=null_draws=2", "--scene=page_candidates=1", "--scene=stride=48", "--scene=pixel_maps=0"]
-    for folder, most in (("kept", 9), ("own", 1)):
-        command = [sys.executable, "-m", "planetcd_jax.survey", "run", os.fspath(table), "--workers=1", *flags]
-        done = subprocess.run(
-            [*command, f"--output_dir={tmp_path / folder}", f"--process_pairs={most}", "--quiet"],
-            cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0 and "3 of 3 pairs done, 0 set aside; 0 failed" in done.stdout, done.stderr
-    assert results(tmp_path / "kept") == results(tmp_path / "own") != {}
