@@ -22,8 +22,6 @@ def write_catalogue(settings: types.SimpleNamespace) -> None:
         raise ConfigError(f"--fdr={settings.fdr:g}: give a share between 0 and 1, such as 0.1.")
     folder = existing_folder(settings)
     require("survey", "geopandas", "pyogrio", "pyarrow", "shapely", "scipy")
-    import numpy as np
-
     from planetcd_jax.surveys import catalogue, index_page
 
     places, changes = index_page.rebuild(folder, rate=settings.fdr, strata=settings.strata)
@@ -31,9 +29,11 @@ def write_catalogue(settings: types.SimpleNamespace) -> None:
         print(f"{folder} has no place yet")
         return
     print(
-        f"{len(places)} places, {len(changes)} changes, {np.count_nonzero(places['discovery'])} discoveries at a false "
-        f"discovery rate of {settings.fdr:g}: {folder / catalogue.GEOPACKAGE}, {folder / catalogue.PARQUET}"
+        f"{catalogue.summary(places, changes)} at a false discovery rate of {settings.fdr:g}: "
+        f"{folder / catalogue.GEOPACKAGE}, {folder / catalogue.PARQUET}"
     )
+    if reason := catalogue.why_none(places):
+        print(reason)
     print(f"open {folder / index_page.INDEX}")
 
 

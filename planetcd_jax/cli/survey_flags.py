@@ -97,8 +97,9 @@ DEMO = {
     )
 }
 
-DEMO_SCENES = ["page_candidates=5", "pixel_maps=0", "null_draws=16"]
-"""Flags of the scenes of the demo, so that it takes minutes."""
+DEMO_SCENES = ["page_candidates=5", "pixel_maps=0", "null_draws=64"]
+"""Flags of the scenes of the demo, so that it takes minutes. With fewer null tiles no tail can be fitted, and nothing
+could be a discovery."""
 
 USAGE = f"""{PROGRAM} {__version__}: from an archive of images to a catalogue of changes
 
