@@ -112,6 +112,18 @@ def test_pairs_of_a_client_that_died_are_free_again(book, monkeypatch):
     far.close()
 
 
+def test_a_clock_that_is_set_takes_no_pairs_from_a_client_that_lives(book, monkeypatch):
+    book.add(pairs("a", "b"))
+    book.beat()
+    assert len(book.claim(5)) == 2
+    other, real = Ledger(book.path), psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) + 600.0)
+    book.beat()
+    other.beat()
+    assert book.counts()["claimed"] == 2 and other.claim(5) == []
+    other.close()
+
+
 def test_another_file_is_told_from_a_ledger(tmp_path):
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database, but long enough to look at" * 50)
     with pytest.raises(DataError, match="is no ledger"):

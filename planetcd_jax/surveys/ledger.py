@@ -122,11 +122,13 @@ class Ledger(LedgerFile):
     def beat(self) -> None:
         """Says that this client lives, and frees the pairs of those that do not."""
         now, host = time.time(), socket.gethostname()
-        dead = [row["id"] for row in self._rows("SELECT * FROM clients") if not _lives(row, now, host)]
+        others = self._rows("SELECT * FROM clients WHERE id != ?", self.client)
+        dead = [row["id"] for row in others if not _lives(row, now, host)]
         with self._writing() as connection:
             connection.execute(
                 "INSERT INTO clients VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT(id) DO UPDATE SET heartbeat = excluded.heartbeat",
+                # The start of a process is told by the clock, which may be set while it runs: it is kept up to date.
+                "ON CONFLICT(id) DO UPDATE SET heartbeat = excluded.heartbeat, born = excluded.born",
                 (self.client, host, os.getpid(), psutil.Process().create_time(), now),
             )
             for name in dead:

@@ -14,7 +14,7 @@ from planetcd_jax.extras import brought_by
 with brought_by("survey"):
     import psutil
 
-LOOK_S = 0.2
+LOOK_S = 0.5
 """Time between two looks at the memory of a process."""
 
 _STARTER = os.fspath(pathlib.Path(__file__).with_name("attempt_start.py"))
@@ -60,12 +60,23 @@ def start(command: Sequence[str], limits: Limits, **how: Any) -> subprocess.Pope
 def memory_mb(pid: int) -> float:
     """Memory of a process and its children, MB."""
     total = 0.0
-    with contextlib.suppress(psutil.Error):
-        parent = psutil.Process(pid)
-        for one in (parent, *parent.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                total += one.memory_info().rss / 2**20
+    for one in _family(pid):
+        with contextlib.suppress(psutil.Error):
+            total += psutil.Process(one).memory_info().rss / 2**20
     return total
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    children = list(pathlib.Path(f"/proc/{pid}/task").glob("*/children"))
+    if not children:  # not Linux; this looks at every process of the machine
+        with contextlib.suppress(psutil.Error):
+            return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    found = [pid]
+    for path in children:
+        with contextlib.suppress(OSError):  # a thread that ended
+            found += [one for child in path.read_text().split() for one in _family(int(child))]
+    return found
 
 
 def _environment(limits: Limits, slot: int) -> Mapping[str, str]:
