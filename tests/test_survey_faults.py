@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import distributed
 import numpy as np
 import pytest
 import rasterio
@@ -16,10 +17,11 @@ from survey_work import ROOT, STANDIN, lines, pairs, results, task
 
 from planetcd_jax.errors import OutputError
 from planetcd_jax.scenes.source import no_grid_warning
-from planetcd_jax.surveys import archives
+from planetcd_jax.surveys import archives, engine
 from planetcd_jax.surveys.attempt import score_pair
-from planetcd_jax.surveys.engine import Survey, Workers
+from planetcd_jax.surveys.engine import Survey
 from planetcd_jax.surveys.ledger import Ledger
+from planetcd_jax.surveys.workers import Workers
 
 
 def free_port():
@@ -69,6 +71,22 @@ def test_a_run_goes_on_when_its_scheduler_was_killed_and_started_again(tmp_path)
     for name in names:
         assert score_pair(task(tmp_path / "plain", name)).state == "done"
     assert results(folder) == results(tmp_path / "plain")
+
+
+def test_workers_that_all_went_away_are_started_again(tmp_path, monkeypatch):
+    names, asked = [f"slow{i}" for i in range(4)], []
+    book = Ledger(tmp_path / "ledger.sqlite")
+    book.add(pairs(*names))
+    monkeypatch.setattr(engine, "_ALONE_S", 0.5)
+
+    def told(dashboard, workers):
+        if not asked and lines(tmp_path, "DONE"):
+            asked.append(dashboard)
+            distributed.default_client().retire_workers()
+
+    assert Survey(tmp_path, book, STANDIN, Workers(count=1), told=told).run()["done"] == 4 and asked
+    book.close()
+    assert lines(tmp_path, "DONE") == dict.fromkeys(names, 1)
 
 
 @contextlib.contextmanager

@@ -17,10 +17,11 @@ from planetcd_jax import survey
 from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.surveys import attempt, ledger, pair_table, progress, shards
 from planetcd_jax.surveys.attempt import score_pair
-from planetcd_jax.surveys.engine import Survey, Workers, reconcile
+from planetcd_jax.surveys.engine import Survey, reconcile
 from planetcd_jax.surveys.ledger import Ledger, Outcome
 from planetcd_jax.surveys.limits import Limits
 from planetcd_jax.surveys.pair_table import Pair
+from planetcd_jax.surveys.workers import Workers
 
 
 @pytest.fixture

@@ -69,12 +69,13 @@ def _survey(
     """The survey with its pairs, told and kept while it runs."""
     shard = _shard(settings.shard)
     from planetcd_jax.surveys import live, shards
-    from planetcd_jax.surveys.engine import LOCAL, Survey, Workers
+    from planetcd_jax.surveys.engine import Survey
     from planetcd_jax.surveys.keeping import Keeper
     from planetcd_jax.surveys.ledger import Ledger, ledger_name
     from planetcd_jax.surveys.limits import Limits
     from planetcd_jax.surveys.pair_table import read_pairs
     from planetcd_jax.surveys.scene_results import read_scene
+    from planetcd_jax.surveys.workers import LOCAL, Workers
 
     limits = Limits(settings.time_limit, settings.memory_limit, settings.cores, settings.gpus > 0)
     workers = Workers(settings.scheduler, settings.gpus or settings.workers, limits, settings.wait)
