@@ -242,15 +242,15 @@ def summary(places: pd.DataFrame, changes: pd.DataFrame) -> str:
 
 def why_none(places: pd.DataFrame) -> str:
     """Why no place is a discovery, in a sentence; "" where one is, or there is no place."""
-    if not len(places) or places["discovery"].any():
+    if not len(places) or np.asarray(places["discovery"]).any():
         return ""
-    first = places.loc[places["p"].idxmin()]
+    first = places.to_dict("records")[int(np.argmin(places["p"].to_numpy()))]
     needed = float(first["level"]) / max(int(first["tests"]), 1)
     said = (
         f"No discovery: the smallest p-value is {first['p']:.2g}, and one place alone in a scene of "
         f"{first['tests']} windows needs {needed:.2g}."
     )
-    if places["tail_p"].isna().all():
+    if np.isnan(places["tail_p"].to_numpy(float)).all():
         said += (
             " No scene has a fitted tail, so p is never below one over its number of null scores: give more by "
             "--scene=null_draws=64 or above."
