@@ -94,7 +94,7 @@ def pixel_change(
         PatchError, ConfigError, WeightsError: as `pixel_change_map`.
 
     Example:
-        >>> found = pixel_change(jax.random.key(0), params, before[0], after[0], ROBUST)
+        >>> found = jax.jit(pixel_change, static_argnums=4)(jax.random.key(0), params, before[0], after[0], ROBUST)
         >>> bool(found.changed.any() <= (found.size >= found.level).any())
         True
     """
@@ -121,7 +121,7 @@ def pixel_change_map(params: Params, before: Array, after: Array, config: Change
     Source: Saha & Zhu, section III-E.
 
     Example:
-        >>> heat = pixel_change_map(params, before[0], after[0], PAPER)
+        >>> heat = jax.jit(pixel_change_map, static_argnums=3)(params, before[0], after[0], PAPER)
         >>> mask = change_mask(heat)  # [H, W] bool
     """
     network = prepared(config.backbone, params)

@@ -11,7 +11,7 @@ from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import grey
 from planetcd_jax.scores.registered.brightness import BrightnessDetail, pixel_noise
-from planetcd_jax.scores.registered.relief import fit_light
+from planetcd_jax.scores.registered.relief import Relighting
 from planetcd_jax.types import Array, Params
 
 QUANTUM = 0.002
@@ -57,7 +57,7 @@ class Explanation(NamedTuple):
 
 
 BORDER_PX = 8
-"""Ground this near to missing ground is not looked at for light."""
+"""Light is not measured on ground this close to missing pixels."""
 
 
 def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *, top: int = 5) -> Explanation:
@@ -87,7 +87,7 @@ def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *
     limits = detail.common_limits(a, second.after, keep)
     dates = [detail.brightness(x, second.valid, limit) for x, limit in zip((a, second.after), limits, strict=True)]
     one, two = (x.fine / masked.moments(x.level, keep)[1] for x in dates)
-    light = fit_light(one, two, keep)
+    light = Relighting().fit(one, two, keep)
     likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)
     return Explanation(
         channels.astype(jnp.int32),

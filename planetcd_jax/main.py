@@ -53,6 +53,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "fetch", "str", None, "Only download this data set (--split, or all of it) and say where to. Default: run."
         ),
         Flag(
+            "archive",
+            "str",
+            None,
+            "Where --fetch takes it from: zenodo, or zenodo:NUMBER of a record. Default: the Hugging Face hub.",
+        ),
+        Flag(
             "composite",
             COMPOSITES,
             "auto",
@@ -89,7 +95,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "placement",
             PLACEMENTS,
             "auto",
-            "Where the dates' files lie on unlike grids: compare the ground that both show, or pixel on pixel.",
+            "Where the dates' files lie on different grids: compare the ground that both show, or pixel on pixel.",
         ),
         Flag("on_bad_pair", ("error", "skip"), "error", "At a pair that cannot be scored: stop, or list it and go on."),
     ),
@@ -186,6 +192,8 @@ def parse(arguments: Sequence[str]) -> types.SimpleNamespace:
     for name in ("figures", "explain", "page_pairs"):
         if getattr(settings, name) < 0:
             raise flags.Error(f"--{name}={getattr(settings, name)}: give a number of pairs, 0 or more.")
+    if settings.archive is not None and settings.fetch is None:
+        raise flags.Error(f"--archive={settings.archive} says where --fetch takes a data set from; give --fetch too.")
     settings.preset = _preset_names(settings.preset)
     return settings
 
@@ -241,7 +249,7 @@ def execute(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for an error in the data or the settings, 2 for one in the flags, 130 when interrupted.
     """
-    begun, asked = time.perf_counter(), types.SimpleNamespace(checkpoint_dir=None)
+    begun, asked = time.perf_counter(), types.SimpleNamespace(checkpoint_dir=None, fetch=None)
 
     def start(given: Sequence[str]) -> None:
         nonlocal asked
@@ -249,6 +257,8 @@ def execute(arguments: Sequence[str]) -> int:
         _start(asked, begun)
 
     def interrupted() -> str:
+        if asked.fetch is not None:
+            return "interrupted; the files that are whole are kept, and the same command goes on from there."
         if asked.checkpoint_dir is None:
             return "interrupted; nothing was written."
         return (

@@ -53,7 +53,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
             "register",
             ("auto", "none", "shift", "affine", "homography", "file"),
             "auto",
-            "How the second image is laid on the first as a whole; auto: only where it must be, by the stiffest model "
+            "How the second image is registered to the first as a whole; auto: where needed, by the stiffest model "
             "that does; none: as it lies, unchecked; file: by the tie points of --gcps.",
         ),
         Flag("gcps", "str", None, "Tie points for --register=file: .points of QGIS, ISIS control network, or CSV."),

@@ -323,8 +323,14 @@ def test_fetch_tells_sizes_before_and_the_folder_after_and_keeps_checksums(tmp_p
     blob.write_bytes(b"altered")
     altered = _fetch(tmp_path, endpoint, "--fetch=ctx")
     assert altered.returncode == 1 and "not as fetched before" in altered.stderr and altered.stderr.count("\n") == 1
-    lroc = _fetch(tmp_path, endpoint, "--fetch=lroc")
-    assert lroc.returncode == 1 and "lroc is on no hub; name your own folder by --data_dir" in lroc.stderr
+
+
+def test_what_is_on_no_hub_is_told_in_one_line(capsys):
+    from planetcd_jax import main
+
+    assert main.execute(["--fetch=lroc"]) == 1
+    told = capsys.readouterr().err
+    assert "lroc is on no hub; name your own folder by --data_dir" in told and told.count("\n") == 1
 
 
 def test_the_first_command_runs_on_the_real_pairs_and_says_which_they_are(tmp_path):

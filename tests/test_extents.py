@@ -35,14 +35,14 @@ def dates(texture, size, bands=()):
     return x, y
 
 
-def same(config, texture, bands, tolerance):
+def same(config, texture, bands, tolerance, sizes=SIZES):
     assert config.score.pads(config.backbone)
     scores = jax.jit(batch_scores, static_argnames="config")
     params = config.backbone.prepare(pcd.load_vgg16())
-    pairs = [dates(texture, size, bands) for size in SIZES]
+    pairs = [dates(texture, size, bands) for size in sizes]
     stacks = (np.stack([enlarged(pair[k]) for pair in pairs]) for k in (0, 1))
-    index, key = np.arange(len(SIZES), dtype=np.uint32), jax.random.key(3)
-    found = scores(key, params, *stacks, index, config, size=np.array(SIZES, np.int32))
+    index, key = np.arange(len(sizes), dtype=np.uint32), jax.random.key(3)
+    found = scores(key, params, *stacks, index, config, size=np.array(sizes, np.int32))
     for n, (x, y) in enumerate(pairs[1:], start=1):
         wanted = scores(key, params, x[None], y[None], index[n : n + 1], config)
         for got, alone in zip(found, wanted, strict=True):
@@ -71,12 +71,13 @@ def test_in_c_plus_plus_too(texture):
 
 
 def test_the_registered_score_and_its_null_are_those_of_the_pair_alone(texture):
-    # Not to 1e-6: two programs for one and the same array differ by 1e-5 already.
-    same(pcd.ROBUST.replace(layer="conv2_1"), texture, (), 1e-4)
+    # Not to 1e-6: two programs for one and the same array differ by 1e-5 already. The size that fills least of the
+    # array, since each size alone is a program that takes a dozen seconds to compile.
+    same(pcd.ROBUST.replace(layer="conv2_1"), texture, (), 1e-4, SIZES[::2])
 
 
 @pytest.mark.parametrize("score", ["pooled", "registered"])
-def test_whose_statistics_cannot_be_told_apart_is_not_laid_into_larger_arrays(score):
+def test_whose_statistics_cannot_be_told_apart_is_not_padded_into_larger_arrays(score):
     assert not pcd.AUTHORS_CODE.replace(score=score).score.pads(pcd.AUTHORS_CODE.backbone)
     assert not pcd.PAPER.replace(shift_fill="crop").score.pads(pcd.PAPER.backbone)
     assert not pcd.PAPER.replace(score="rcva").score.pads(pcd.PAPER.backbone)

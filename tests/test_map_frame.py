@@ -61,19 +61,35 @@ def test_lines_lie_where_their_text_says():
             assert np.asarray(line["points"])[:, axis] == pytest.approx(at, abs=0.11)
 
 
-def test_lines_cross_the_date_line_and_leave_out_meridians_round_a_pole():
+def test_lines_cross_the_date_line():
     x = math.radians(180.0) * RADIUS
     over = Grid(300, 400, Affine(60.0, 0, x - 12000, 0, -60.0, 9000), CRS.from_string("IAU_2015:49910"))
     texts = {line["text"][-1] for line in graticule(over, 0, 0, 300, 400)}
     assert {"E", "W", "N", "S"} >= texts and {"E", "W"} <= texts
-    pole = Grid(
-        300,
-        400,
-        Affine(60.0, 0, -12000, 0, -60.0, 9000),
-        CRS.from_string(f"+proj=stere +lat_0=90 +R={RADIUS} +units=m +no_defs"),
-    )
-    texts = {line["text"][-1] for line in graticule(pole, 0, 0, 300, 400)}
-    assert texts == {"N"}
+
+
+@pytest.mark.parametrize("row", [150.0, 153.3])
+@pytest.mark.parametrize("pole", [90, -90])
+def test_meridians_go_all_round_a_pole_and_end_before_it(pole, row):
+    """Oracle: a polar stereographic map draws the meridian of L degrees as the ray at L degrees."""
+    system = CRS.from_string(f"+proj=stere +lat_0={pole} +R={RADIUS} +units=m +no_defs")
+    lines = graticule(Grid(300, 400, Affine(60.0, 0, -12000, 0, -60.0, 60.0 * row), system), 0, 0, 300, 400)
+    meridians = [line for line in lines if line["text"][-1] in "EW"]
+    assert {line["text"][-1] for line in lines} == {"E", "W", "N" if pole > 0 else "S"} and len(meridians) == 12
+    for line in meridians:
+        degrees = float(line["text"].split("°")[0]) * (1 if line["text"].endswith("E") else -1)
+        along = math.sin(math.radians(degrees)), math.copysign(1, pole) * math.cos(math.radians(degrees))
+        points = np.asarray(line["points"]) - [200.0, row]  # columns and rows from the pole
+        reached = points @ along
+        assert np.abs(points - np.outer(reached, along)).max() < 2.0  # a line between known points, pixels
+        assert 0 < reached.min() < 30 and reached.max() > 140
+
+
+def test_a_map_of_the_whole_body_has_meridians_too():
+    whole = Grid(180, 360, Affine(1.0, 0, -180.0, 0, -1.0, 90.0), CRS.from_string("IAU_2015:49900"))
+    at = {line["text"]: np.asarray(line["points"])[:, 0] for line in graticule(whole, 0, 0, 180, 360)}
+    for text, column in (("150° W", 30.0), ("0° E", 180.0), ("120° E", 300.0)):  # by hand: a column is a degree
+        assert at[text] == pytest.approx(column, abs=0.1)
 
 
 def test_an_image_without_a_system_has_pixels_only(tmp_path):

@@ -62,9 +62,8 @@ def make_page(found, *, tau=150.0, simulated=False, name=EVIL, run="0123456789ab
     rng = np.random.default_rng(0)
     rho = rng.random((20, 25)).astype(np.float32) * 300
     rho[:3] = np.nan
-    overview = page.Overview(
-        rng.random((90, 110)).astype(np.float32), np.ones((90, 110), bool), rho, 600, 720, WINDOW, 24
-    )
+    dates = tuple(rng.random((90, 110)).astype(np.float32) for _ in range(2))
+    overview = page.Overview(dates, (np.ones((90, 110), bool),) * 2, rho, 600, 720, WINDOW, 24)
     about = page.About(
         run=run, tau=tau, null=np.arange(1.0, 201.0), windows=1000, changed=sum(c.row["rho"] > tau for c in found),
         expected=expected, corner=(0, 0), chip_side=SIDE, wide_side=WIDE, frame=FRAME, before_name=name,
@@ -308,6 +307,30 @@ def test_the_dates_blink_at_a_speed_until_paused(opened):
     still = stage(opened)
     time.sleep(0.4)
     assert stage(opened) == still
+
+
+def map_date(browser):
+    """The date that the map says it shows, and whether the after-image covers the other one."""
+    shown = browser.execute_script("return getComputedStyle(document.getElementById('map-after')).visibility")
+    return text(browser, "#map-date"), shown == "visible"
+
+
+def test_the_map_shows_either_date_or_blinks(opened):
+    assert map_date(opened) == ("before", False)
+    find(opened, "[data-date=after]").click()
+    assert map_date(opened) == ("after", True)
+    press(opened, "m")  # the next in turn: blink
+    assert find(opened, "[data-date=blink]").get_attribute("aria-pressed") == "true"
+    for wanted in (("before", False), ("after", True), ("before", False)):
+        until(lambda wanted=wanted: map_date(opened) == wanted)
+    press(opened, "b")  # one pause for the map and the place
+    assert find(opened, "#pause").get_attribute("aria-pressed") == "true"
+    press(opened, "mm")
+    assert map_date(opened) == ("after", True)
+    find(opened, "[data-date=blink]").click()  # whoever asks the map to blink has ended the pause
+    assert find(opened, "#pause").get_attribute("aria-pressed") == "false"
+    sources = [find(opened, f"#map-{date}").get_attribute("href") for date in ("before", "after")]
+    assert sources[0] != sources[1] and all(source.startswith("data:image/jpeg") for source in sources)
 
 
 def test_marks_classes_notes_and_undo(opened):

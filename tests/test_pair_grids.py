@@ -1,4 +1,4 @@
-"""Pairs whose files lie on unlike grids: the ground that both show is compared, or one line says why not."""
+"""Pairs whose files lie on different grids: the ground that both show is compared, or one line says why not."""
 
 import numpy as np
 import pytest
@@ -63,10 +63,10 @@ def shifted_degrees():
 )
 def test_the_ground_that_both_show_is_compared(tmp_path, after, share):
     files = write(tmp_path / "a.tif", **BEFORE), write(tmp_path / "b.tif", **after)
-    pair, shape, laid = read(*files)
+    pair, shape, placed = read(*files)
     assert pair.before.shape == pair.after.shape == shape == share
     np.testing.assert_array_equal(pair.before, pair.after)
-    assert list(laid) == ["x"]
+    assert list(placed) == ["x"]
 
 
 def test_degrees_of_two_domains_are_one_place(tmp_path):
@@ -86,8 +86,8 @@ def test_coarser_pixels_are_brought_to_the_first_dates(tmp_path):
         write(tmp_path / "a.tif", fine[10 : 10 + SIZE, 20 : 20 + SIZE], MARS, at(10, 20)),
         write(tmp_path / "b.tif", coarse, MARS, at(0, 0, 12.0)),
     )
-    pair, _, laid = read(*files)
-    assert pair.before.shape == (SIZE, SIZE) and laid == {"x": "warp"}
+    pair, _, placed = read(*files)
+    assert pair.before.shape == (SIZE, SIZE) and placed == {"x": "warp"}
     assert np.corrcoef(pair.before.ravel(), pair.after.ravel())[0, 1] > 0.9  # the steps of `fine` are no smooth ground
 
 
@@ -165,8 +165,8 @@ def test_pixel_on_pixel_where_asked_for_and_without_places(tmp_path):
     files = write(tmp_path / "a.tif", **BEFORE), write(tmp_path / "b.tif", part(25, 30), MARS, at(25, 30))
     assert read(*files, placement="pixels")[0].before.shape == (SIZE, SIZE)
     bare = write(tmp_path / "c.tif", part(25, 30))
-    pair, _, laid = read(files[0], bare)
-    assert pair.before.shape == (SIZE, SIZE) and not laid
+    pair, _, placed = read(files[0], bare)
+    assert pair.before.shape == (SIZE, SIZE) and not placed
     assert not placing.differ(files[0], files[0])
 
 

@@ -54,7 +54,7 @@ def test_other_ground_does_not_correlate(tmp_path):
     assert abs(found.correlation) < 0.5 and "the dates correlate by" in found.verdict()
 
 
-def test_a_pair_of_patches_is_laid_where_it_fits_best():
+def test_a_pair_of_patches_is_measured_where_it_fits_best():
     image = seen(ground(4))
     found = of_patches(image[20:170, 10:160], image[8:158, 31:181])
     assert found.correlation > 0.9 and found.verdict() == "nothing speaks against the pair"

@@ -1,4 +1,4 @@
-"""Two images laid on each other as a whole, or refused. Oracle: maps that the test made the second image with."""
+"""Two images registered as a whole, or refused. Oracle: maps that the test made the second image with."""
 
 import csv
 import json
@@ -159,7 +159,7 @@ def test_georeferenced_images_are_corrected_in_the_first_ones_grid(tmp_path):
     assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.95
 
 
-def test_images_of_unlike_size_without_a_system_are_laid(tmp_path):
+def test_images_of_different_size_without_a_system_are_registered(tmp_path):
     field = ground(4)
     whole, part = seen(field), seen(field)[60:220, 30:200]
     images = write(tmp_path / "a.tif", whole), write(tmp_path / "b.tif", part, seed=1)

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 import planetcd_jax as pcd
 from planetcd_jax import explain
+from planetcd_jax.errors import ConfigError
 from planetcd_jax.scores.registered import relief
 
 CONFIG = pcd.ROBUST.replace(max_misalignment=10)
@@ -16,12 +17,16 @@ SIDE = 100
 KEEP = np.pad(np.ones((SIDE - 16, SIDE - 16), bool), 8)
 
 
+def rough_ground(seed):
+    rough = np.random.default_rng(seed).standard_normal((SIDE + 40, SIDE + 40))
+    heights = sum(s**1.2 * ndimage.gaussian_filter(rough, s) for s in (2, 4, 8))
+    return heights / np.gradient(heights)[0].std()
+
+
 @pytest.fixture(scope="module")
 def ground():
     """Heights of a rough surface, wider than a patch."""
-    rough = np.random.default_rng(0).standard_normal((SIDE + 40, SIDE + 40))
-    heights = sum(s**1.2 * ndimage.gaussian_filter(rough, s) for s in (2, 4, 8))
-    return heights / np.gradient(heights)[0].std()
+    return rough_ground(0)
 
 
 def shaded(heights, azimuth, *, slope=0.08):
@@ -39,7 +44,7 @@ def band(x):
 
 
 def fitted(before, after, keep=KEEP):
-    light = jax.jit(relief.fit_light)(before, after, keep)
+    light = jax.jit(relief.Relighting().fit)(before, after, keep)
     return light, np.asarray(relief.relight(before, relief.relief_maps(np.where(keep, before, 0)), light))
 
 
@@ -91,7 +96,7 @@ def test_a_change_is_not_explained(ground):
 
 def test_other_ground_does_not_make_the_first_fade(ground):
     light, _ = fitted(band(shaded(ground, 30)), band(shaded(ground[::-1].T.copy(), 30)))
-    assert float(light.gain) == pytest.approx(relief.GAIN_BOUNDS[0])
+    assert float(light.gain) == pytest.approx(relief.Relighting().gain_bounds[0])
 
 
 def test_what_is_not_compared_decides_nothing(ground):
@@ -107,6 +112,67 @@ def test_flat_ground_has_no_light():
         light, seen = fitted(flat, flat, keep)
         assert np.isfinite([light.gain, *light.turn]).all() and light.turn == (0, 0)
         np.testing.assert_array_equal(seen, 0)
+
+
+def relit(before, after, light=pcd.ROBUST.score.light):
+    """Both dates as the score compares them, the first also in the light of the second."""
+    detail, valid = pcd.ROBUST.score.brightness, jnp.ones((SIDE, SIDE), bool)
+    one, two = (detail.brightness(jnp.asarray(x), valid, (-1.0, 2.0)) for x in (before, after))
+    return one, jax.jit(light.relit)(one, two, KEEP), two
+
+
+def apart(one, two):
+    """Mean squared difference of fine brightness where it is compared."""
+    return float(np.square(np.asarray(one.fine - two.fine)[KEEP]).mean())
+
+
+@pytest.mark.parametrize("turn", [-35, 25, 40])
+def test_a_sun_that_turned_is_taken_out(ground, turn):
+    one, lit, two = relit(shaded(ground, 30), shaded(ground, 30 + turn))
+    assert apart(lit, two) < 0.7 * apart(one, two)
+    # Brightness and fine brightness change by the same.
+    np.testing.assert_allclose(lit.level - one.level, lit.fine - one.fine, atol=1e-6)
+
+
+def test_what_a_sun_does_not_explain_stays(ground):
+    before = shaded(ground, 30)
+    changed = before.copy()
+    changed[40:55, 30:60] *= 0.7
+    for after in (before, changed, shaded(rough_ground(1), 30)):
+        one, lit, _ = relit(before, after)
+        np.testing.assert_array_equal(lit.fine, one.fine)
+
+
+def test_taking_light_out_begins_without_a_step(ground):
+    before, after = shaded(ground, 30), shaded(ground, 60)
+    one, whole, two = relit(before, after, relief.Relighting(0.0, 1e-3))
+    explained = 1 - apart(whole, two) / apart(one, two)
+    for least, share in ((explained - 0.05, 0.5), (explained + 1e-3, 0.0), (explained - 0.2, 1.0)):
+        _, some, _ = relit(before, after, relief.Relighting(least, least + 0.1))
+        got = float(np.asarray(some.fine - one.fine)[KEEP] @ np.asarray(whole.fine - one.fine)[KEEP])
+        all_of_it = float(np.square(np.asarray(whole.fine - one.fine)[KEEP]).sum())
+        assert got == pytest.approx(share * all_of_it, abs=0.1 * all_of_it * (0 < share < 1) + 1e-3)
+
+
+def test_the_null_does_not_know_the_light_and_treats_bands_alike(ground):
+    before, after = shaded(ground, 30), shaded(ground, 65)
+    score = pcd.ROBUST.score
+    one, lit, two = relit(before, after)
+
+    @jax.jit
+    def draw(a, b, seen, shade):
+        return score.null.draw(jax.random.key(0), a, b, seen, two, jnp.asarray(KEEP), score.brightness, shade) - a
+
+    with_light, without = draw(before, after, one, 0.0), draw(before, after, lit, lit.level - one.level)
+    assert np.square(np.asarray(without)[KEEP]).mean() < 0.8 * np.square(np.asarray(with_light)[KEEP]).mean()
+    bands = draw(*(np.stack([x] * 3, axis=-1) for x in (before, after)), lit, lit.level - one.level)
+    for k in range(3):
+        np.testing.assert_allclose(np.asarray(bands)[..., k], without, atol=2e-3)
+
+
+def test_limits_of_what_is_explained_are_in_order():
+    with pytest.raises(ConfigError, match="least_explained is 0.4 and full_explained 0.3"):
+        relief.Relighting(least_explained=0.4)
 
 
 def test_an_explanation_names_the_sun(ground, params):

@@ -107,6 +107,19 @@ def test_the_null_carries_noise_but_not_the_change(texture):
     assert added[8:-8, 8:-8].mean() > 0.01
 
 
+def test_much_ground_is_left_out_where_it_changed_one_way_only():
+    rng = np.random.default_rng(0)
+    units = rng.standard_normal((64, 64)).astype(np.float32)
+    rows, columns = np.mgrid[:64, :64]
+    sign = np.where((rows // 16 + columns // 16) % 2, 1, -1)
+    spots = 9 * ((rows % 16 > 2) & (columns % 16 > 2))
+    keep, changed = jnp.ones((64, 64), bool), jax.jit(SCORE.null.changed)
+    assert np.asarray(changed(units + spots, keep))[rows % 16 == 8].mean() > 0.9
+    assert not np.asarray(changed(units + sign * spots, keep)).any()  # both ways: frost, or another light
+    few = np.where((rows < 16) & (columns < 32), sign * spots, 0)
+    assert np.asarray(changed(units + few, keep))[8, 8:28].all()
+
+
 def test_the_null_has_no_seam():
     # A difference that grows steadily, under a little noise: moved around the corner it would jump from one end to the
     # other.

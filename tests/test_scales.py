@@ -63,7 +63,7 @@ def test_unlike_dates_of_a_pair_come_to_one_scale(ground, first, second):
         np.testing.assert_allclose(a, b, atol=1e-6)
     if dates[0].dtype != dates[1].dtype:
         with pytest.raises(
-            BadPairError, match=r"unlike scales \(.* from .* and .* from .*\); choose --stretch=auto or each"
+            BadPairError, match=r"different scales \(.* from .* and .* from .*\); choose --stretch=auto or each"
         ):
             stretched(*dates, "percentile")
 

@@ -93,11 +93,13 @@ def fetch_dataset(settings: types.SimpleNamespace) -> pathlib.Path:
     """Downloads the data set of --fetch, says how large it is and where it lies, and returns the folder.
 
     Raises:
-        DataError: if it is on no hub, or cannot be fetched.
+        DataError: if it is on no hub and in no archive, or cannot be fetched.
     """
-    found = fetching.fetch_files(
-        find_spec(settings.fetch), settings.revision, settings.split, functools.partial(_say, "fetch")
-    )
+    spec, say = find_spec(settings.fetch), functools.partial(_say, "fetch")
+    if settings.archive is None:
+        found = fetching.fetch_files(spec, settings.revision, settings.split, say)
+    else:
+        found = fetching.fetch_archive(spec, settings.archive, settings.split, say)
     # Paths are not wrapped, so that they can be copied.
     print(f"{'folder':<10}{found.folder}\n{'checksums':<10}{found.checksums}")
     _say("use", f"--dataset={settings.fetch} finds it there from now on, without a network too")
@@ -215,8 +217,8 @@ def _announce(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace
     _say("data", f"{pair_set.name}: {outcome_files.which(pair_set)}, {table.source_word(pair_set.source)}")
     for note in (*getattr(settings, "notes", ()), *pair_set.provenance.get("notes", ())):
         _say("note", note)
-    if laid := pair_set.provenance.get("laid_by_grids"):
-        _say("note", _laid(len(laid)))
+    if placed := pair_set.provenance.get("laid_by_grids"):
+        _say("note", _placing_note(len(placed)))
     for preset, (config, _) in fitted.items():
         _say(preset if len(fitted) > 1 else "config", _config_text(config))
     for weights in {weights.sha256: weights for _, weights in fitted.values()}.values():
@@ -228,11 +230,11 @@ def _announce(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace
     _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {'; '.join(told)}")
 
 
-def _laid(count: int) -> str:
-    """That files of pairs lie on unlike grids, and what was done."""
+def _placing_note(count: int) -> str:
+    """Note that the two dates of some pairs lie on different grids, and what was compared."""
     return (
-        f"{count} pair{'s' * (count > 1)} on unlike grids, by the files' reference systems: the ground that both dates "
-        "show is compared (--placement=pixels: pixel on pixel)."
+        f"{count} pair{'s' * (count > 1)} on different grids, brought together by the files' reference systems: the "
+        "ground that both dates show is compared (--placement=pixels: pixel on pixel)."
     )
 
 

@@ -17,9 +17,10 @@ def _megabytes(size: int) -> str:
 
 
 def clear(compiled: str | None = None) -> str:
-    """Removes the cache folder of this package: compiled programs, the compiled network, unpacked archives.
+    """Removes the cache folder of this package: compiled programs, the compiled network, archives.
 
-    Data sets that were fetched are not touched: they lie in the cache of the Hugging Face hub.
+    These are archives that were unpacked, and those fetched from Zenodo. Data sets that were fetched from the Hugging
+    Face hub are not touched: they lie in its own cache.
 
     Args:
         compiled: None, or a folder of compiled programs elsewhere (--compilation_cache_dir); only JAX's own files are

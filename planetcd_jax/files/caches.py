@@ -47,7 +47,7 @@ _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def _is_whole(entry: bytes) -> bool:
-    """Whether what JAX compressed can be had back; True where this Python cannot tell."""
+    """Whether an entry that JAX compressed can be decompressed; True where this Python cannot tell."""
     try:
         if not entry.startswith(_ZSTANDARD):
             zlib.decompress(entry)

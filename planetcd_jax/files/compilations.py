@@ -20,23 +20,23 @@ _COMPILE = "/jax/core/compile/backend_compile_duration"
 
 _FOUND = "/jax/compilation_cache/cache_hits"
 
-_seen: collections.Counter[str] = collections.Counter()
+_events: collections.Counter[str] = collections.Counter()
 
 
 @functools.cache
 def count_from_now() -> None:
     """Starts the count of `compiled_programs`; later calls change nothing."""
-    jax.monitoring.register_event_listener(lambda event, **_: _seen.update([event]))
+    jax.monitoring.register_event_listener(lambda event, **_: _events.update([event]))
     jax.monitoring.register_event_duration_secs_listener(_count_duration)
 
 
 def _count_duration(event: str, duration_secs: float, **_: str | int) -> None:
-    _seen.update([event])
+    _events.update([event])
 
 
 def compiled_programs() -> dict[str, int]:
     """Programs that were compiled since `count_from_now`, and those that the cache of earlier runs held."""
-    return {"compiled": _seen[_COMPILE] - _seen[_FOUND], "found_compiled": _seen[_FOUND]}
+    return {"compiled": _events[_COMPILE] - _events[_FOUND], "found_compiled": _events[_FOUND]}
 
 
 @contextlib.contextmanager

@@ -48,7 +48,12 @@ def _tiff_orientation(path: pathlib.Path) -> str:
             file.seek(directory.next)
             directory.load(file)
             return str(directory.get(_ORIENTATION, 1))
-    except (OSError, SyntaxError, ValueError, TypeError):  # in an archive, or damaged: GDAL says what of its pixels
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+    ):  # in an archive, or damaged: GDAL reports that when it reads the pixels
         return "1"
 
 

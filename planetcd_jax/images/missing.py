@@ -8,7 +8,7 @@ A pixel is missing where
    where the values themselves show it in 16-bit integers of any format (see `_shown_range`);
 5. its entry of a colour table is fully transparent;
 6. it has the value that fills a corner of the image, 0 or the largest of its type, where the file names no value and
-   has no mask: the collar of a frame that was laid on a map. Images below 256 px a side have no collars.
+   has no mask: the collar of a frame that was map-projected. Images below 256 px a side have no collars.
 
 Values of 8 bits are special only where a label or a mask says so: in a picture, 0 is black and 255 is white.
 

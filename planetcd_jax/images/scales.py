@@ -1,4 +1,4 @@
-"""Whether two dates hold the same ground on unlike scales: other depth, other unit, or square-root coded.
+"""Whether two dates hold the same ground on different scales: other depth, other unit, or square-root coded.
 
 A date that is coded by a square root, as many cameras send their images, follows the other by a parabola, not by a
 line. On values t that a linear stretch has brought to [0, 1], the curve
@@ -22,7 +22,7 @@ _EXPLAINED, _GAIN = 0.99, 0.35
 """A curve is taken where it explains this share of the variance, and leaves at most this share of what a line does."""
 
 UNLIKE = 1.9
-"""Ranges that differ by this factor are unlike scales: 11 bits against 12 differ by 2, 10 against 12 by 4."""
+"""Ranges that differ by this factor are different scales: 11 bits against 12 differ by 2, 10 against 12 by 4."""
 
 
 def bent(values: np.ndarray, bend: float | np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ def stretched(before: Image, after: Image, stretch: str) -> tuple[np.ndarray, np
 
     Raises:
         BadPairError: if there are no valid pixels, or "dtype" is asked of floats, or one transform is asked for two
-            dates on unlike scales.
+            dates on different scales.
     """
     if stretch == "none":
         return _masked(before, 0.0).astype(np.float32), _masked(after, 0.0).astype(np.float32)
@@ -95,7 +95,7 @@ def choose(before: Image, after: Image, stretch: str) -> tuple[DateStretch, Date
     unlike = _differ(before, after, data)
     if stretch == "percentile":
         if unlike:
-            raise BadPairError(f"the two dates are on unlike scales ({unlike}); choose --stretch=auto or each.")
+            raise BadPairError(f"the two dates are on different scales ({unlike}); choose --stretch=auto or each.")
         joint = _percentiles(np.concatenate(data))
         return joint, joint
     each = _each(before, after, data)

@@ -1,4 +1,4 @@
-"""A network of one's own: any function of parameters and images, such as the `apply` of a Flax module."""
+"""Your own network: any function of parameters and images, such as the `apply` of a Flax module."""
 
 import dataclasses
 import pathlib

@@ -23,6 +23,7 @@ class DatasetSpec:
         name: Value of `--dataset`.
         title: Heading of its table of results.
         repository: Owner and name on the Hugging Face hub; None where it is not there.
+        zenodo: Words of its record's title in the community `zenodo.COMMUNITY`; None where it has none there.
         publisher: Whose pairs the repository holds, a name in `published`; None where nobody counted them.
         splits: Whether it is published in splits; without, it is read from a table or a folder of before/after files.
         authors_folders: Whether the folders of the authors' public script are this set.
@@ -38,6 +39,7 @@ class DatasetSpec:
     name: str
     title: str
     repository: str | None = None
+    zenodo: str | None = None
     publisher: str | None = None
     splits: bool = True
     authors_folders: bool = False
@@ -57,6 +59,7 @@ HIRISE_RSL_SPEC = DatasetSpec(
     name="hirise_rsl",
     title="Table I: HiRISE RSL",
     repository="Mirali33/mb-change_cls_hirise",
+    zenodo="change hirise",
     publisher=MARS_BENCH,
     authors_folders=True,
     published={
@@ -73,6 +76,7 @@ CTX_SPEC = DatasetSpec(
     name="ctx",
     title="Table II: CTX meteorite impacts",
     repository="Mirali33/mb-change_cls_ctx",
+    zenodo="change ctx",
     publisher=MARS_BENCH,
     published={(PAPER, "test"): 96, (MARS_BENCH, "train"): 36, (MARS_BENCH, "val"): 10, (MARS_BENCH, "test"): 10},
     simulated=CTX,

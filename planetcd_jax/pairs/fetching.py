@@ -1,22 +1,21 @@
 """Fetching a data set ahead of its use: sizes told before, the folder told after, checksums kept."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from planetcd_jax.errors import DataError, OutputError
 from planetcd_jax.files.caches import cache_folder
-from planetcd_jax.pairs import contents, hub
+from planetcd_jax.pairs import contents, hub, zenodo
 from planetcd_jax.pairs.dataset_spec import DatasetSpec
 from planetcd_jax.pairs.files import hashes
 from planetcd_jax.pairs.pair_set import listed
 
 
 class Fetched(NamedTuple):
-    """What was fetched: the folder, its commit, and the file of checksums, as `sha256sum --check` reads it."""
+    """What was fetched: the folder, and the file of checksums, as `sha256sum --check` reads it."""
 
     folder: pathlib.Path
-    commit: str
     checksums: pathlib.Path
 
 
@@ -56,15 +55,42 @@ def fetch_files(spec: DatasetSpec, revision: str, split: str | None, say: Callab
     folder, facts = hub.fetch(spec.repository, revision, choose=choose)
     for note in facts.get("notes", ()):
         say(note)
-    return Fetched(folder, facts["commit"], _keep_checksums(spec, folder, choose(contents.files_below(folder))))
+    return Fetched(folder, _keep_checksums(spec, folder, choose(contents.files_below(folder))))
+
+
+def fetch_archive(spec: DatasetSpec, archive: str, split: str | None, say: Callable[[str], None]) -> Fetched:
+    """Downloads a record of Zenodo, or finds it in the cache; a download that broke goes on where it ended.
+
+    Args:
+        spec: The data set, one with splits.
+        archive: "zenodo", which looks for the record by its title, or "zenodo:NUMBER".
+        split: Must be None, since a record is fetched whole.
+        say: As in `fetch_files`.
+
+    Raises:
+        DataError: if the record cannot be found or fetched, or a file differs from its checksum.
+        OutputError: if it cannot be written.
+    """
+    if not spec.splits:
+        raise DataError(f"{spec.name} is in no archive; name your own folder by --data_dir.")
+    if split is not None:
+        raise DataError(f"--split={split}: a record of Zenodo is fetched whole; leave --split out.")
+    record = zenodo.find_record(spec, zenodo.record_number(archive))
+    origin = f"record {record.number} of Zenodo, {record.title!r}"
+    say(_sizes_told(origin, [file.name for file in record.files], [file.size for file in record.files]))
+    folder = zenodo.fetch(spec, record)
+    return Fetched(folder, _keep_checksums(spec, folder, [file.name for file in record.files]))
 
 
 def _announcement(repository: str, listing: hub.Listing, names: list[str]) -> str:
-    sizes = [listing.sizes[name] for name in names]
+    return _sizes_told(f"{repository} at commit {listing.commit}", names, [listing.sizes[name] for name in names])
+
+
+def _sizes_told(origin: str, names: list[str], sizes: Sequence[int | None]) -> str:
     known = [size for size in sizes if size is not None]
     total = sum(known) if len(known) == len(sizes) else None
     each = [f"{name} ({size_text(size)})" for name, size in zip(names, sizes, strict=True)]
-    return f"{repository} at commit {listing.commit}: {len(names)} files, {size_text(total)}: {listed(each)}"
+    return f"{origin}: {len(names)} files, {size_text(total)}: {listed(each)}"
 
 
 def _keep_checksums(spec: DatasetSpec, folder: pathlib.Path, names: list[str]) -> pathlib.Path:

@@ -66,14 +66,14 @@ def file_set(
     facts["size_mismatch"] = size_mismatch
     facts["placement"] = placement
     reading = {"grey": grey, "nodata": nodata, "mask_bands": mask_bands}
-    laid: dict[str, str] = {}  # how, by id, of the pairs whose grids differ
-    facts["laid_by_grids"] = laid
+    placed: dict[str, str] = {}  # how, by id, of the pairs whose grids differ
+    facts["laid_by_grids"] = placed
 
     def load(i: int) -> RawPair:
         pair = pairs[i]
         with naming(f"pair {pair.id!r}"):
             if placement == "auto" and placing.differ(pair.before, pair.after):
-                first, second, laid[pair.id] = placing.read(pair.before, pair.after, **reading)
+                first, second, placed[pair.id] = placing.read(pair.before, pair.after, **reading)
             else:
                 first, second = (read_image(path, **reading) for path in (pair.before, pair.after))
                 if first.values.ndim == 3 and (order := order_of_bands(pair.before, pair.after)):

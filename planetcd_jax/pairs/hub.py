@@ -3,7 +3,6 @@
 import contextlib
 import json
 import pathlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from planetcd_jax.extras import require
 from planetcd_jax.files.caches import cache_folder
 from planetcd_jax.files.hub_requests import DEADLINE_S, PATIENCE_S, Request, one_line, sign_of_life, transport_error
 from planetcd_jax.pairs import contents
+from planetcd_jax.runtime.ticking import ticking
 
 _LEAST_S = 1.0
 """Seconds that the hub has at least, however long the import took."""
@@ -114,17 +114,11 @@ def _waiting(repository: str) -> Iterator[None]:
     """A bar with the seconds that a slow hub has taken so far."""
     from tqdm import tqdm
 
-    ended = threading.Event()
-    with tqdm(desc=f"waiting for the hub: {repository}", unit="s", bar_format="{desc} ({elapsed})") as bar:
-        ticker = threading.Thread(
-            target=lambda: [bar.refresh() for _ in iter(lambda: ended.wait(1), True)], daemon=True
-        )
-        ticker.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            ticker.join()
+    with (
+        tqdm(desc=f"waiting for the hub: {repository}", unit="s", bar_format="{desc} ({elapsed})") as bar,
+        ticking(bar),
+    ):
+        yield
 
 
 def _download(repository: str, revision: str, names: list[str]) -> pathlib.Path:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from planetcd_jax.errors import DataError
 from planetcd_jax.images.missing import MASK_BANDS, parse_nodata
 from planetcd_jax.images.stretch import STRETCHES, describe
-from planetcd_jax.pairs import contents, hub, packed, user_pairs
+from planetcd_jax.pairs import contents, hub, packed, user_pairs, zenodo
 from planetcd_jax.pairs.composite import COMPOSITES, composite_set, describe_channels, doubts
 from planetcd_jax.pairs.cutting import cut_patches
 from planetcd_jax.pairs.dataset_spec import DatasetSpec, find_spec
@@ -50,7 +50,8 @@ def open_dataset(
             pairs a folder of before/after files, or an HDF5 file.
         pairs_csv: A table id,before,after[,label], or an HDF5 file; for sets without splits.
         source: "real", "simulated", or "auto": real data from `data_dir`, `pairs_csv`, or the hub if it answers within
-            five seconds or a copy is stored; else simulated, with the reason in `provenance["notes"]`.
+            five seconds or a copy of it, or of a record of Zenodo, is stored; else simulated, with the reason in
+            `provenance["notes"]`.
         split: For sets with splits: "train", "val", "test" or "all"; None is "test", as in the paper. Sets without
             splits take None and "all".
         revision: Branch, tag or commit on the hub.
@@ -142,7 +143,7 @@ def _cut(images: PairSet, patch_size: int, margin: int) -> PairSet:
 
 
 def _published(asked: _Asked) -> PairSet:
-    """A set with splits: from a folder or archive, from the hub, or simulated."""
+    """A set with splits: from a folder or archive, from the hub, from a stored record of Zenodo, or simulated."""
     name = asked.spec.name
     if asked.pairs_csv is not None:
         raise DataError(f"--pairs_csv is for --dataset=pairs and lroc; {name} is read from --data_dir or the hub.")
@@ -151,6 +152,9 @@ def _published(asked: _Asked) -> PairSet:
     try:
         return _from_hub(asked)
     except (hub.HubUnreachable, UnknownContents) as err:
+        kept = zenodo.stored(asked.spec)
+        if kept is not None:
+            return _unless_made_up(asked, _from_files(asked, *kept))
         if asked.source == "real" or asked.spec.simulated is None:
             raise
         return _simulated(asked, [f"SIMULATED data are used instead of {name}: {err}"])

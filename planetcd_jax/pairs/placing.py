@@ -151,7 +151,7 @@ def _longest_run(shown: np.ndarray) -> tuple[int, int]:
 
 
 def shape(before: pathlib.Path, after: pathlib.Path) -> tuple[int, int]:
-    """(H, W) of the ground that two files on unlike grids share, on the grid of the first.
+    """(H, W) of the ground that two files on different grids share, on the grid of the first.
 
     Raises:
         BadPairError: as `read`.

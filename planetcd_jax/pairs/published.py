@@ -55,7 +55,7 @@ def published_count(spec: DatasetSpec, publisher: str, split: str | None) -> int
 
 def publisher_of(spec: DatasetSpec, facts: Mapping[str, Any]) -> str | None:
     """Whose pairs a folder or repository holds, where its origin or layout says so."""
-    if "repository" in facts:
+    if "repository" in facts or "zenodo_record" in facts:
         return spec.publisher
     return {"Mars-Bench archive": MARS_BENCH, "authors": PAPER}.get(facts.get("layout", ""))
 

@@ -17,7 +17,7 @@ CLASSES = (
 )  # fmt: skip
 """What a reader may call a place; anything else may be typed."""
 
-SCRIPTS = ("scene_store", "scene_stage", "scene_map", "scene_export")
+SCRIPTS = ("scene_store", "scene_tones", "scene_stage", "scene_map", "scene_export")
 
 _MOST_NULLS = 2000
 
@@ -27,15 +27,15 @@ class Overview:
     """The map of the page.
 
     Attributes:
-        pixels: [h, w] or [h, w, B] float in [0, 1], the overlap in the before-image, reduced.
-        valid: [h, w] bool.
+        dates: Before and after, [h, w] or [h, w, B] float in [0, 1]: the overlap, reduced.
+        valid: Where each has data, [h, w] bool.
         rho: [R, S] float, NaN where not scored.
         height, width: Size of the overlap, pixels.
         window, stride: Of the score map, pixels.
     """
 
-    pixels: np.ndarray
-    valid: np.ndarray
+    dates: tuple[np.ndarray, np.ndarray]
+    valid: tuple[np.ndarray, np.ndarray]
     rho: np.ndarray
     height: int
     width: int
@@ -164,8 +164,10 @@ def _overview(overview: Overview, top: float) -> dict[str, Any]:
     """Pictures of the map, and where the score map lies on it: a score fills the middle of its window."""
     rows, cols = overview.rho.shape
     lead = 0.5 * (overview.window - overview.stride)
+    before, after = page_images.overview_pair(overview.dates, overview.valid)
     return {
-        "image": page_images.overview_picture(overview.pixels, overview.valid),
+        "before": before,
+        "after": after,
         "heat": page_images.heat_overlay(overview.rho, top),
         "heat_box": [lead, lead, cols * overview.stride, rows * overview.stride],
         "width": overview.width,

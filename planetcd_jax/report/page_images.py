@@ -13,6 +13,7 @@ from PIL import Image
 CHIP_BYTES = 22_000
 WIDE_BYTES = 7_000
 PAIR_BYTES = 32_000
+OVERVIEW_BYTES = 1_200_000  # the map of both dates
 
 PERCENTS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 95.0, 98.0, 99.0, 99.5, 99.9, 100.0)
 """Percentiles of brightness that the page knows of each place, for its stretch."""
@@ -169,10 +170,16 @@ def change_picture(heat: np.ndarray, most: int = 75) -> str:
     return _data_url(_fitting(levels, most).quantize(64), "PNG", optimize=True)
 
 
-def overview_picture(pixels: np.ndarray, valid: np.ndarray) -> str:
-    """The whole before-image, reduced, as a JPEG data URL. [h, w(, B)] float."""
-    low, high = _limits([(pixels, valid)])
-    return _data_url(Image.fromarray(_levels(pixels, valid, low, high)), "JPEG", quality=80, optimize=True)
+def overview_pair(dates: tuple[np.ndarray, np.ndarray], valid: tuple[np.ndarray, np.ndarray]) -> list[str]:
+    """Both images of a scene, reduced, as JPEG data URLs of together about `OVERVIEW_BYTES`, stretched alike.
+
+    Args:
+        dates: Before and after, [h, w] or [h, w, B] float.
+        valid: Where each has data, [h, w] bool.
+    """
+    pairs = list(zip(dates, valid, strict=True))
+    low, high = _limits(pairs)
+    return _under([Image.fromarray(_levels(*pair, low, high)) for pair in pairs], OVERVIEW_BYTES)
 
 
 def heat_overlay(rho: np.ndarray, top: float, most: int = 900) -> str:

@@ -1,7 +1,7 @@
 """Pairs stacked into batches: of one shape, or of many that lie in arrays of a few.
 
 Each shape of an array and each number of pairs in a batch is a program to compile. So what is left of shapes that do
-not fill a batch, which is all of a set where each pair has its own, is laid into larger arrays (`ops.extents`) where
+not fill a batch, which is all of a set where each pair has its own, is padded into larger arrays (`ops.extents`) where
 the score allows it.
 """
 

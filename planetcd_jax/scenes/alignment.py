@@ -254,10 +254,10 @@ class AlignedPair:
         if self.before.closed and box.width == self.before_grid.width:
             self.overlap = box = dataclasses.replace(box, width=box.width + beyond_seam)
         self.grid = self.before_grid.part(box.row, box.col, box.height, box.width)
-        self._seen: _Image = after
+        self._on_grid: _Image = after
         if box.how == "warp":
             part = box.row, box.col, box.height, box.width
-            self._seen = Warped(after, self.before_grid, resampling, self._pixel_map, part)
+            self._on_grid = Warped(after, self.before_grid, resampling, self._pixel_map, part)
 
     @property
     def after_area(self) -> float:
@@ -277,7 +277,7 @@ class AlignedPair:
         """
         box = self.overlap
         shown = np.ones((box.height, box.width), bool)
-        for image in (self.before, self._seen):
+        for image in (self.before, self._on_grid):
             if isinstance(image, Warped):
                 shown &= image.covers(box.row, box.col, box.height, box.width)
         return shown
@@ -290,4 +290,4 @@ class AlignedPair:
         """Pixels [height, width, B] and mask [height, width] of the after-image on the before-image's grid."""
         row = row + self.overlap.row + self.after_shift[0] + self._offset[0]
         col = col + self.overlap.col + self.after_shift[1] + self._offset[1]
-        return self._seen.read(row, col, height, width)
+        return self._on_grid.read(row, col, height, width)

@@ -113,9 +113,9 @@ class Chance:
     """What chance gives in a scene, as the null scores of its tiles say.
 
     Attributes:
-        maxima: [T] float, largest null score of each tile of `tile_windows` windows.
+        maxima: [T] float, largest null score of each tile of neighbouring windows.
         tail: The tail of the null scores, or None.
-        tiles: Number of such tiles that the scene is worth: its scored windows over `tile_windows`.
+        tiles: Number of such tiles that the scene is worth: its scored windows over the windows of one tile.
     """
 
     maxima: np.ndarray

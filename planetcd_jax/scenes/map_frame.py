@@ -15,6 +15,8 @@ from planetcd_jax.scenes.pixel_map import lattice
 
 _LINES = 5  # of longitude, and of latitude, about
 _STEPS = (1.0, 2.0, 5.0)
+_ROUND_STEP = 30.0
+"""Degrees between meridians where these go all round: about a pole, or once round the body."""
 
 
 def map_frame(pair: AlignedPair) -> MapFrame:
@@ -115,7 +117,7 @@ def graticule(grid: AnyGrid, row: int, col: int, height: int, width: int) -> lis
 
     Returns:
         For each line "text", such as "75.2° E", and "points": columns and rows, counted from the part's corner.
-        Around a pole there are lines of latitude only.
+        Meridians end shortly before a pole.
     """
     cols, rows = lattice(row, col, height, width)
     lon, lat = _degrees(grid, cols, rows)
@@ -123,18 +125,39 @@ def graticule(grid: AnyGrid, row: int, col: int, height: int, width: int) -> lis
         return []
     middle = float(lon[lon.shape[0] // 2, lon.shape[1] // 2])
     lon = middle + short_way(lon - middle)
-    fields = [(lat, ("N", "S"))] if np.ptp(lon) > 180 else [(lon, ("E", "W")), (lat, ("N", "S"))]
+    levels, decimals = _levels(lon)
+    if np.ptp(lon) > 180:
+        levels, decimals = np.arange(-150.0, 181.0, _ROUND_STEP), 0
+        lon = np.where(90.0 - np.abs(lat) > 1.5 * _largest_step(lat), lon, np.nan)
     lines = []
-    for values, letters in fields:
-        drawn = contourpy.contour_generator(cols - col, rows - row, values)
-        levels, decimals = _levels(values)
-        for level in levels:
-            said = float(short_way(np.array(level))) if letters[0] == "E" else float(level)
-            text = f"{abs(said):.{decimals}f}° {letters[0] if said >= 0 else letters[1]}"
-            lines += [
-                {"text": text, "points": _thin(line)} for line in drawn.lines(level) if isinstance(line, np.ndarray)
-            ]
+    for level in levels:
+        said = float(short_way(np.array(level)))
+        lines += _lines(cols - col, rows - row, _from_meridian(lon, level), 0.0, _text(said, "EW", decimals))
+    levels, decimals = _levels(lat)
+    for level in levels:
+        lines += _lines(cols - col, rows - row, lat, level, _text(float(level), "NS", decimals))
     return lines
+
+
+def _from_meridian(lon: np.ndarray, level: float) -> np.ma.MaskedArray:
+    """Degrees east of a meridian; the far side of the body is masked, where they jump from 180 to -180."""
+    away = short_way(lon - level)
+    return np.ma.masked_array(away, ~(np.abs(away) <= 90.0))
+
+
+def _largest_step(values: np.ndarray) -> float:
+    """Largest difference of a point of a field to the next one, along rows or columns."""
+    return float(max(np.abs(np.diff(values, axis=axis)).max() for axis in (0, 1)))
+
+
+def _text(value: float, letters: str, decimals: int) -> str:
+    return f"{abs(value):.{decimals}f}° {letters[0] if value >= 0 else letters[1]}"
+
+
+def _lines(cols: np.ndarray, rows: np.ndarray, values: np.ndarray, level: float, text: str) -> list[dict[str, Any]]:
+    """The lines of one level of a field that is known at points."""
+    drawn = contourpy.contour_generator(cols, rows, values).lines(level)
+    return [{"text": text, "points": _thin(line)} for line in drawn if isinstance(line, np.ndarray)]
 
 
 def _thin(line: np.ndarray) -> list[list[float]]:

@@ -22,8 +22,9 @@ from planetcd_jax.files.json_files import jsonable, write_json
 from planetcd_jax.files.room import check_place
 from planetcd_jax.images.pair_quality import Quality
 from planetcd_jax.report import page, page_images, qgis, record
+from planetcd_jax.runtime.ticking import ticking
 from planetcd_jax.scenes import checkpoint as checkpoints
-from planetcd_jax.scenes import outlines, places, scoring, stable, writing
+from planetcd_jax.scenes import outlines, overview, places, scoring, stable, writing
 from planetcd_jax.scenes.chance import Chance, of_scene
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.coregister.deciding import Registration
@@ -52,8 +53,8 @@ class Request:
         simulated: Whether the images are simulated.
         fdr: None to decide by tau, or the false discovery rate of Benjamini-Hochberg.
         stable_ground: None, or a vector file of unchanged ground that the null scores come from.
-        registration: How the second image was laid on the first; None: not asked.
-        quality: How good the pair is; None: not looked at.
+        registration: How the second image was registered to the first; None: not asked for.
+        quality: How good the pair is; None: not measured.
     """
 
     weights: str
@@ -271,7 +272,7 @@ def _measure_and_draw(
 
 def _moving(looks: Iterator, total: int, *, quiet: bool) -> Iterator:
     """The places with a progress bar that says so while the first one compiles its programs."""
-    with tqdm(total=total, desc="candidates", unit="place", disable=quiet, miniters=1) as bar:
+    with tqdm(total=total, desc="candidates", unit="place", disable=quiet, miniters=1) as bar, ticking(bar):
         bar.set_postfix_str("compiling for the first place")
         for one in looks:
             if bar.postfix:
@@ -297,7 +298,7 @@ def _pictures(scene: Scene, candidate: places.Candidate, chip: places.Chip) -> t
 
 
 def _wide_side(side: int) -> int:
-    """Ground of a wide picture around a chip of a side, pixels: four times as wide, within what is read in no time."""
+    """Ground of a wide picture around a chip, pixels: four times its side, but no more than is read quickly."""
     return side + 2 * ((min(4 * side, max(2 * side, _WIDE_MOST)) - side) // 2)
 
 
@@ -324,8 +325,19 @@ def _drawn(candidate: places.Candidate, chip: places.Chip, window: int) -> dict[
 
 def _overview(scene: Scene, scored: Scored) -> page.Overview:
     box, plan, samples = scene.pair.overlap, scene.plan, scene.samples
-    pixels, valid = scene.pair.before.read_reduced(box.row, box.col, box.height, box.width, _OVERVIEW)
-    return page.Overview(samples.before(pixels), valid, scored.rho, box.height, box.width, plan.window, plan.stride)
+    (before, here), (after, there) = (
+        overview.reduced(read, box.height, box.width, _OVERVIEW)
+        for read in (scene.pair.read_before, scene.pair.read_after)
+    )
+    return page.Overview(
+        (samples.before(before), samples.after(after)),
+        (here, there),
+        scored.rho,
+        box.height,
+        box.width,
+        plan.window,
+        plan.stride,
+    )
 
 
 def _run_report(

@@ -48,7 +48,7 @@ class Truth(NamedTuple):
 
 
 def _stamp_craters(key: Array, relief: Array, count: int) -> Array:
-    """The relief with `count` craters, each laid on the ground near it only."""
+    """The relief with `count` craters, each changing only the ground near it."""
     size = jnp.array(relief.shape, jnp.float32)
     u = jax.random.uniform(key, (4, count), jnp.float32)
     diameters = power_law(u[0], CTX.crater_px, CTX.crater_exponent)

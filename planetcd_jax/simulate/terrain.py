@@ -84,7 +84,7 @@ def crater_profile(radius: Array, depth_ratio: Array) -> Array:
 
 
 def add_craters(relief: Array, rows: Array, cols: Array, diameters: Array, depth_ratios: Array) -> Array:
-    """The relief with craters laid over it, the first given first. A diameter of 0 is no crater.
+    """The relief with craters added one after another, in the order given. A diameter of 0 is no crater.
 
     Args:
         relief: [H, W] heights, pixels.

@@ -188,7 +188,7 @@ const actions = {
   n: () => step(1), ArrowRight: () => step(1), ArrowDown: () => step(1), p: () => step(-1), ArrowLeft: () => step(-1), ArrowUp: () => step(-1),
   a: () => setMark("accepted"), u: () => setMark("unsure"), r: () => setMark("rejected"), b: pause,
   c: () => el("class").focus(), e: () => el("note").focus(), "+": () => zoom(1 / 1.3), "=": () => zoom(1 / 1.3), "-": () => zoom(1.3), 0: () => setScale("change"),
-  o: () => el("outline").click(), "?": () => el("keys").showModal(),
+  m: () => setMapDate(DATES[(DATES.indexOf(chart.date) + 1) % DATES.length]), o: () => el("outline").click(), "?": () => el("keys").showModal(),
 };
 MODES.forEach((mode, k) => { actions[k + 1] = () => setMode(mode); });
 
@@ -206,6 +206,7 @@ function watch() {
   document.querySelectorAll("[data-sort]").forEach((button) => button.addEventListener("click", () => sortBy(button.dataset.sort)));
   document.querySelectorAll("[data-mode]").forEach((button) => button.addEventListener("click", () => setMode(button.dataset.mode)));
   document.querySelectorAll("[data-mark]").forEach((button) => button.addEventListener("click", () => setMark(button.dataset.mark)));
+  document.querySelectorAll("[data-date]").forEach((button) => button.addEventListener("click", () => setMapDate(button.dataset.date)));
   document.querySelectorAll("[data-scale]").forEach((button) => button.addEventListener("click", () => setScale(button.dataset.scale)));
   click("next", actions.n); click("previous", actions.p); click("undo", undo); click("help", actions["?"]); click("pause", pause);
   click("closer", () => zoom(1 / 1.4)); click("farther", () => zoom(1.4)); click("tau-reset", () => setTau(data.tau));
@@ -228,4 +229,4 @@ recall();
 watch();
 if (matchMedia("(prefers-reduced-motion: reduce)").matches) view.blinking = false;
 setTau(data.tau);
-marksChanged(); setMode("blink"); showMap(); beat();
+marksChanged(); setMode("blink"); showMap(); setMapDate("before"); beat();

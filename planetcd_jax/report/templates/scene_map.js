@@ -1,6 +1,7 @@
-// The map: the overlap as the first image shows it, with score, places, lines of longitude and latitude, scale and arrows.
+// The map: the overlap on both dates, with score, places, lines of longitude and latitude, scale and arrows.
 const SVG = "http://www.w3.org/2000/svg";
-const chart = { x: 0, y: 0, width: data.overview.width, height: data.overview.height, spots: new Map() };
+const chart = { x: 0, y: 0, width: data.overview.width, height: data.overview.height, date: "before", spots: new Map() };
+const DATES = ["before", "after", "blink"];
 
 function svg(name, attributes) {
   const made = document.createElementNS(SVG, name);
@@ -16,7 +17,8 @@ function chartStep() {
 
 function buildMap() {
   const { width, height } = data.overview, [x, y, wide, high] = data.overview.heat_box;
-  for (const [id, href, box] of [["map-image", data.overview.image, [0, 0, width, height]], ["map-heat", data.overview.heat, [x, y, wide, high]]]) {
+  for (const [id, href, box] of [["map-before", data.overview.before, [0, 0, width, height]],
+    ["map-after", data.overview.after, [0, 0, width, height]], ["map-heat", data.overview.heat, [x, y, wide, high]]]) {
     const image = el(id);
     image.setAttribute("href", href);
     ["x", "y", "width", "height"].forEach((name, k) => image.setAttribute(name, box[k]));
@@ -38,12 +40,31 @@ function buildMap() {
   arrows();
 }
 
+/** Shows the date that is chosen, or whose turn it is. */
+function mapDate() {
+  const date = chart.date === "blink" ? (view.after ? "after" : "before") : chart.date;
+  el("map-after").style.visibility = date === "after" ? "visible" : "hidden";      // it lies on the other one
+  el("map-date").textContent = date;
+}
+
+function setMapDate(date) {
+  chart.date = date;
+  if (date === "blink" && !view.blinking) pause();
+  document.querySelectorAll("[data-date]").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.date === date)));
+  mapDate();
+}
+
 function placeSpots(step) {
   for (const place of all) {
     const wide = Math.max(place.width_px, 13 * step), high = Math.max(place.height_px, 13 * step);
     const box = { x: place.col - data.col - wide / 2, y: place.row - data.row - high / 2, width: wide, height: high };
     for (const [key, value] of Object.entries(box)) chart.spots.get(place.rank).setAttribute(key, value);
   }
+}
+
+/** How far a point lies from the middle of what is shown, 1 at its border. */
+function farOut([x, y]) {
+  return Math.max(Math.abs((2 * (x - chart.x)) / chart.width - 1), Math.abs((2 * (y - chart.y)) / chart.height - 1));
 }
 
 /** Labels of the lines where these enter what is shown. */
@@ -55,10 +76,11 @@ function placeLabels(step) {
     texts[k].style.display = first ? "" : "none";
     if (!first) return;
     texts[k].setAttribute("font-size", 11 * step);
-    const end = upright ? line.points.filter(inside).reduce((top, point) => (point[1] < top[1] ? point : top))
-      : line.points.filter(inside).reduce((left, point) => (point[0] < left[0] ? point : left));
-    texts[k].setAttribute("x", end[0] + 3 * step);
-    texts[k].setAttribute("y", upright ? Math.max(end[1], chart.y) + 13 * step : end[1] - 3 * step);
+    const seen = line.points.filter(inside), least = (key) => seen.reduce((best, point) => (key(point) < key(best) ? point : best));
+    let end = least(upright ? (point) => point[1] : (point) => point[0]);
+    if (upright && end[1] > chart.y + 0.15 * chart.height) end = least((point) => -farOut(point));      // one that begins at a pole
+    texts[k].setAttribute("x", Math.min(end[0] + 3 * step, chart.x + chart.width - 48 * step));
+    texts[k].setAttribute("y", Math.min(upright ? Math.max(end[1], chart.y) + 13 * step : end[1] - 3 * step, chart.y + chart.height - 4 * step));
   });
 }
 

@@ -1,1 +1,1 @@
-"""Two images laid on each other as a whole, before their changes are looked for."""
+"""Two images registered as a whole, before changes are searched for."""

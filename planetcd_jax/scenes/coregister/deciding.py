@@ -1,4 +1,4 @@
-"""Whether and how a second image is to be laid on the first, and whether the two show the same ground at all."""
+"""Whether the second image must be registered to the first, how, and whether both show the same ground at all."""
 
 import dataclasses
 from typing import Any
@@ -42,7 +42,7 @@ _ENOUGH = 0.3
 
 @dataclasses.dataclass(frozen=True)
 class Registration:
-    """How the second image was laid on the first.
+    """How the second image was registered to the first.
 
     Attributes:
         asked: Value of `--register`.
@@ -52,7 +52,7 @@ class Registration:
             the second shows the same ground; None where they were left.
         residual_px: Median distance by which squares that agree lie off; None where none was measured.
         inliers, squares: Squares of the first image that the second shows where it should, of how many.
-        before, after: Share of the squares that agree as the images lie, and as they were laid.
+        before, after: Share of the squares that agree before and after registration.
         chance: Probability of that by chance; None where it was not measured.
         bend: Local shifts beside the model (see `bending`), where more squares agree under them; else None.
     """
@@ -92,7 +92,7 @@ class Registration:
 def register(
     before: Source, after: Source, *, way: str = "auto", gcps: str | None = None, resampling: str = "cubic"
 ) -> Registration:
-    """How the second image is to be laid on the first.
+    """How the second image is to be registered to the first.
 
     Args:
         before, after: The images.
@@ -308,7 +308,7 @@ def _from_file(frame: Frame, path: str, lies: _Lie) -> Registration:
         )
     found = judge(matrix, kind, measure(frame, matrix, box, _step_of(box)))
     doubt = "" if found.beats_guessing or not found.squares.has_ground else ", under which the images do not agree"
-    how = f"laid by {points} tie points (off by {off:.2g} px){doubt}"
+    how = f"registered by {points} tie points (off by {off:.2g} px){doubt}"
     return _registration("file", how, found, lies)
 
 

@@ -63,8 +63,8 @@ def _from_one(matches: Matches, reach: float) -> np.ndarray:
     best = np.zeros(len(here), bool)
     for first in range(0, len(here), 500):
         part = slice(first, first + 500)
-        laid = turn[part, None] * (here[None] - here[part, None]) + there[part, None]
-        agree = abs(laid - there[None]) < reach
+        moved = turn[part, None] * (here[None] - here[part, None]) + there[part, None]
+        agree = abs(moved - there[None]) < reach
         most = int(agree.sum(axis=1).argmax())
         if agree[most].sum() > best.sum():
             best = agree[most]

@@ -107,11 +107,11 @@ class Reduced:
         """Takes an image, the grid that it is to be seen on, and the image's own."""
         self.height, self.width = grid.height, grid.width
         pixel_map = PixelMap(grid, own).needing(*lattice(0, 0, grid.height, grid.width))
-        self._seen = Warped(cast(Source, image), grid, "bilinear", pixel_map)
+        self._on_grid = Warped(cast(Source, image), grid, "bilinear", pixel_map)
 
     def read(self, row: int, col: int, height: int, width: int) -> View:
         """A window of the coarser pixels; may reach outside."""
-        pixels, valid = self._seen.read(row, col, height, width)
+        pixels, valid = self._on_grid.read(row, col, height, width)
         return pixels.astype(np.float32).mean(axis=-1), valid
 
     def all(self) -> View:

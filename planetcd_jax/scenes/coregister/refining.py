@@ -1,4 +1,4 @@
-"""A model made better by how squares of the two images lie on each other, from coarse to fine."""
+"""A model refined by the shifts of small squares between the two images, from coarse to fine."""
 
 import dataclasses
 

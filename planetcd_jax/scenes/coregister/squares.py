@@ -1,4 +1,4 @@
-"""How well two images agree over the ground that they share: small squares, each laid where it fits best."""
+"""How well two images agree over the ground that they share: small squares, each shifted to where it fits best."""
 
 import dataclasses
 from typing import cast
@@ -20,7 +20,7 @@ _ALONG, _SIDES, _REACH = 8, (24, 56), 0.35
 # Share of a square that both images must show.
 _SHOWN = 0.7
 
-# Pixels within which squares count as laid alike.
+# Squares agree where their shifts differ by fewer pixels than this.
 NEAR = 2.5
 
 # Correlation of neighbours two pixels apart below which an image is noise.

@@ -12,23 +12,19 @@ Source: linear shading, Kube & Pentland 1988, IEEE PAMI 10, 704; the two maps ar
 Pure, for one pair. Axes: H rows, W columns.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from planetcd_jax.errors import ConfigError
 from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import fast_length
+from planetcd_jax.records import check_above_zero
+from planetcd_jax.scores.registered.brightness import Brightness, contrast
 from planetcd_jax.types import Array
-
-# Chosen on the development split of `scripts/evaluate.py`.
-GAIN_BOUNDS = (0.8, 1.25)
-"""What may pass for gain, once both dates are in standard deviations of their own: a date whose ground is another is
-not explained by making the first fade."""
-LIGHT_STEPS = 2
-OUTLIER = 3.0
-"""Differences of more robust standard deviations than this count less."""
 
 ReliefMaps = tuple[Array, Array]
 """A map's waves times cos 2u and sin 2u of their direction u, [H, W] float32 each."""
@@ -100,34 +96,86 @@ def relight(before: Array, maps: ReliefMaps, light: Light) -> Array:
     return light.gain * before + light.turn[0] * maps[0] + light.turn[1] * maps[1]
 
 
-def fit_light(before: Array, after: Array, keep: Array) -> Light:
-    """Light under which `before` comes nearest to `after`, changes left out.
+@dataclasses.dataclass(frozen=True)
+class Relighting:
+    """How the light of the second date is found, and when it is taken out of what the dates differ by.
 
-    Reweighted least squares of after = gain * before + turn * maps, the gain within its bounds. Every second row and
-    column is looked at.
+    Attributes:
+        least_explained, full_explained: Shares of the mean squared difference that a turn of the sun explains: up to
+            the first nothing is taken out, from the second on all of it, and between them a part. Three of four
+            unchanged development pairs, under much the same sun, are below the first.
+        gain_bounds: What may pass for gain, once both dates are in standard deviations of their own: a date whose
+            ground is another is not explained by making the first fade.
+        rounds: Fits, each with weights from the last.
+        outlier: Differences of more robust standard deviations than this count less.
 
-    Args:
-        before, after: [H, W] float32, registered, mean about 0, in standard deviations of each.
-        keep: [H, W] bool, pixels that are compared.
-
-    Returns:
-        `Light`. Source of the weights: Huber 1964, Ann. Math. Statist. 35, 73.
+    Chosen on the development split of `scripts/evaluate.py` and on simulated pairs of other seeds.
     """
-    maps = relief_maps(jnp.where(keep, before, 0))
-    parts = jnp.stack([masked.thin(z).ravel() for z in (*maps, before, after)])
-    inside = masked.thin(keep)
-    usable = inside.ravel().astype(jnp.float32)
-    weight, found = usable, Light(jnp.float32(1), (jnp.float32(0), jnp.float32(0)))
-    for step in range(LIGHT_STEPS):
-        if step:
-            error = jnp.abs(parts[3] - relight(parts[2], (parts[0], parts[1]), found))
-            usual = 1.4826 * masked.quartiles(error.reshape(inside.shape), inside)[1] + 1e-6
-            weight = usable / jnp.maximum(1.0, error / (OUTLIER * usual))
-        found = _solve(jnp.matmul(parts * weight, parts.T, precision=jax.lax.Precision.HIGHEST))
-    return found
+
+    least_explained: float = 0.15
+    full_explained: float = 0.3
+    gain_bounds: tuple[float, float] = (0.8, 1.25)
+    rounds: int = 2
+    outlier: float = 3.0
+
+    def __post_init__(self):
+        check_above_zero(self, "rounds", "outlier")
+        if not self.least_explained < self.full_explained:
+            raise ConfigError(
+                f"least_explained is {self.least_explained!r} and full_explained {self.full_explained!r}; give two "
+                "shares of which the second is larger."
+            )
+
+    def relit(self, before: Brightness, after: Brightness, keep: Array) -> Brightness:
+        """`before` in the light of `after`, as far as that explains their difference; contrast stays as it is.
+
+        `keep`: [H, W] bool, pixels that are compared.
+        """
+        own = contrast(before.level, keep)
+        one, two = before.fine / own, after.fine / contrast(after.level, keep)
+        one, two = (jnp.where(keep, x - masked.mean(x, keep.astype(jnp.float32)), 0) for x in (one, two))
+        light = self.fit(*(jax.lax.stop_gradient(x) for x in (one, two)), keep)
+
+        def power(x: Array) -> Array:
+            return masked.mean(jnp.square(x), keep.astype(jnp.float32))
+
+        lit = relight(one, relief_maps(one), light)
+        # As much contrast as before: a first date that may fade comes nearer to any other ground.
+        lit *= jnp.sqrt(power(one) / (power(lit) + 1e-9))
+        explained = (power(two - one) - power(two - lit)) / (power(two - one) + 1e-6)
+        span = self.full_explained - self.least_explained
+        shade = own * (lit - one) * jnp.clip((explained - self.least_explained) / span, 0, 1)
+        return before._replace(level=before.level + shade, fine=before.fine + shade)
+
+    def fit(self, before: Array, after: Array, keep: Array) -> Light:
+        """Light under which `before` comes nearest to `after`, changes left out.
+
+        Reweighted least squares of after = gain * before + turn * maps, the gain within its bounds. Every second row
+        and column is looked at.
+
+        Args:
+            before, after: [H, W] float32, registered, mean about 0, in standard deviations of each.
+            keep: [H, W] bool, pixels that are compared.
+
+        Returns:
+            `Light`. Source of the weights: Huber 1964, Ann. Math. Statist. 35, 73.
+        """
+        maps = relief_maps(jnp.where(keep, before, 0))
+        parts = jnp.stack([masked.thin(z).ravel() for z in (*maps, before, after)])
+        inside = masked.thin(keep)
+        usable = inside.ravel().astype(jnp.float32)
+        weight, found = usable, Light(jnp.float32(1), (jnp.float32(0), jnp.float32(0)))
+        for step in range(self.rounds):
+            if step:
+                error = jnp.abs(parts[3] - relight(parts[2], (parts[0], parts[1]), found))
+                usual = 1.4826 * masked.quartiles(error.reshape(inside.shape), inside)[1] + 1e-6
+                weight = usable / jnp.maximum(1.0, error / (self.outlier * usual))
+            sums = jnp.matmul(parts * weight, parts.T, precision=jax.lax.Precision.HIGHEST)
+            found = _solve(sums, self.gain_bounds)
+        return found
 
 
-def _solve(sums: Array) -> Light:
+def _solve(sums: Array, gain_bounds: tuple[float, float]) -> Light:
     """Least squares from the sums of products of (maps, before, after), [4, 4]: the best gain within its bounds, and
     the best turn that goes with it."""
     # A little is added to the diagonal: where there is no relief there is no turn.
@@ -141,5 +189,5 @@ def _solve(sums: Array) -> Light:
     of_before, of_after = turn(2), turn(3)
     own = sums[2, 2] - sums[2, 0] * of_before[0] - sums[2, 1] * of_before[1]
     common = sums[2, 3] - sums[2, 0] * of_after[0] - sums[2, 1] * of_after[1]
-    gain = jnp.clip(common / (own + 1e-6), *GAIN_BOUNDS)
+    gain = jnp.clip(common / (own + 1e-6), *gain_bounds)
     return Light(gain, (of_after[0] - gain * of_before[0], of_after[1] - gain * of_before[1]))

@@ -40,8 +40,11 @@ class ResidualNull:
         least_likeness: Least correlation of the dates that ground without a change is thought to have: the null of a
             pair that is less alike shows its differences as much smaller as brings it to this. Eighteen of twenty
             unchanged development pairs whose sun had moved by up to 50 degrees are more alike.
-        most_changed: Largest share of the compared ground that may stand out so; with more, nothing is left out: such
-            differences nearly everywhere are light, frost or haze, which the null has to know.
+        most_changed: Largest share of the compared ground that may stand out so; with more, nothing is left out, unless
+            it is brighter, or darker, nearly everywhere: differences of both signs nearly everywhere are light, frost
+            or haze, which the null has to know.
+        one_way: Excess of the brighter over the darker of what stands out, or the reverse, as a share of both, from
+            where on it is one large change.
         least_clean: Share of the compared ground that must be left; with less, all differences are noise of the
             expected spread, since nothing else is known of ground that did not change.
         tries, far_tries: Near and far places that a difference may come from before noise of the same spread is put
@@ -61,6 +64,7 @@ class ResidualNull:
     far_steps_px: tuple[int, int] = (16, 48)
     least_likeness: float = 0.6
     most_changed: float = 0.15
+    one_way: float = 0.5
     least_clean: float = 0.1
     tries: int = 3
     far_tries: int = 4
@@ -72,7 +76,7 @@ class ResidualNull:
     def __post_init__(self):
         check_above_zero(self, "residual_clip", "outlier", "near_outlier", "usual_cap")
         check_above_zero(self, "broad_outlier", "broad_px")
-        check_above_zero(self, "most_changed", "least_likeness", "tries", "far_tries")
+        check_above_zero(self, "most_changed", "one_way", "least_likeness", "tries", "far_tries")
         check_pixels("change_margin_px", self.change_margin_px)
         check_pixels("near_px", self.near_px)
 
@@ -96,6 +100,7 @@ class ResidualNull:
         seen_after: Brightness,
         keep: Array,
         detail: BrightnessDetail,
+        shade: Array | float = 0.0,
     ) -> Array:
         """The first date as it might look again, if nothing had changed.
 
@@ -113,9 +118,10 @@ class ResidualNull:
         Args:
             key: Key of the pair.
             before, after: [H, W] or [H, W, C] float32, registered.
-            seen_before, seen_after: `Brightness` of both.
+            seen_before, seen_after: `Brightness` of both, the first in the light of the second.
             keep: [H, W] bool, pixels that are compared.
             detail: How brightness is compared.
+            shade: [H, W] float32, what that light adds to the brightness of the first; 0: nothing.
 
         Returns:
             The shape of `before`. Source: this package's; a bootstrap of residuals (Davison & Hinkley 1997, section
@@ -144,9 +150,12 @@ class ResidualNull:
         if before.ndim == 2:
             return before + added(seen_before.level, seen_after.level, noise)
 
+        relief = masked.moments(seen_before.level - shade, keep)[1] + 1e-6
+
         def band(x: Array, y: Array, noise: Array) -> Array:
             limits = detail.common_limits(x, y, keep)
             one, two = (jnp.clip(z, *limit) for z, limit in zip((x, y), limits, strict=True))
+            one += shade * masked.moments(one, keep)[1] / relief  # the sun shades every band alike
             return x + added(one, two, noise)
 
         return jax.vmap(band, in_axes=-1, out_axes=-1)(before, after, noise)
@@ -163,11 +172,13 @@ class ResidualNull:
         """
         _, usual = masked.spread(units, keep)
         size = jnp.abs(units) / jnp.clip(usual, self.usual_least, self.usual_cap)
-        broad = jnp.abs(blur_over(units, keep.astype(jnp.float32), self.broad_px))
-        sure = keep & ((size > self.outlier) | (broad > self.broad_outlier))
+        broad = blur_over(units, keep.astype(jnp.float32), self.broad_px)
+        sure = keep & ((size > self.outlier) | (jnp.abs(broad) > self.broad_outlier))
         flanks = masked.dilate(sure, self.near_px) & keep & (size > self.near_outlier)
-        few = sure.sum(dtype=jnp.float32) <= self.most_changed * keep.sum(dtype=jnp.float32)
-        return masked.dilate(sure | flanks, self.change_margin_px) & few
+        count = sure.sum(dtype=jnp.float32)
+        few = count <= self.most_changed * keep.sum(dtype=jnp.float32)
+        one_way = jnp.abs(jnp.where(sure, jnp.sign(broad), 0).sum()) >= self.one_way * count
+        return masked.dilate(sure | flanks, self.change_margin_px) & (few | one_way)
 
     def _places(self, key: Array, keep: Array) -> list[tuple[Array, Array]]:
         """For each try, rows and columns that the differences come from."""

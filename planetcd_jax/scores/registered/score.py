@@ -33,6 +33,7 @@ from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.pixel_level import PixelChange
 from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, Limits
 from planetcd_jax.scores.registered.pixel_evidence import Maps, PixelEvidence
+from planetcd_jax.scores.registered.relief import Relighting
 from planetcd_jax.scores.registered.residual_null import ResidualNull
 from planetcd_jax.types import Array
 
@@ -107,16 +108,6 @@ def compared_cells(keep: Array, cells: tuple[int, int]) -> Array:
     return cut.reshape(cells[0], step, cells[1], step).all(axis=(1, 3))
 
 
-def evidence_of(views: Views) -> Evidence:
-    """The maps that scores are made of."""
-    before, after, keep, weight = views
-    distance = _over_features(jnp.square(after.direction - before.direction)).mean(axis=0)
-    varies = (before.varies + after.varies) / 2
-    cells = compared_cells(keep, (distance.shape[0], distance.shape[1]))
-    typical = masked.mean(varies, cells.astype(jnp.float32))
-    return Evidence(before.brightness, after.brightness, keep, weight, distance / (varies + typical + 1e-6), cells)
-
-
 @dataclasses.dataclass(frozen=True)
 class Registered(Score):
     """Registered, then compared place by place. Blind to gain, offset, noise and misalignment up to its bounds.
@@ -124,6 +115,7 @@ class Registered(Score):
     Attributes:
         registration: How the second date is registered.
         brightness: How differences of brightness are compared with what the pair explains.
+        light: How a sun that turned is taken out of the difference of brightness.
         null: `ResidualNull`, made of the pair's own differences; or another (`scores.null`).
         network_blur_px: Standard deviation of the blur before the network, which takes noise for texture.
         border_px: Ground this near to missing ground or to the edge is not compared: resampling is one-sided there.
@@ -152,6 +144,7 @@ class Registered(Score):
     null: Null = ResidualNull()
     registration: Registering = Registering()
     brightness: BrightnessDetail = BrightnessDetail()
+    light: Relighting = Relighting()
     network_blur_px: float = 1.2
     border_px: int = 4
     edge_px: int = 10
@@ -223,6 +216,17 @@ class Registered(Score):
         weight = jnp.where(masked.erode(second.valid, self.edge_px), 1.0, jnp.float32(self.edge_weight))
         return Views(one, other, keep, weight)
 
+    def evidence_of(self, views: Views) -> Evidence:
+        """The maps that scores are made of."""
+        before, after, keep, weight = views
+        distance = _over_features(jnp.square(after.direction - before.direction)).mean(axis=0)
+        varies = (before.varies + after.varies) / 2
+        cells = compared_cells(keep, (distance.shape[0], distance.shape[1]))
+        typical = masked.mean(varies, cells.astype(jnp.float32))
+        texture = distance / (varies + typical + 1e-6)
+        lit = self.light.relit(before.brightness, after.brightness, keep)
+        return Evidence(lit, after.brightness, keep, weight, texture, cells)
+
     def null_views(self, key: Array, network: Network, before: Array, second: Registration, views: Views) -> Views:
         """The first date and h(x), as they are compared.
 
@@ -232,9 +236,9 @@ class Registered(Score):
             views: What that gave.
         """
         first, other, keep, _ = views
-        drawn = self.null.draw(
-            key, before, second.after, first.brightness, other.brightness, keep, self.brightness
-        )  # fmt: skip
+        lit = self.light.relit(first.brightness, other.brightness, keep)
+        shade = lit.level - first.brightness.level
+        drawn = self.null.draw(key, before, second.after, lit, other.brightness, keep, self.brightness, shade)
         limits, _ = self.brightness.common_limits(grey(before), grey(second.after), keep)
         return views._replace(second=self.view(network, drawn, second.valid, limits))
 
@@ -256,7 +260,7 @@ class Registered(Score):
         """As `Score.rho`; NaN if a pixel is NaN."""
         before, after = before.astype(jnp.float32), after.astype(jnp.float32)
         second = self.registration.register(before, after)
-        rho = self.rho_of(evidence_of(self.views(network, before, second)))
+        rho = self.rho_of(self.evidence_of(self.views(network, before, second)))
         return jnp.where(_missing(before, second), jnp.nan, rho)
 
     def pair_rhos(
@@ -269,7 +273,7 @@ class Registered(Score):
         second = self.registration.register(before, after)
         views = self.views(network, before, second)
         drawn = self.null_views(key, network, before, second, views)
-        rho, rho_null = (self.rho_of(evidence_of(pair)) for pair in (views, drawn))
+        rho, rho_null = (self.rho_of(self.evidence_of(pair)) for pair in (views, drawn))
         missing = _missing(before, second)
         return jnp.where(missing, jnp.nan, rho), jnp.where(missing, jnp.nan, rho_null)
 
@@ -287,7 +291,7 @@ class Registered(Score):
     ) -> dict[str, Array]:
         """As `Score.window_maps`, from one registration of the array."""
         before, second = self._register_array(before, after, valid)
-        return {"rho": self._windows(evidence_of(self.views(network, before, second)), grid)}
+        return {"rho": self._windows(self.evidence_of(self.views(network, before, second)), grid)}
 
     def null_window_map(
         self, key: Array, network: Network, before: Array, after: Array | None, valid: Array, grid: WindowGrid
@@ -299,7 +303,7 @@ class Registered(Score):
             raise ConfigError("a registered score draws its null from both dates; give after=.")
         before, second = self._register_array(before, after, valid)
         views = self.views(network, before, second)
-        return self._windows(evidence_of(self.null_views(key, network, before, second, views)), grid)
+        return self._windows(self.evidence_of(self.null_views(key, network, before, second, views)), grid)
 
     def _register_array(self, before: Array, after: Array, valid: Array) -> tuple[Array, Registration]:
         """The first date and the registered second; missing pixels have the mean of the others."""
@@ -357,9 +361,13 @@ class Registered(Score):
         (registered, (one, two)), keep = self._brightness_of(before, second)
         first, other = self._pixel_features(network, before, registered, keep)
 
+        lit = self.light.relit(one, two, keep)
+
         def largest(own: Array) -> Array:
             if isinstance(self.null, ResidualNull):
-                drawn = self._clean_null.draw(own, before, second.after, one, two, keep, self._pixel_brightness)
+                drawn = self._clean_null.draw(
+                    own, before, second.after, lit, two, keep, self._pixel_brightness, lit.level - one.level
+                )
             else:
                 drawn = self.null.pair(own, before)[1]
             (_, pair), _ = self._brightness_of(before, second._replace(after=drawn))
@@ -370,7 +378,7 @@ class Registered(Score):
 
         def outlined(_: None) -> PixelChange:
             null = jax.lax.map(largest, jax.random.split(key, self.pixels.draws))
-            return self.pixels.change(maps, null, self.pixels.brightness_difference(one, two, keep), keep)
+            return self.pixels.change(maps, null, self.pixels.brightness_difference(lit, two, keep), keep)
 
         if always:
             return outlined(None)
@@ -412,7 +420,9 @@ class Registered(Score):
         self, backbone: Backbone, features: tuple[Array, Array], dates: tuple[Brightness, Brightness], keep: Array
     ) -> Maps:
         """Maps of size and of brightness, from the features and the brightness of two dates."""
-        signed = self.pixels.standardized(*dates, keep, self._pixel_brightness, (self.usual_least, self.usual_cap))
+        before, after = dates
+        lit = self.light.relit(before, after, keep)
+        signed = self.pixels.standardized(lit, after, keep, self._pixel_brightness, (self.usual_least, self.usual_cap))
         apart = self.pixels.feature_change(*features, keep, self.pixels.cell_px(backbone))
         return Maps(self.pixels.size(signed, apart, keep), signed)
 
