@@ -201,10 +201,9 @@ def _start(settings: types.SimpleNamespace) -> None:
     require("scene", "rasterio", "geopandas", "skimage")
     import rasterio
 
-    # A small block cache, since every block is used once or twice; patience with servers that stutter.
-    with rasterio.Env(
-        GDAL_CACHEMAX=_CACHE_BYTES, GDAL_HTTP_MAX_RETRY=3, GDAL_HTTP_CONNECTTIMEOUT=20, GDAL_HTTP_TIMEOUT=120
-    ):
+    from planetcd_jax.images.network import PATIENCE
+
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, **PATIENCE):  # a small cache: every block is used once or twice
         _run(settings, config)
 
 

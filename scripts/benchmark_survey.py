@@ -13,10 +13,11 @@ import time
 import numpy as np
 
 from planetcd_jax.surveys import finding, sphere
-from planetcd_jax.surveys.engine import Survey, Workers
+from planetcd_jax.surveys.engine import Survey
 from planetcd_jax.surveys.footprints import Footprint
 from planetcd_jax.surveys.ledger import Ledger, Outcome
 from planetcd_jax.surveys.pair_table import Pair
+from planetcd_jax.surveys.workers import Workers
 
 
 def made_archive(count: int) -> list[Footprint]:
@@ -61,7 +62,7 @@ def time_engine(count: int, workers: int) -> None:
         began = time.perf_counter()
         ledger.add(Pair(f"p{n:06d}", f"/{n}a.tif", f"/{n}b.tif") for n in range(count))
         entered = time.perf_counter()
-        counts = Survey(pathlib.Path(folder), ledger, ("nothing",), Workers(count=workers), nothing).run()
+        counts = Survey(pathlib.Path(folder), ledger, ("nothing",), Workers(count=workers), work=nothing).run()
         taken, memory = time.perf_counter() - entered, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         ledger.close()
     assert counts["done"] == count

@@ -98,7 +98,7 @@ def folder(tmp_path):
 
 def test_changes_of_one_ground_are_one_with_the_dates_between(folder, capsys):
     assert survey.execute(["catalogue", str(folder)]) == 0
-    assert "6 places, 4 changes" in capsys.readouterr().out
+    assert "6 places, 4 changes, 1 discovery at a false discovery rate of 0.1" in capsys.readouterr().out
     places = geopandas.read_parquet(folder / "catalogue.parquet")
     assert places["rank"].tolist() == [1, 2, 3, 4, 5, 6] and places["place"][0] == "inner:1"
     assert places["expected_false"].tolist() == pytest.approx(
@@ -114,6 +114,16 @@ def test_changes_of_one_ground_are_one_with_the_dates_between(folder, capsys):
     seam = changes.loc[places.set_index("place").loc["seam:1", "change"]]
     assert set(seam["scenes"].split()) == {"seam", "over"}
     assert set(changes["scenes"]) >= {"late", "early"}  # at another time; elsewhere
+
+
+def test_where_there_is_no_discovery_it_says_what_one_would_need(folder, capsys):
+    assert survey.execute(["catalogue", str(folder), "--fdr=0.01"]) == 0
+    said, needed = capsys.readouterr().out, 0.01 * share(2) / 81  # of "inner", the second scene
+    assert (
+        "0 discoveries" in said
+        and f"the smallest p-value is 0.0004, and one place alone in a scene of 81 windows needs {needed:.2g}" in said
+    )
+    assert "give more by --scene=null_draws=64 or above" in said
 
 
 def test_its_files_know_the_body(folder):
@@ -194,7 +204,7 @@ def test_the_page_holds_places_footprints_and_thumbnails(folder):
     assert [row["thumbnail"] for row in rows if row["scene"] == "late"] == [""]
     assert (folder / early["report"]).is_file() and len(embedded["footprints"]) == 1
     assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
-    assert "SIMULATED" in html and "6 places in 5 scenes, 4 changes" in html
+    assert "SIMULATED" in html and "6 places, 4 changes, 1 discovery in 5 scenes." in html
 
 
 def test_clients_that_end_together_write_it_one_after_the_other(folder, monkeypatch):

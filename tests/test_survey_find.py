@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from stac_server import item, stac_api
 
 from planetcd_jax import survey
 from planetcd_jax.errors import DataError
@@ -258,6 +259,27 @@ def test_a_stac_catalogue_in_files_is_followed(tmp_path):
     (one,) = archives.read_archive(str(tmp_path / "catalog.json")).images
     assert one.name == str(folder / "i.tif") and one.body == "Mars" and len(one.ring) == 4
     assert (one.incidence, one.emission, one.time) == (60.0, 4.0, seconds_of("2015-06-07T08:09:10"))
+
+
+def test_items_of_a_stac_api_come_page_by_page():
+    pytest.importorskip("pystac_client")
+    items = [item(n, collection) for collection in ("ctx", "hirise") for n in range(7)]
+    with stac_api(items, page=3) as api:
+        archive = archives.read_archive(api.address)
+        assert len(api.searches) == 5 and len(archive.images) == 14 and archive.refused == []
+        chosen = archives.read_archive(api.address + "?collections=ctx").images
+        assert api.searches[-1]["collections"] == ["ctx"]
+    assert [image.name for image in chosen] == [f"https://images.invalid/ctx/{n}.tif" for n in range(7)]
+    assert [image.incidence for image in chosen] == [60.0 - n for n in range(7)]
+    assert chosen[2].time == seconds_of("2015-06-03T00:00:00") and chosen[2].ring[:, 0].max() == 3.0
+
+
+def test_an_api_that_is_away_is_one_line():
+    with stac_api([], page=3) as api:
+        gone = api.address + "nothing"
+        with pytest.raises(DataError, match="nothing cannot be read as STAC .*; check the address") as caught:
+            archives.read_archive(gone)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_archive_is_one_line(tmp_path):

@@ -1,10 +1,8 @@
 """Surveys: the ledger, one attempt with its limits, and a run whose workers are killed, hang and starve."""
 
-import collections
 import contextlib
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -13,25 +11,17 @@ import time
 
 import psutil
 import pytest
+from survey_work import ROOT, STANDIN, lines, pairs, task
 
 from planetcd_jax import survey
 from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.surveys import attempt, ledger, pair_table, progress, shards
-from planetcd_jax.surveys.attempt import Limits, Task, score_pair
-from planetcd_jax.surveys.engine import Survey, Workers, reconcile
+from planetcd_jax.surveys.attempt import score_pair
+from planetcd_jax.surveys.engine import Survey, reconcile
 from planetcd_jax.surveys.ledger import Ledger, Outcome
+from planetcd_jax.surveys.limits import Limits
 from planetcd_jax.surveys.pair_table import Pair
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-STANDIN = (sys.executable, "-S", str(ROOT / "tests" / "standin_scene.py"))
-
-
-def pairs(*names):
-    return [Pair(name, f"/images/{name}.tif", f"/images/{name}-after.tif") for name in names]
-
-
-def task(folder, name, **limits):
-    return Task(name, f"/images/{name}.tif", "/images/b.tif", os.fspath(folder), STANDIN, Limits(**limits))
+from planetcd_jax.surveys.workers import Workers
 
 
 @pytest.fixture
@@ -39,11 +29,6 @@ def book(tmp_path):
     opened = Ledger(tmp_path / "ledger.sqlite")
     yield opened
     opened.close()
-
-
-def lines(folder, file):
-    path = folder / file
-    return collections.Counter(path.read_text().split()) if path.exists() else collections.Counter()
 
 
 def test_a_table_of_pairs_is_read_with_its_own_ids_and_paths(tmp_path):
@@ -128,6 +113,18 @@ def test_pairs_of_a_client_that_died_are_free_again(book, monkeypatch):
     far.close()
 
 
+def test_a_clock_that_is_set_takes_no_pairs_from_a_client_that_lives(book, monkeypatch):
+    book.add(pairs("a", "b"))
+    book.beat()
+    assert len(book.claim(5)) == 2
+    other, real = Ledger(book.path), psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) + 600.0)
+    book.beat()
+    other.beat()
+    assert book.counts()["claimed"] == 2 and other.claim(5) == []
+    other.close()
+
+
 def test_another_file_is_told_from_a_ledger(tmp_path):
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database, but long enough to look at" * 50)
     with pytest.raises(DataError, match="is no ledger"):
@@ -182,10 +179,11 @@ def test_results_that_a_killed_worker_left_are_put_in_place(tmp_path):
 
 def test_the_process_of_a_pair_ends_with_its_worker(tmp_path):
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from tests.test_survey_run import score_pair, task\n"
-        "import pathlib; score_pair(task(pathlib.Path(sys.argv[2]), 'hang1'))"
+        "import sys; sys.path[:0] = sys.argv[1:3]; from survey_work import task; import pathlib\n"
+        "from planetcd_jax.surveys.attempt import score_pair; score_pair(task(pathlib.Path(sys.argv[3]), 'hang1'))"
     )
-    worker = subprocess.Popen([sys.executable, "-c", program, os.fspath(ROOT), os.fspath(tmp_path)], cwd=ROOT)
+    folders = [os.fspath(path) for path in (ROOT, ROOT / "tests", tmp_path)]
+    worker = subprocess.Popen([sys.executable, "-c", program, *folders])
     while not lines(tmp_path, "STARTED"):
         time.sleep(0.05)
     (child,) = psutil.Process(worker.pid).children()

@@ -64,7 +64,7 @@ def announcing(function: Callable[..., Any], what: str) -> Callable[..., Any]:
 
     def call(*arguments: Any) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
-        shapes = structure, tuple(np.shape(x) for x in leaves)
+        shapes = structure, tuple((np.shape(x), getattr(x, "dtype", type(x))) for x in leaves)
         if shapes not in programs:
             with announced(what):
                 programs[shapes] = jitted.lower(*arguments).compile()

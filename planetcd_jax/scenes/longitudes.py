@@ -1,5 +1,7 @@
 """Coordinates of one system in another, where a longitude and the same plus 360 degrees are one place."""
 
+import functools
+
 import numpy as np
 import pyproj
 from pyproj.exceptions import ProjError
@@ -96,6 +98,12 @@ class Crossing:
         return self.from_degrees(lon + 360.0 * turns, lat)
 
 
+@functools.lru_cache(maxsize=64)
+def crossing(source: CRS | None, target: CRS | None) -> Crossing:
+    """A `Crossing`; a scene needs few, many times, and PROJ takes a while to prepare one."""
+    return Crossing(source, target)
+
+
 def _no_way(source: CRS | None, target: CRS | None) -> str:
     names = ["no system" if crs is None else repr(body.system_of(crs).name) for crs in (source, target)]
     return (
@@ -115,7 +123,7 @@ def closes(grid) -> bool:
     """Whether an image goes once round the body along its rows, so that its last column touches its first."""
     if grid.crs is None or not grid.is_affine or body.degrees_of(grid.crs) is None:
         return False
-    turn, t = Crossing(grid.crs, grid.crs).length_of_a_turn(), grid.transform
+    turn, t = crossing(grid.crs, grid.crs).length_of_a_turn(), grid.transform
     if turn is None:
         return False
     cols, rows = turn * t.e / t.determinant, -turn * t.d / t.determinant

@@ -4,6 +4,7 @@ Pixels are counted in the overlap of the two images, (0, 0) its first one, unles
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import scipy.ndimage
 import scipy.sparse.csgraph
 import shapely
 
+from planetcd_jax.config import ChangeConfig
 from planetcd_jax.files.compilations import announcing
 from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.scenes.scoring import Scene
@@ -53,6 +55,16 @@ class Change:
     lightening: float
 
 
+@functools.lru_cache(maxsize=8)  # a process that scores many scenes compiles once
+def _maps_program(config: ChangeConfig, outlines_only: bool) -> Callable[..., Any]:
+    def maps(key: jax.Array, params: Params, before: Array, after: Array, valid: Array) -> PixelChange:
+        network = prepared(config.backbone, params)
+        ask = config.score.changed_ground if outlines_only else config.score.pixel_change
+        return ask(key, network, before, after, valid)
+
+    return announcing(maps, "changed ground" if outlines_only else "pixel maps")
+
+
 def seer(scene: Scene, *, outlines_only: bool = False):
     """A compiled function of a key and a box (row, column, height, width): its `PixelChange` as NumPy arrays.
 
@@ -60,13 +72,7 @@ def seer(scene: Scene, *, outlines_only: bool = False):
     """
     pair, samples = scene.pair, scene.samples
     config, params = scene.scorer()
-
-    def maps(key: jax.Array, params: Params, before: Array, after: Array, valid: Array) -> PixelChange:
-        network = prepared(config.backbone, params)
-        ask = config.score.changed_ground if outlines_only else config.score.pixel_change
-        return ask(key, network, before, after, valid)
-
-    see = announcing(maps, "changed ground" if outlines_only else "pixel maps")
+    see = _maps_program(config, outlines_only)
 
     def look(key: jax.Array, row: int, col: int, height: int, width: int, shift: tuple[int, int] = (0, 0)):
         before, here = pair.read_before(row, col, height, width)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from planetcd_jax.scenes.grids import AnyGrid
-from planetcd_jax.scenes.longitudes import ALL_TURNS, Crossing, short_way
+from planetcd_jax.scenes.longitudes import ALL_TURNS, crossing, short_way
 
 # Exact places are computed on a lattice of this many pixels; between its points they are interpolated where that errs
 # by less than `_SMOOTH` pixels over two steps (a quarter of it over one), and computed for each pixel elsewhere.
@@ -54,7 +54,7 @@ class PixelMap:
             DataError: if coordinates cannot be brought from one system to the other.
         """
         self.source, self.target = source, target
-        self.crossing = Crossing(source.crs, target.crs)
+        self.crossing = crossing(source.crs, target.crs)
         self.ways = ways or (None,) * self.crossing.same + ALL_TURNS * self.crossing.circular
 
     def inside(self, cols: np.ndarray, rows: np.ndarray) -> np.ndarray:

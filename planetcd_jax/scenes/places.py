@@ -1,7 +1,8 @@
 """The places of a scene: one for each change, looked at in full resolution and measured."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -212,6 +213,15 @@ def chip_size(plan: Plan, config: ChangeConfig) -> int:
     return plan.window + 2 * (int(_SURROUNDINGS * plan.window) // step * step)
 
 
+@functools.lru_cache(maxsize=8)  # a process that scores many scenes compiles once
+def _why_program(config: ChangeConfig) -> Callable[..., Any]:
+    def why(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
+        curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
+        return explain.explain(params, before, after, config), curve
+
+    return announcing(why, "explanations")
+
+
 def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int) -> Iterator[tuple[Candidate, Chip]]:
     """Each candidate with its measurements, and the chip that they were made on.
 
@@ -225,13 +235,7 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
     pair, samples, plan = scene.pair, scene.samples, scene.plan
     config, params = scene.scorer()
     look, side, suns = seer(scene), chip_size(plan, config), sun_bearings(pair)
-
-    def why(params: Params, before: Array, after: Array) -> tuple[explain.Explanation, Array]:
-        curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
-        return explain.explain(params, before, after, config), curve
-
-    why_of = announcing(why, "explanations")
-
+    why_of = _why_program(config)
     for candidate in found:
         measured, shift = _measure_one(candidate, pair, samples, plan)
         top, left = (n - side // 2 for n in (candidate.row - pair.overlap.row, candidate.col - pair.overlap.col))

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -72,14 +73,44 @@ class Scene:
 
     def scorer(self) -> tuple[ChangeConfig, Params]:
         """The method as the engine computes it, and the parameters in the form that it takes."""
+        return self._scorer
+
+    @functools.cached_property
+    def _scorer(self) -> tuple[ChangeConfig, Params]:
         config = with_engine(self.config, self.engine)
         return config, config.backbone.prepare(self.params)
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> "Options":
         """What `scoremap` wants to know of the windows."""
         plan = self.plan
-        cut = {"window": plan.window, "stride": plan.stride, "min_valid": plan.min_valid}
-        return {**cut, "margin": scoremap.halo(self.config), "tile": _tile()}
+        return Options(plan.window, plan.stride, plan.min_valid, scoremap.halo(self.config), _tile())
+
+
+class Options(NamedTuple):
+    """How windows are cut and the network tiled: keywords of `scoremap.score_layers`."""
+
+    window: int
+    stride: int
+    min_valid: float
+    margin: int
+    tile: int | None
+
+
+# A process that scores many scenes compiles each program once; settings hardly vary within one.
+@functools.lru_cache(maxsize=8)
+def _layers_program(config: ChangeConfig, options: Options, what: str) -> Callable[..., Any]:
+    def layers(params: Params, before: Array, after: Array, valid: Array) -> dict[str, Array]:
+        return scoremap.score_layers(params, before, after, config, valid=valid, **options._asdict())
+
+    return announcing(layers, what)
+
+
+@functools.lru_cache(maxsize=8)
+def _null_program(config: ChangeConfig, options: Options) -> Callable[..., Any]:
+    def null(key: Array, params: Params, before: Array, valid: Array, after: Array | None) -> Array:
+        return scoremap.null_score_map(key, params, before, config, valid=valid, after=after, **options._asdict())
+
+    return announcing(null, "the threshold of a scene")
 
 
 def _tile() -> int | None:
@@ -184,12 +215,7 @@ def score_scene(scene: Scene, checkpoint: Checkpoint, progress: Progress) -> dic
         return samples.before(before), samples.after(after), here & there
 
     config, params = scene.scorer()
-    options = scene.options()
-
-    def layers(params: Params, before: Array, after: Array, valid: Array) -> dict[str, Array]:
-        return scoremap.score_layers(params, before, after, config, valid=valid, **options)
-
-    score = announcing(layers, f"the windows of {height}x{width} px of a scene")
+    score = _layers_program(config, scene.options(), f"the windows of {height}x{width} px of a scene")
     saves: collections.deque[Future] = collections.deque()
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
         for corner, (before, after, valid) in _read_ahead(todo, read):
@@ -277,12 +303,7 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
         return samples.before(before), valid & there, samples.after(after)
 
     config, params = scene.scorer()
-    options = scene.options()
-
-    def null(key: Array, params: Params, before: Array, valid: Array, after: Array | None) -> Array:
-        return scoremap.null_score_map(key, params, before, config, valid=valid, after=after, **options)
-
-    score = announcing(null, "the threshold of a scene")
+    score = _null_program(config, scene.options())
     kept: list[np.ndarray] = []
     # Tiles with nothing to score are passed over, but not for ever.
     for draw, (before, valid, after) in _read_ahead(range(8 * plan.null_draws), read):

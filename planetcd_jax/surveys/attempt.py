@@ -5,26 +5,22 @@ This module is what workers import: nothing heavy, no JAX. Locks of files and re
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
 import pathlib
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from planetcd_jax.errors import PlanetCDError
-from planetcd_jax.extras import brought_by
 from planetcd_jax.files.digests import sha256_of
 from planetcd_jax.surveys.ledger import Outcome
-
-with brought_by("survey"):
-    import psutil
+from planetcd_jax.surveys.limits import Limits
+from planetcd_jax.surveys.scene_process import Ended, run_alone, run_served
 
 RUN_FILE = "run.json"
 """By which a folder of results is known as whole."""
@@ -32,26 +28,7 @@ RUN_FILE = "run.json"
 NEEDED_BYTES = 100 * 2**20
 """A disk with less free than this is full: nothing is begun on it, and no failure there counts."""
 
-_ERROR_CHARACTERS = 400
-_LOOK_S = 0.2
-_STARTER = os.fspath(pathlib.Path(__file__).with_name("attempt_start.py"))
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What one pair may take.
-
-    Attributes:
-        seconds: Time; 0: no limit.
-        memory_mb: Memory of its process and its children, MB; 0: no limit.
-        cores: Cores that it keeps to; 0: as the worker.
-        gpu: Whether each worker has a GPU of its own.
-    """
-
-    seconds: float = 3600.0
-    memory_mb: float = 0.0
-    cores: int = 0
-    gpu: bool = False
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +40,9 @@ class Task:
         folder: Of the survey.
         command: The program and its flags, apart from images and folders.
         limits: Of the attempt.
+        server: What serves many pairs in one process; empty: the command runs in a process of its own for each.
+        flags: Of the command, for the server.
+        most: Pairs that a serving process scores before another takes its place.
     """
 
     id: str
@@ -70,7 +50,10 @@ class Task:
     after: str
     folder: str
     command: tuple[str, ...]
-    limits: Limits = Limits()
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    server: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    most: int = 100
 
     @property
     def outcome(self) -> pathlib.Path:
@@ -119,7 +102,8 @@ def score_pair(task: Task) -> Outcome:
         outcome = Outcome(task.id, "failed", str(error))
     except OSError as error:
         outcome = Outcome(task.id, "failed", f"{task.work} cannot be used ({error.strerror})")
-    if outcome.state == "failed" and not has_room(pathlib.Path(task.folder)):
+    full = any(os.strerror(number) in outcome.error for number in _NO_ROOM)  # it may have room again by now
+    if outcome.state == "failed" and (full or not has_room(pathlib.Path(task.folder))):
         outcome = dataclasses.replace(outcome, state="no room")
     return dataclasses.replace(outcome, host=host)
 
@@ -145,12 +129,12 @@ def _attempt(task: Task) -> Outcome:
             _publish(made, task)
             return _done(task)
         began = time.monotonic()
-        error, usage = _run(task, made, lock)
-    taken = time.monotonic() - began, usage[0], usage[1]
+        ended = _run(task, made, lock)
+    taken, error = (time.monotonic() - began, ended.cpu_seconds, ended.memory_mb), ended.error
     if not error and not is_whole(made):
         error = f"{task.command[0]} ended well and left no {RUN_FILE} in {made}"
     if error:
-        if usage[2]:
+        if ended.by_itself:
             _forget(task)
         return Outcome(task.id, "failed", error, *taken)
     _publish(made, task)
@@ -189,92 +173,10 @@ def _forget(task: Task) -> None:
                     shutil.rmtree(entry, ignore_errors=True)
 
 
-def _environment(limits: Limits, slot: int) -> Mapping[str, str]:
-    """Of the process; what JAX must know is set before it starts."""
-    own = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONUNBUFFERED": "1"}
-    if limits.gpu:
-        own["CUDA_VISIBLE_DEVICES"] = str(slot)
-    if limits.cores:
-        own |= {name: str(limits.cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    return {**os.environ, **own}
-
-
-def _cores(limits: Limits, slot: int) -> str:
-    """Numbers of the cores of a worker's place, with commas; "" for all."""
-    if not limits.cores or not hasattr(os, "sched_getaffinity"):
-        return ""
-    there = sorted(os.sched_getaffinity(0))
-    return ",".join(str(there[(slot * limits.cores + k) % len(there)]) for k in range(min(limits.cores, len(there))))
-
-
-def _slot() -> int:
-    """Number of this worker on its machine, where it has one."""
-    try:
-        from distributed import get_worker
-
-        return int(get_worker().name)
-    except (ImportError, ValueError, TypeError):
-        return 0
-
-
-def _run(task: Task, made: pathlib.Path, lock: BinaryIO) -> tuple[str, tuple[float, float, bool]]:
-    """Runs the program; its error in one line ("" for none), and CPU seconds, memory and whether it ended by itself."""
-    slot, log = _slot(), task.work / "log.txt"
-    start = [sys.executable, "-I", "-S", _STARTER, str(os.getpid()), _cores(task.limits, slot), "--"]
+def _run(task: Task, made: pathlib.Path, lock: BinaryIO) -> Ended:
+    """Runs the program that scores the pair, by itself or in the process that this worker keeps."""
+    log = task.work / "log.txt"
     images = [f"--before={task.before}", f"--after={task.after}", f"--output_dir={made}", "--resume", "--quiet"]
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            [*start, *task.command, *images], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            env=_environment(task.limits, slot), pass_fds=(lock.fileno(),), start_new_session=True,
-        )  # fmt: skip
-    lock.close()
-    status, usage, reason = _watch(process, task.limits)
-    measured = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, os.WIFEXITED(status) and not reason
-    if reason:
-        return reason, measured
-    if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        return f"its process was killed by {name} after {measured[1]:.0f} MB", measured
-    code = os.WEXITSTATUS(status)
-    return ("" if code == 0 else _last_line(log) or f"it ended with status {code} and said nothing"), measured
-
-
-def _watch(process: subprocess.Popen, limits: Limits):
-    """Waits for a process and keeps it to its limits: status, usage, and why it was ended ("" where it was not)."""
-    until, reason, pause = time.monotonic() + (limits.seconds or float("inf")), "", 0.005
-    look = time.monotonic() + _LOOK_S
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return status, usage, reason
-        time.sleep(pause)
-        pause = min(0.05, 1.5 * pause)
-        now = time.monotonic()
-        if not reason and now > until:
-            reason = f"it took longer than --time_limit={limits.seconds:g} s and was ended"
-        elif not reason and limits.memory_mb and now > look:
-            look, held = now + _LOOK_S, _memory_mb(process.pid)
-            if held > limits.memory_mb:
-                reason = f"it took {held:.0f} MB, more than --memory_limit={limits.memory_mb:g} MB, and was ended"
-        if reason:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def _memory_mb(pid: int) -> float:
-    """Memory of a process and its children, MB."""
-    total = 0.0
-    with contextlib.suppress(psutil.Error):
-        parent = psutil.Process(pid)
-        for one in (parent, *parent.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                total += one.memory_info().rss / 2**20
-    return total
-
-
-def _last_line(log: pathlib.Path) -> str:
-    """The last line that a program said, shortened."""
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    said = next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
-    return said if len(said) <= _ERROR_CHARACTERS else said[: _ERROR_CHARACTERS - 3] + "..."
+    if not task.server:
+        return run_alone([*task.command, *images], task.limits, lock, log)
+    return run_served(task.server, task.most, [*task.flags, *images], task.limits, lock, log)

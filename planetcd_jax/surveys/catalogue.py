@@ -19,6 +19,7 @@ from planetcd_jax.surveys.attempt import scene_folder
 from planetcd_jax.surveys.discoveries import BatchBH
 from planetcd_jax.surveys.footprints import seconds_of
 from planetcd_jax.surveys.ledger import Ledger, ledgers_of
+from planetcd_jax.surveys.progress import counted
 from planetcd_jax.surveys.scene_results import radius_m
 
 with brought_by("survey"):
@@ -230,6 +231,32 @@ def build(folder: pathlib.Path, *, rate: float = 0.1, strata: str | None = None)
         for name, table in ((PARQUET, frame), (CHANGES, changes)):
             _replaced(folder / name, lambda path, table=table: _points(table, system).to_parquet(path, index=False))
     return frame, changes
+
+
+def summary(places: pd.DataFrame, changes: pd.DataFrame) -> str:
+    """How many there are."""
+    found = int(places["discovery"].sum()) if len(places) else 0
+    return ", ".join(
+        (counted(len(places), "place"), counted(len(changes), "change"), counted(found, "discovery", "discoveries"))
+    )
+
+
+def why_none(places: pd.DataFrame) -> str:
+    """Why no place is a discovery, in a sentence; "" where one is, or there is no place."""
+    if not len(places) or np.asarray(places["discovery"]).any():
+        return ""
+    first = places.to_dict("records")[int(np.argmin(places["p"].to_numpy()))]
+    needed = float(first["level"]) / max(int(first["tests"]), 1)
+    said = (
+        f"No discovery: the smallest p-value is {first['p']:.2g}, and one place alone in a scene of "
+        f"{first['tests']} windows needs {needed:.2g}."
+    )
+    if np.isnan(places["tail_p"].to_numpy(float)).all():
+        said += (
+            " No scene has a fitted tail, so p is never below one over its number of null scores: give more by "
+            "--scene=null_draws=64 or above."
+        )
+    return said
 
 
 def _points(table: pd.DataFrame, system: CRS | None) -> geopandas.GeoDataFrame:

@@ -2,147 +2,53 @@
 
 import contextlib
 import dataclasses
-import logging
 import os
 import pathlib
 import queue
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from planetcd_jax.errors import ConfigError, OutputError
+from planetcd_jax.errors import OutputError
 from planetcd_jax.extras import brought_by
-from planetcd_jax.surveys.attempt import Limits, Task, has_room, is_whole, run_of, scene_folder, score_pair
+from planetcd_jax.surveys.attempt import Task, has_room, is_whole, run_of, scene_folder, score_pair
 from planetcd_jax.surveys.ledger import Ledger, Outcome
 from planetcd_jax.surveys.pair_table import Pair
+from planetcd_jax.surveys.workers import LOCAL, Workers, client_of
 
 with brought_by("survey"):
-    import dask.config
-    import psutil
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future
     from distributed.scheduler import KilledWorker
-
-LOCAL = "local"
-"""Name of the scheduler that a run starts itself."""
-
-SCENE_MB = 2500
-"""Memory that a pair is reckoned with where no limit is given: a scene of some hundred pixels takes 1.7 to 2.0 GB."""
 
 _BEAT_S = 5.0
 _PARKED_S = 2.0
 _WARM_TRIES = 3
-_STARTS = 6
+_ALONE_S = 60.0  # without any local worker: one that dies while it starts is not started again by Dask
 _AHEAD = 4  # tasks that a worker finds waiting, so that none idles while the ledger is written
-
-_DASK = {
-    # A worker that dies leaves all its tasks under suspicion, which is no failure of theirs.
-    "distributed.scheduler.allowed-failures": 20,
-    "distributed.scheduler.worker-ttl": "60s",
-    "distributed.comm.timeouts.connect": "30s",
-    # What a dying worker has to say is the ledger's to tell.
-    "distributed.nanny.pre-spawn-environ": {
-        "DASK_LOGGING__TORNADO": "critical",
-        "DASK_LOGGING__DISTRIBUTED": "critical",
-    },
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Workers:
-    """Who does the work.
-
-    Attributes:
-        scheduler: "local", or the address of a Dask scheduler.
-        count: Local workers; 0: as many as the machine has room for.
-        limits: Of each pair.
-        patience_s: How long a scheduler that is away is waited for, seconds.
-    """
-
-    scheduler: str = LOCAL
-    count: int = 0
-    limits: Limits = Limits()
-    patience_s: float = 300.0
-
-    def fitting(self) -> int:
-        """How many local workers to start: cores and free memory divided by what one pair takes, at least one."""
-        if self.count:
-            return self.count
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        memory = psutil.virtual_memory().available / 2**20 / (self.limits.memory_mb or SCENE_MB)
-        return max(1, int(min(cores / max(1, self.limits.cores), memory)))
-
-    def with_memory_shared(self) -> "Workers":
-        """The same with a count, and where no limit of memory is given, with what is free divided by the workers."""
-        count, limits = self.fitting(), self.limits
-        if not limits.memory_mb:
-            share = 0.9 * psutil.virtual_memory().available / 2**20 / count
-            limits = dataclasses.replace(limits, memory_mb=float(round(share)))
-        return dataclasses.replace(self, count=count, limits=limits)
-
-
-@contextlib.contextmanager
-def client_of(workers: Workers) -> Iterator[Client]:
-    """A client of the scheduler; a local one is started, and ended at the end.
-
-    Raises:
-        ConfigError: if nobody answers at the address.
-    """
-    for name in ("distributed", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with dask.config.set(_DASK), contextlib.ExitStack() as stack:
-        if workers.scheduler == LOCAL:
-            temporary = tempfile.TemporaryDirectory(prefix="planetcd-survey-", ignore_cleanup_errors=True)
-            cluster = stack.enter_context(_local(workers, stack.enter_context(temporary)))
-            yield stack.enter_context(Client(cluster))
-            return
-        yield stack.enter_context(_connected(workers))
-
-
-def _local(workers: Workers, scratch: str) -> LocalCluster:
-    """Workers on this machine. One that is killed while it starts ends Dask's start as a whole, which is made again."""
-    for _ in range(_STARTS):
-        with contextlib.suppress(RuntimeError):
-            return LocalCluster(
-                n_workers=workers.fitting(),
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=0,
-                dashboard_address=":0",
-                local_directory=scratch,
-                silence_logs=logging.CRITICAL,
-            )
-    raise ConfigError(
-        f"{workers.fitting()} workers could not be started on this machine; give fewer by --workers, or see whether "
-        "processes may be started here."
-    )
-
-
-def _connected(workers: Workers) -> Client:
-    until = time.monotonic() + workers.patience_s
-    while True:
-        try:
-            return Client(workers.scheduler, timeout=min(10.0, workers.patience_s))
-        except (OSError, ValueError) as error:
-            if time.monotonic() > until or isinstance(error, ValueError):
-                reason = str(error).split("\n")[0]
-                raise ConfigError(
-                    f"--scheduler={workers.scheduler} does not answer ({reason}); give the address that "
-                    "`dask scheduler` prints, such as tcp://10.0.0.1:8786, or --scheduler=local."
-                ) from None
-        time.sleep(1.0)
 
 
 def reconcile(ledger: Ledger, folder: pathlib.Path) -> int:
     """Enters pairs whose results are there, whatever the ledger said; returns how many."""
-    open_ones = [row["id"] for row in ledger.pairs() if row["state"] != "done"]
-    found = [name for name in open_ones if is_whole(scene_folder(folder, name))]
+    found = [name for name in ledger.names(done=False) if is_whole(scene_folder(folder, name))]
     ledger.settle([Outcome(name, "done", run=run_of(scene_folder(folder, name))) for name in found])
     return len(found)
 
 
 class _Lost(Exception):
     """The scheduler went away."""
+
+
+def _threads(client: Client) -> int:
+    """Pairs that the workers can be at.
+
+    Raises:
+        _Lost: if the scheduler is gone.
+    """
+    try:
+        return sum(cast(dict[str, int], client.nthreads()).values())
+    except (OSError, TimeoutError):
+        raise _Lost from None
 
 
 class _Flight:
@@ -152,11 +58,12 @@ class _Flight:
         self.client, self.work = client, work
         self.tasks: dict[str, Future] = {}
         self.ended: queue.SimpleQueue[tuple[str, Future]] = queue.SimpleQueue()
-        self.serial = 0
+        # Dask keeps a record of each kind of task for good, and takes the first part of a key for the kind.
+        self.kind, self.serial = f"pair-{uuid.uuid4().hex[:8]}", 0
 
     def send(self, task: Task) -> None:
         self.serial += 1
-        future = self.client.submit(self.work, task, key=f"{task.id}-{self.serial}-{time.time_ns()}", pure=False)
+        future = self.client.submit(self.work, task, key=(self.kind, self.serial), pure=False)
         self.tasks[task.id] = future
         future.add_done_callback(lambda ended, name=task.id: self.ended.put((name, ended)))
 
@@ -196,18 +103,22 @@ class Survey:
         ledger: Open.
         command: The program that scores a pair and its flags, apart from images and folders.
         workers: Who does the work.
+        server: What serves many pairs in one process, and the flags of each, in place of the command; None: none.
+        most: Pairs that such a process scores before another takes its place.
         work: Does one task; another one in tests and benchmarks.
         collect: Facts and places of a scene from its folder, for the catalogue; None: nothing is kept.
-        told: Called now and then with the client while the work goes on.
+        told: Called now and then with the address of Dask's dashboard and the number of workers.
     """
 
     folder: pathlib.Path
     ledger: Ledger
     command: Sequence[str]
-    workers: Workers = Workers()
+    workers: Workers = dataclasses.field(default_factory=Workers)
+    server: tuple[Sequence[str], Sequence[str]] | None = None
+    most: int = 100
     work: Callable[[Task], Outcome] = score_pair
     collect: Callable[[pathlib.Path], tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]] | None = None
-    told: Callable[[Client], None] = lambda client: None
+    told: Callable[[str, int], None] = lambda dashboard, workers: None
 
     def run(self) -> dict[str, int]:
         """Works until no pair waits and no other client has one; returns `Ledger.counts`.
@@ -235,15 +146,15 @@ class Survey:
         """Reads into the ledger what scenes found that are done and not yet in it."""
         if self.collect is None:
             return
-        held = {name for _, name, _, _ in self.ledger.scenes()}
-        for row in self.ledger.pairs("done"):
-            if row["id"] not in held:
-                self._settle([Outcome(row["id"], "done")])
+        for name in self.ledger.not_kept():
+            self._settle([Outcome(name, "done")])
 
     def _task(self, pair: Pair) -> Task:
+        server, flags = self.server or ((), ())
         return Task(
-            pair.id, pair.before, pair.after, os.fspath(self.folder.resolve()), tuple(self.command), self.workers.limits
-        )
+            pair.id, pair.before, pair.after, os.fspath(self.folder.resolve()), tuple(self.command),
+            self.workers.limits, tuple(server), tuple(flags), self.most,
+        )  # fmt: skip
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         scenes = {}
@@ -251,20 +162,20 @@ class Survey:
             scenes = {x.pair: self.collect(scene_folder(self.folder, x.pair)) for x in outcomes if x.state == "done"}
         self.ledger.settle(outcomes, scenes)
 
-    def _wanted(self, client: Client, warm: bool) -> int:
-        """Tasks to have with the workers: one until the cache of compiled programs is warm."""
-        threads = sum(cast(dict[str, int], client.nthreads()).values())
-        return max(1, threads + _AHEAD) if warm else 1
-
     def _pump(self, client: Client) -> None:
         flight, parked = _Flight(client, self.work), dict[str, float]()
         warm, tried, full = self.ledger.counts()["done"] > 0, 0, False
-        beaten, wanted = 0.0, 1
+        beaten, wanted, threads, served = 0.0, 1, 0, time.monotonic()
+        dashboard = client.dashboard_link or ""
         while True:
             now = time.monotonic()
             if now - beaten > _BEAT_S or not wanted:
                 self.ledger.beat()
-                beaten, wanted = now, self._wanted(client, warm)
+                beaten, threads = now, _threads(client)
+                served = now if threads or self.workers.scheduler != LOCAL else served
+                if now - served > _ALONE_S:
+                    raise _Lost
+                wanted = max(1, threads + _AHEAD) if warm else 1  # one until the cache of compiled programs is warm
                 full = full or not has_room(self.folder)
             free = [name for name, until in parked.items() if now > until]
             if free:
@@ -288,4 +199,4 @@ class Survey:
             tried += len(ended)
             if not warm and (tried >= _WARM_TRIES or any(one.state == "done" for one in ended)):
                 warm, beaten = True, 0.0
-            self.told(client)
+            self.told(dashboard, threads)

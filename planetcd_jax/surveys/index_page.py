@@ -1,7 +1,6 @@
 """Writes the page of a survey, `index.html`, and the thumbnails of its places."""
 
 import base64
-import fcntl
 import io
 import json
 import os
@@ -18,7 +17,9 @@ from planetcd_jax.report.survey_page import COLUMNS, survey_page
 from planetcd_jax.scenes import body
 from planetcd_jax.surveys import catalogue
 from planetcd_jax.surveys.attempt import scene_folder
+from planetcd_jax.surveys.catalogue_lock import alone
 from planetcd_jax.surveys.ledger import Ledger, ledgers_of
+from planetcd_jax.surveys.progress import counted
 from planetcd_jax.version import __version__
 
 with brought_by("survey"):
@@ -49,13 +50,13 @@ def write_index(folder: pathlib.Path, places: pd.DataFrame, changes: pd.DataFram
         pictures = thumbnails(folder, shown)
         rows = _rows(shown, changes, pictures)
         done, rings, simulated = _scenes(folder)
+        said = catalogue.summary(places, changes)
         more = f" The page shows the first {MOST}." if len(places) > MOST else ""
-        found = np.count_nonzero(places["discovery"]) if len(places) else 0
         html = survey_page(
             rows,
             rings,
             title=f"Survey {folder.resolve().name}",
-            lede=f"{len(places)} places in {done} scenes, {len(changes)} changes, {found} discoveries.{more}",
+            lede=f"{said} in {counted(done, 'scene')}.{more} {catalogue.why_none(places)}".strip(),
             survey=sha256_of(os.fspath(folder.resolve()).encode())[:16],
             simulated=simulated,
             version=__version__,
@@ -147,8 +148,7 @@ def rebuild(folder: pathlib.Path, *, rate: float = 0.1, strata: str | None = Non
 
     Clients and shards of one survey that end together wait for each other: they write the same files.
     """
-    with open(folder / "catalogue.lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(folder):
         places, changes = catalogue.build(folder, rate=rate, strata=strata)
         write_index(folder, places, changes)
     return places, changes

@@ -6,6 +6,7 @@ has a ledger of its own. What is true is in the folders of the pairs: a ledger t
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ from typing import Any
 
 from planetcd_jax.errors import DataError, OutputError
 from planetcd_jax.extras import brought_by
+from planetcd_jax.surveys.ledger_file import LedgerFile
 from planetcd_jax.surveys.pair_table import Pair
 
 with brought_by("survey"):
@@ -29,23 +31,10 @@ STATES = (WAITING, CLAIMED, DONE, SET_ASIDE)
 MOST_TRIES = 3
 """Failures after which a pair is set aside."""
 
+_AT_ONCE = 1000  # pairs that one transaction enters
+
 STALE_S = 60.0
 """Seconds without a sign of life after which the pairs of a client are free again."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS pairs(
-    id TEXT PRIMARY KEY, number INTEGER NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, facts TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting', tries INTEGER NOT NULL DEFAULT 0, client TEXT, error TEXT,
-    seconds REAL, cpu_seconds REAL, memory_mb REAL, host TEXT, run TEXT, ended REAL);
-CREATE INDEX IF NOT EXISTS by_state ON pairs(state, tries, number);
-CREATE TABLE IF NOT EXISTS attempts(
-    pair TEXT NOT NULL, client TEXT, outcome TEXT NOT NULL, error TEXT, seconds REAL, cpu_seconds REAL,
-    memory_mb REAL, host TEXT, ended REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS clients(
-    id TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, born REAL NOT NULL, heartbeat REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS scenes(
-    pair TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, facts TEXT NOT NULL, places TEXT NOT NULL);
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +71,10 @@ def ledger_name(shard: tuple[int, int]) -> str:
     return "ledger.sqlite" if shard == (1, 1) else f"ledger-{shard[0]}-of-{shard[1]}.sqlite"
 
 
-class Ledger:
+class Ledger(LedgerFile):
     """An open ledger; use it from one thread.
 
     Attributes:
-        path: The file.
         client: Name of this process in it.
     """
 
@@ -96,48 +84,8 @@ class Ledger:
         Raises:
             OutputError, DataError: if it cannot be written, or is no ledger.
         """
-        self.path, self.client = path, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        with self._errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA)
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise OutputError(
-                    f"{self.path} cannot be written ({error}); free some space or check the folder, then repeat the "
-                    "command: what is done is kept."
-                ) from None
-            raise DataError(
-                f"{self.path} is no ledger ({error}); move it away and repeat the command: it is made anew from the "
-                "folders of the pairs."
-            ) from None
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be made ({error.strerror}); name another --output_dir.") from None
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that begins with the lock for writing, so that two clients wait for each other."""
-        with self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._errors():
-            cursor = self._connection.execute(query, values)
-            cursor.row_factory = sqlite3.Row
-            return cursor.fetchall()
+        super().__init__(path)
+        self.client = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
     def close(self) -> None:
         """Gives back what this client claimed and closes the file."""
@@ -151,27 +99,36 @@ class Ledger:
         Raises:
             DataError: if a pair of that id is there with other images.
         """
-        rows = [(pair.id, n, pair.before, pair.after, json.dumps(dict(pair.facts))) for n, pair in enumerate(pairs)]
-        held = {row["id"]: (row["before"], row["after"]) for row in self._rows("SELECT id, before, after FROM pairs")}
-        for name, _, before, after, _ in rows:
-            if held.get(name, (before, after)) != (before, after):
-                raise DataError(
-                    f"{self.path} has a pair {name!r} of other images ({held[name][0]}, {held[name][1]}); give the new "
-                    "pair another id, or name another --output_dir."
-                )
-        with self._writing() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO pairs(id, number, before, after, facts) VALUES (?, ?, ?, ?, ?)", rows
+        numbered = enumerate(pairs)
+        while part := list(itertools.islice(numbered, _AT_ONCE)):  # so that memory does not grow with the archive
+            with self._writing() as connection:
+                for n, pair in part:
+                    self._add_one(connection, n, pair)
+
+    def _add_one(self, connection: sqlite3.Connection, number: int, pair: Pair) -> None:
+        images = pair.before, pair.after
+        held = connection.execute("SELECT before, after FROM pairs WHERE id = ?", (pair.id,)).fetchone()
+        if held is None:
+            connection.execute(
+                "INSERT INTO pairs(id, number, before, after, facts) VALUES (?, ?, ?, ?, ?)",
+                (pair.id, number, *images, json.dumps(dict(pair.facts))),
+            )
+        elif held != images:
+            raise DataError(
+                f"{self.path} has a pair {pair.id!r} of other images ({', '.join(held)}); give the new pair another "
+                "id, or name another --output_dir."
             )
 
     def beat(self) -> None:
         """Says that this client lives, and frees the pairs of those that do not."""
         now, host = time.time(), socket.gethostname()
-        dead = [row["id"] for row in self._rows("SELECT * FROM clients") if not _lives(row, now, host)]
+        others = self._rows("SELECT * FROM clients WHERE id != ?", self.client)
+        dead = [row["id"] for row in others if not _lives(row, now, host)]
         with self._writing() as connection:
             connection.execute(
                 "INSERT INTO clients VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT(id) DO UPDATE SET heartbeat = excluded.heartbeat",
+                # The start of a process is told by the clock, which may be set while it runs: it is kept up to date.
+                "ON CONFLICT(id) DO UPDATE SET heartbeat = excluded.heartbeat, born = excluded.born",
                 (self.client, host, os.getpid(), psutil.Process().create_time(), now),
             )
             for name in dead:
@@ -282,15 +239,30 @@ class Ledger:
         for row in self._rows("SELECT * FROM scenes WHERE sequence > ? ORDER BY sequence", after):
             yield row["sequence"], row["pair"], json.loads(row["facts"]), json.loads(row["places"])
 
-    def ends(self) -> list[float]:
-        """When attempts that did the work ended, seconds since 1970, in order."""
-        query = "SELECT ended FROM attempts WHERE outcome = 'done' AND seconds > 0 ORDER BY ended"
+    def names(self, *, done: bool) -> list[str]:
+        """Ids of pairs that are done, or of the others, in the order of their table."""
+        sign = "=" if done else "!="
+        return [row[0] for row in self._rows(f"SELECT id FROM pairs WHERE state {sign} 'done' ORDER BY number, id")]
+
+    def not_kept(self) -> list[str]:
+        """Ids of pairs that are done and whose scene is not in the ledger."""
+        query = "SELECT id FROM pairs WHERE state = 'done' AND id NOT IN (SELECT pair FROM scenes) ORDER BY number, id"
         return [row[0] for row in self._rows(query)]
+
+    def ends(self, since: float = 0.0) -> list[float]:
+        """When attempts that did the work ended, seconds since 1970, in order: those after a time."""
+        query = "SELECT ended FROM attempts WHERE ended > ? AND outcome = 'done' AND seconds > 0 ORDER BY ended"
+        return [row[0] for row in self._rows(query, since)]
+
+    def last_errors(self, count: int) -> list[tuple[float, str, str]]:
+        """When, which pair and why, of the last failures, the latest first."""
+        query = "SELECT ended, pair, error FROM attempts WHERE outcome = 'failed' ORDER BY ended DESC LIMIT ?"
+        return [(row["ended"], row["pair"], row["error"]) for row in self._rows(query, count)]
 
     def claimed_by_others(self) -> int:
         """Pairs that other clients are at."""
         query = "SELECT COUNT(*) FROM pairs WHERE state = 'claimed' AND client != ?"
-        return self._rows(query, self.client)[0][0]
+        return next(self._rows(query, self.client))[0]
 
 
 def _lives(client: sqlite3.Row, now: float, host: str) -> bool:

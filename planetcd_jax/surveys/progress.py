@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from planetcd_jax.errors import DataError
 from planetcd_jax.surveys.ledger import STATES, Ledger, ledgers_of
 
-_RATE_OVER_S = 600.0
+RATE_OVER_S = 600.0
+"""Time over which a rate is taken, seconds."""
+
 _LISTED = 20
 
 
@@ -19,10 +21,19 @@ def rate(ends: Sequence[float], now: float) -> float:
         ends: When pairs ended, seconds, in order.
         now: Seconds, in the same count.
     """
-    recent = [end for end in ends if now - end < _RATE_OVER_S]
+    recent = [end for end in ends if now - end < RATE_OVER_S]
     if len(recent) < 2:
         return 0.0
     return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-3)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "discovery", "discoveries"), counted(3, "place")
+    ('1 discovery', '3 places')
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -36,13 +47,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def time_left(counts: Mapping[str, int], per_second: float) -> float:
+    """Seconds until no pair waits, at a rate; 0 where the rate is not known."""
+    return (counts["waiting"] + counts["claimed"]) / per_second if per_second else 0.0
+
+
 def line(counts: Mapping[str, int], per_second: float) -> str:
     """One line about a survey that runs."""
-    total, left = sum(counts[state] for state in STATES), counts["waiting"] + counts["claimed"]
+    total, left = sum(counts[state] for state in STATES), time_left(counts, per_second)
     said = f"{counts['done']} of {total} pairs done, {counts['claimed']} at work"
     said += f", {counts['set aside']} set aside" if counts["set aside"] else ""
-    if per_second and left:
-        said += f"; {60 * per_second:.3g} a minute, {duration(left / per_second)} left"
+    if left:
+        said += f"; {60 * per_second:.3g} a minute, {duration(left)} left"
     return said
 
 
@@ -64,7 +80,7 @@ def status(folder: pathlib.Path, *, everything: bool = False) -> str:
         ledger = Ledger(path)
         counts.update(ledger.counts())
         rows += ledger.pairs()
-        ends += ledger.ends()
+        ends += ledger.ends(time.time() - RATE_OVER_S)
         ledger.close()
     lines = [line({**dict.fromkeys(STATES, 0), **counts}, rate(sorted(ends), time.time()))]
     done = [row for row in rows if row["state"] == "done" and row["seconds"]]
