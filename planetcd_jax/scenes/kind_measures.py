@@ -47,7 +47,8 @@ def standardised(image: np.ndarray, ground: np.ndarray) -> np.ndarray:
 
 def step_between(before: np.ndarray, after: np.ndarray, ground: np.ndarray) -> np.ndarray:
     """One step of Lucas & Kanade 1981: rows and columns by which the second date lies further on."""
-    down, along = np.gradient(0.5 * (before + after))
+    mean = 0.5 * (before + after)
+    down, along = np.gradient(mean, axis=0), np.gradient(mean, axis=1)
     terms = np.stack([down[ground], along[ground], np.ones(int(ground.sum()))], axis=1)
     found = np.linalg.lstsq(terms, (before - after)[ground], rcond=None)[0]
     return np.clip(found[:2], -2.0, 2.0)

@@ -134,7 +134,7 @@ class Relighting:
         own = contrast(before.level, keep)
         one, two = before.fine / own, after.fine / contrast(after.level, keep)
         one, two = (jnp.where(keep, x - masked.mean(x, keep.astype(jnp.float32)), 0) for x in (one, two))
-        light = self.fit(*(jax.lax.stop_gradient(x) for x in (one, two)), keep)
+        light = self.fit(jax.lax.stop_gradient(one), jax.lax.stop_gradient(two), keep)
 
         def power(x: Array) -> Array:
             return masked.mean(jnp.square(x), keep.astype(jnp.float32))
