@@ -235,7 +235,7 @@ def build(folder: pathlib.Path, *, rate: float = 0.1, strata: str | None = None)
 
 def summary(places: pd.DataFrame, changes: pd.DataFrame) -> str:
     """How many there are."""
-    found = np.count_nonzero(places["discovery"]) if len(places) else 0
+    found = int(np.count_nonzero(places["discovery"])) if len(places) else 0
     return ", ".join(
         (counted(len(places), "place"), counted(len(changes), "change"), counted(found, "discovery", "discoveries"))
     )
