@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from planetcd_jax import ROBUST, ChangeConfig, batch_scores, load_vgg16
+from planetcd_jax.scores.registered.relief import Relighting
 from scripts import evaluate, variants
 from scripts.evaluation import measures
 
@@ -30,7 +31,7 @@ VARIANTS = {
     "noise of pixels not allowed for": ROBUST.replace(allow_pixel_noise=False),
     "interquartile range without bound": ROBUST.replace(usual_cap=1e3),
     "compared up to 2 px from the border": ROBUST.replace(border_px=2),
-    "light left in": ROBUST.replace(least_explained=2.0, full_explained=3.0),
+    "light left in": ROBUST.replace(light=Relighting(2.0, 3.0)),
     "the patch as a whole not compared": ROBUST.replace(whole_weight=0.0),
     "no blur before the network": ROBUST.replace(network_blur_px=0.01),
     "brightness alone, no network": ROBUST.replace(texture_power=0.0),
