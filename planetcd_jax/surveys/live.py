@@ -56,7 +56,7 @@ def _lines(ledger: Ledger) -> Tell:
     def tell(dashboard: str, workers: int) -> None:
         if dashboard not in begun:
             begun.append(dashboard)
-            print(f"{workers} workers; Dask's dashboard: {dashboard}", file=sys.stderr)
+            print(f"{progress.counted(workers, 'worker')}; Dask's dashboard: {dashboard}", file=sys.stderr)
         print(progress.line(ledger.counts(), _rate(ledger)), file=sys.stderr, flush=True)
 
     return tell
