@@ -9,9 +9,10 @@ import dataclasses
 import hashlib
 import http.server
 import json
-import threading
 import time
 import urllib.parse
+
+from local_server import running
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 CHUNK = 65536
@@ -198,16 +199,8 @@ def _handler(hub: Hub):
 @contextlib.contextmanager
 def serving(hub: Hub):
     """Address at which the hub is served."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def folder_files(root):

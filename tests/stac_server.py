@@ -3,8 +3,9 @@
 import contextlib
 import http.server
 import json
-import threading
 from collections.abc import Iterator, Sequence
+
+from local_server import running
 
 CONFORMANCE = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
 
@@ -81,11 +82,5 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def stac_api(items: Sequence[dict], page: int) -> Iterator[Api]:
     """The API while the block runs."""
-    with Api(items, page) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(Api(items, page)) as server:
+        yield server

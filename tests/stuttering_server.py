@@ -6,6 +6,8 @@ import pathlib
 import threading
 from collections.abc import Iterator
 
+from local_server import running
+
 
 class Server(http.server.ThreadingHTTPServer):
     """Serves a folder; every `failing`th request is answered by 503.
@@ -63,11 +65,5 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def stuttering(folder: pathlib.Path, failing: int = 10) -> Iterator[Server]:
     """A server of a folder while the block runs."""
-    with Server(folder, failing) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(Server(folder, failing)) as server:
+        yield server

@@ -5,8 +5,9 @@ import dataclasses
 import hashlib
 import http.server
 import json
-import threading
 import urllib.parse
+
+from local_server import running
 
 
 @dataclasses.dataclass
@@ -91,13 +92,5 @@ def _handler(zenodo: Zenodo):
 @contextlib.contextmanager
 def serving(zenodo: Zenodo):
     """Address at which the records are served."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(zenodo))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(zenodo))) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
