@@ -300,10 +300,11 @@ def _after_shift(text: str, pair, samples) -> tuple[int, int]:
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:
     expected = report.get("expected_false_places")
     chance = "" if expected is None else f"chance alone gives at most about {expected:.2g}; "
+    places = report["n_candidates"]
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
-        f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {report['n_candidates']} places "
-        f"({chance}highest rho {report['highest_rho']:.6g}); {report['seconds']:.0f} s"
+        f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {places} place{'s' * (places != 1)} "
+        f"({chance}highest rho of a window {report['highest_rho']:.6g}); {report['seconds']:.0f} s"
     )
     print(f"open {target / 'report.html'}")
 

@@ -30,6 +30,10 @@ _DASK = {
     "distributed.scheduler.allowed-failures": 20,
     "distributed.scheduler.worker-ttl": "60s",
     "distributed.comm.timeouts.connect": "30s",
+    # Looks at itself that Dask takes up to a hundred times a second in each process, for its dashboard alone.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
     # What a dying worker has to say is the ledger's to tell.
     "distributed.nanny.pre-spawn-environ": {
         "DASK_LOGGING__TORNADO": "critical",
