@@ -34,6 +34,9 @@ _DASK = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "5s",
+    # Records of past tasks, by which the client's memory would grow with every pair.
+    "distributed.admin.low-level-log-length": 100,
+    "distributed.admin.system-monitor.log-length": 100,
     # What a dying worker has to say is the ledger's to tell.
     "distributed.nanny.pre-spawn-environ": {
         "DASK_LOGGING__TORNADO": "critical",
