@@ -169,7 +169,7 @@ def test_noise_of_single_pixels_is_measured_and_allowed_for():
     left = np.asarray(second.fine - first.fine)[inside].var()
     np.testing.assert_allclose(SCORE.brightness.pixel_noise_power * 0.1**2, left, rtol=0.05)
     # More noise than `spread_cap` is put down to the pair: most differences are expected ones.
-    detail = np.asarray(SCORE.brightness.detail_map(first, second, keep))[inside]
+    detail = np.asarray(SCORE.brightness.detail_map(found, keep))[inside]
     assert 0.5 < np.median(detail) < 0.9  # a normal variable: 0.67; the slopes of so much noise add to it
 
 

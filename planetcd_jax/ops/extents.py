@@ -61,8 +61,8 @@ def lengths(shape: tuple[int, ...], step: int = 1, *, up: bool = False) -> tuple
     known = _extent.get()
     if known is None or tuple(n * step for n in shape) != known.shape:
         return shape[0], shape[1]
-    rows, columns = (known.size + (step - 1 if up else 0)) // step
-    return rows, columns
+    cells = jax.lax.div(known.size + np.int32(step - 1 if up else 0), np.int32(step)) if step > 1 else known.size
+    return jax.lax.index_in_dim(cells, 0, keepdims=False), jax.lax.index_in_dim(cells, 1, keepdims=False)
 
 
 def is_set(shape: tuple[int, ...], step: int = 1) -> bool:

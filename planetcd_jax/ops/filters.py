@@ -44,16 +44,14 @@ def blur_weights(length: int, sigma: float, inner: Any) -> Any:
     reach = int(np.ceil(2.5 * sigma))
     kernel = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
     table = np.append(kernel / (2 * kernel.sum() - 1), 0).astype(np.float32)
-    i, j = np.arange(length)[:, None], np.arange(length)[None]
-
-    def weight(distance: Array) -> Array:
-        return jnp.asarray(table)[jnp.minimum(jnp.abs(distance), reach + 1)]
-
-    period = 2 * (inner - 1)
-    here = [weight(j - i + m * period) for m in (-1, 0, 1)]
-    mirrored = [weight(j + i + m * period) for m in (-1, 0, 1)]
+    i, j = (np.arange(length, dtype=np.int32).reshape(shape) for shape in ((-1, 1), (1, -1)))
+    periods = np.array([-1, 0, 1], np.int32)[:, None, None] * (2 * (inner - 1))
+    # All images at once: a program blurs dozens of times, and it is compiled in the time of its many operations.
+    distance = jnp.minimum(jnp.abs(np.stack([j - i, j + i])[:, None] + periods), reach + 1)
+    weights = jnp.asarray(table).at[distance].get(mode="promise_in_bounds")  # [2, 3, length, length]
+    here, mirrored = weights[:, 0] + weights[:, 1] + weights[:, 2]
     inward = (j > 0) & (j < inner - 1)
-    return jnp.where(j < inner, sum(here), 0) + jnp.where(inward, sum(mirrored), 0)
+    return jnp.where(j < inner, here, 0) + jnp.where(inward, mirrored, 0)
 
 
 def both_axes(by_row: Any, by_column: Any, x: Array) -> Array:
@@ -72,15 +70,19 @@ def blur(x: Array, sigma: float, step: int = 1) -> Array:
         sigma: Standard deviation, cells.
         step: Pixels in a cell.
     """
-    shape = x.shape[-2:]
-    inner = extents.lengths(shape, step, up=True)
-    rows, columns = (blur_weights(n, sigma, k) for n, k in zip(shape, inner, strict=True))
-    return both_axes(rows, columns, x)
+    return both_axes(*_blur_weights(x.shape[-2:], sigma, step), x)
+
+
+def _blur_weights(shape: tuple[int, ...], sigma: float, step: int = 1) -> tuple[Any, Any]:
+    """`blur_weights` for rows and columns of a map [H, W]."""
+    rows, columns = extents.lengths(shape, step, up=True)
+    return blur_weights(shape[0], sigma, rows), blur_weights(shape[1], sigma, columns)
 
 
 def blur_over(x: Array, weight: Array, sigma: float) -> Array:
     """Gaussian blur of [H, W] over what has weight alone; both float32. Near 0 where nothing around has."""
-    return blur(x * weight, sigma) / (blur(weight, sigma) + 1e-3)
+    weights = _blur_weights(x.shape, sigma)
+    return both_axes(*weights, x * weight) / (both_axes(*weights, weight) + 1e-3)
 
 
 def grey(x: Image) -> Image:

@@ -38,11 +38,13 @@ class Differences(NamedTuple):
 
     Attributes:
         fine: [H, W] float32, difference of fine brightness, after minus before.
+        dates: Fine brightness of before and after, [H, W] float32 each, also where not compared.
         slope: [H, W] float32, mean squared slope of brightness, per pixel squared.
         pixel_noise: Scalar float32, standard deviation of the noise of single pixels of the difference of brightness.
     """
 
     fine: Array
+    dates: tuple[Array, Array]
     slope: Array
     pixel_noise: Array
 
@@ -93,10 +95,10 @@ def contrast(x: Array, keep: Array) -> Array:
 def differences(before: Brightness, after: Brightness, keep: Array) -> Differences:
     """How the dates differ where `keep`, [H, W] bool, is True."""
     a, b = contrast(before.level, keep), contrast(after.level, keep)
-    fine = after.fine / b - before.fine / a
+    dates = before.fine / a, after.fine / b
     slope = (before.slope / jnp.square(a) + after.slope / jnp.square(b)) / 2
     noise = pixel_noise(jax.lax.stop_gradient(after.level / b - before.level / a), keep)
-    return Differences(jnp.where(keep, fine, 0), jnp.where(keep, slope, 0), noise)
+    return Differences(jnp.where(keep, dates[1] - dates[0], 0), dates, jnp.where(keep, slope, 0), noise)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,20 +199,18 @@ class BrightnessDetail:
         spread = self.fit_spread(jax.lax.stop_gradient(found), keep)
         return jnp.sqrt(spread.noise + spread.misalignment * found.slope + self.spread_floor**2)
 
-    def unlikeness(self, before: Brightness, after: Brightness, keep: Array) -> Array:
+    def unlikeness(self, found: Differences, keep: Array) -> Array:
         """How unlike the fine brightness of both dates is: sqrt(2 (1 - correlation)), noise of single pixels apart.
 
         Blind to gain and offset. 0 where noise explains what differs, about 1.4 where nothing agrees. Scalar float32.
         """
-        a, b = contrast(before.level, keep), contrast(after.level, keep)
         inside = keep.astype(jnp.float32)
-        one, two = (x - masked.mean(x, inside) for x in (before.fine / a, after.fine / b))
+        one, two = (x - masked.mean(x, inside) for x in found.dates)
         power = jnp.sqrt(masked.mean(jnp.square(one), inside) * masked.mean(jnp.square(two), inside) + 1e-12)
-        noise = pixel_noise(jax.lax.stop_gradient(after.level / b - before.level / a), keep)
-        apart = power - masked.mean(one * two, inside) - self.pixel_noise_power * jnp.square(noise) / 2
+        noise = self.pixel_noise_power * jnp.square(found.pixel_noise)
+        apart = power - masked.mean(one * two, inside) - noise / 2
         return jnp.sqrt(2 * jnp.maximum(apart, 0) / power + 1e-8)
 
-    def detail_map(self, before: Brightness, after: Brightness, keep: Array) -> Array:
+    def detail_map(self, found: Differences, keep: Array) -> Array:
         """Size of the difference at each pixel over the expected one, [H, W] float32; 0 where not compared."""
-        found = differences(before, after, keep)
         return jnp.abs(found.fine) / self.expected_difference(found, keep)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError
@@ -183,8 +184,9 @@ class ResidualNull:
     def _places(self, key: Array, keep: Array) -> list[tuple[Array, Array]]:
         """For each try, rows and columns that the differences come from."""
         keys = jax.random.split(key, self.tries + self.far_tries)
-        steps = [self.steps_px] * self.tries + [self.far_steps_px] * self.far_tries
-        return [_moved_places(k, keep, step) for k, step in zip(keys, steps, strict=True)]
+        steps = np.array([self.steps_px] * self.tries + [self.far_steps_px] * self.far_tries, np.int32)
+        rows, columns = jax.vmap(_moved_places, in_axes=(0, None, 0))(keys, keep, steps)
+        return [(rows[k], columns[k]) for k in range(len(steps))]
 
     def _unit_difference(
         self, one: Array, two: Array, expected: Array, clean: Array, keep: Array
@@ -211,11 +213,10 @@ class ResidualNull:
         return jnp.where(clean, jnp.clip(unit - middle, -most, most), 0), deviation, less * more * contrast
 
 
-def _moved_places(key: Array, keep: Array, steps_px: tuple[int, int]) -> tuple[Array, Array]:
+def _moved_places(key: Array, keep: Array, steps_px: Array) -> tuple[Array, Array]:
     """For each row and column of the box around `keep` another of it: a random step away, mirrored at its edges."""
     key_size, key_sign = jax.random.split(key)
-    low, high = steps_px
-    step = jax.random.randint(key_size, (2,), low, high + 1) * jnp.where(
+    step = jax.random.randint(key_size, (2,), steps_px[0], steps_px[1] + 1) * jnp.where(
         jax.random.bernoulli(key_sign, 0.5, (2,)), 1, -1
     )
     places = []

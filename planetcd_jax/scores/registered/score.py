@@ -31,7 +31,7 @@ from planetcd_jax.records import check_above_zero, check_pixels
 from planetcd_jax.scores.base import Score, WindowGrid, filled, over_bands
 from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.pixel_level import PixelChange
-from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, Limits
+from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, Limits, differences
 from planetcd_jax.scores.registered.pixel_evidence import Maps, PixelEvidence
 from planetcd_jax.scores.registered.relief import Relighting
 from planetcd_jax.scores.registered.residual_null import ResidualNull
@@ -216,27 +216,32 @@ class Registered(Score):
         weight = jnp.where(masked.erode(second.valid, self.edge_px), 1.0, jnp.float32(self.edge_weight))
         return Views(one, other, keep, weight)
 
-    def evidence_of(self, views: Views) -> Evidence:
-        """The maps that scores are made of."""
+    def relit(self, views: Views) -> Brightness:
+        """The first date in the light of the second."""
+        return self.light.relit(views.first.brightness, views.second.brightness, views.keep)
+
+    def evidence_of(self, views: Views, lit: Brightness) -> Evidence:
+        """The maps that scores are made of; lit: `relit` of both."""
         before, after, keep, weight = views
         distance = _over_features(jnp.square(after.direction - before.direction)).mean(axis=0)
         varies = (before.varies + after.varies) / 2
         cells = compared_cells(keep, (distance.shape[0], distance.shape[1]))
         typical = masked.mean(varies, cells.astype(jnp.float32))
         texture = distance / (varies + typical + 1e-6)
-        lit = self.light.relit(before.brightness, after.brightness, keep)
         return Evidence(lit, after.brightness, keep, weight, texture, cells)
 
-    def null_views(self, key: Array, network: Network, before: Array, second: Registration, views: Views) -> Views:
+    def null_views(
+        self, key: Array, network: Network, before: Array, second: Registration, views: Views, lit: Brightness
+    ) -> Views:
         """The first date and h(x), as they are compared.
 
         Args:
             key: Key of the pair.
             network, before, second: As in `views`.
             views: What that gave.
+            lit: `relit` of them.
         """
         first, other, keep, _ = views
-        lit = self.light.relit(first.brightness, other.brightness, keep)
         shade = lit.level - first.brightness.level
         drawn = self.null.draw(key, before, second.after, lit, other.brightness, keep, self.brightness, shade)
         limits, _ = self.brightness.common_limits(grey(before), grey(second.after), keep)
@@ -244,11 +249,12 @@ class Registered(Score):
 
     def rho_of(self, evidence: Evidence) -> Array:
         """rho of the ground that the maps show. Scalar float32 >= 0; 0 where both dates are the same."""
-        detail_map = evidence.weight * self.brightness.detail_map(evidence.before, evidence.after, evidence.keep)
+        found = differences(evidence.before, evidence.after, evidence.keep)
+        detail_map = evidence.weight * self.brightness.detail_map(found, evidence.keep)
         detail = self.stand_out(detail_map, evidence.keep)
         texture = masked.top_mean(evidence.texture, evidence.cells, self.texture_top)
         places = self._combine(detail, texture) - self._combine(jnp.float32(0), jnp.float32(0))
-        whole = self.whole_weight * self.brightness.unlikeness(evidence.before, evidence.after, evidence.keep)
+        whole = self.whole_weight * self.brightness.unlikeness(found, evidence.keep)
         apart = jnp.where(evidence.keep, jnp.abs(evidence.after.level - evidence.before.level), 0).max()
         return jnp.where(apart > self.equal, jnp.maximum(places, whole), 0.0)
 
@@ -260,7 +266,8 @@ class Registered(Score):
         """As `Score.rho`; NaN if a pixel is NaN."""
         before, after = before.astype(jnp.float32), after.astype(jnp.float32)
         second = self.registration.register(before, after)
-        rho = self.rho_of(self.evidence_of(self.views(network, before, second)))
+        views = self.views(network, before, second)
+        rho = self.rho_of(self.evidence_of(views, self.relit(views)))
         return jnp.where(_missing(before, second), jnp.nan, rho)
 
     def pair_rhos(
@@ -272,8 +279,10 @@ class Registered(Score):
         before, after = before.astype(jnp.float32), after.astype(jnp.float32)
         second = self.registration.register(before, after)
         views = self.views(network, before, second)
-        drawn = self.null_views(key, network, before, second, views)
-        rho, rho_null = (self.rho_of(self.evidence_of(pair)) for pair in (views, drawn))
+        lit = self.relit(views)
+        drawn = self.null_views(key, network, before, second, views, lit)
+        rho = self.rho_of(self.evidence_of(views, lit))
+        rho_null = self.rho_of(self.evidence_of(drawn, self.relit(drawn)))
         missing = _missing(before, second)
         return jnp.where(missing, jnp.nan, rho), jnp.where(missing, jnp.nan, rho_null)
 
@@ -291,7 +300,8 @@ class Registered(Score):
     ) -> dict[str, Array]:
         """As `Score.window_maps`, from one registration of the array."""
         before, second = self._register_array(before, after, valid)
-        return {"rho": self._windows(self.evidence_of(self.views(network, before, second)), grid)}
+        views = self.views(network, before, second)
+        return {"rho": self._windows(self.evidence_of(views, self.relit(views)), grid)}
 
     def null_window_map(
         self, key: Array, network: Network, before: Array, after: Array | None, valid: Array, grid: WindowGrid
@@ -303,7 +313,8 @@ class Registered(Score):
             raise ConfigError("a registered score draws its null from both dates; give after=.")
         before, second = self._register_array(before, after, valid)
         views = self.views(network, before, second)
-        return self._windows(self.evidence_of(self.null_views(key, network, before, second, views)), grid)
+        drawn = self.null_views(key, network, before, second, views, self.relit(views))
+        return self._windows(self.evidence_of(drawn, self.relit(drawn)), grid)
 
     def _register_array(self, before: Array, after: Array, valid: Array) -> tuple[Array, Registration]:
         """The first date and the registered second; missing pixels have the mean of the others."""
@@ -333,7 +344,8 @@ class Registered(Score):
         before, after = before.astype(jnp.float32), after.astype(jnp.float32)
         pair, keep = self._brightness_of(before, self.registration.register(before, after))
         features = self._pixel_features(network, before, pair[0], keep)
-        return self._pixel_maps(network.backbone, features, pair[1], keep).size
+        lit = self.light.relit(*pair[1], keep)
+        return self._pixel_maps(network.backbone, features, (lit, pair[1][1]), keep).size
 
     def pixel_change(
         self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
@@ -372,9 +384,10 @@ class Registered(Score):
                 drawn = self.null.pair(own, before)[1]
             (_, pair), _ = self._brightness_of(before, second._replace(after=drawn))
             moved = self.pixels.features(network, jnp.where(over_bands(keep, before), drawn, before))
-            return self._pixel_maps(network.backbone, (first, moved), pair, keep).size.max()
+            shown = self.light.relit(*pair, keep), pair[1]
+            return self._pixel_maps(network.backbone, (first, moved), shown, keep).size.max()
 
-        maps = self._pixel_maps(network.backbone, (first, other), (one, two), keep)
+        maps = self._pixel_maps(network.backbone, (first, other), (lit, two), keep)
 
         def outlined(_: None) -> PixelChange:
             null = jax.lax.map(largest, jax.random.split(key, self.pixels.draws))
@@ -419,10 +432,9 @@ class Registered(Score):
     def _pixel_maps(
         self, backbone: Backbone, features: tuple[Array, Array], dates: tuple[Brightness, Brightness], keep: Array
     ) -> Maps:
-        """Maps of size and of brightness, from the features and the brightness of two dates."""
-        before, after = dates
-        lit = self.light.relit(before, after, keep)
-        signed = self.pixels.standardized(lit, after, keep, self._pixel_brightness, (self.usual_least, self.usual_cap))
+        """Maps of size and of brightness, from the features and the brightness of two dates in the same light."""
+        usual = self.usual_least, self.usual_cap
+        signed = self.pixels.standardized(*dates, keep, self._pixel_brightness, usual)
         apart = self.pixels.feature_change(*features, keep, self.pixels.cell_px(backbone))
         return Maps(self.pixels.size(signed, apart, keep), signed)
 
