@@ -51,6 +51,7 @@ class Candidate:
         kind: What it looks like, as `kinds` tells it, such as "new dark spot"; "" where nothing is told.
         kind_sure: How sure that is, as in `kinds.Kind`; NaN where nothing is told.
         why: Cells of a table by the names of `WHY`; empty where not explained.
+        dated: Cells of a table by the names of `dating.COLUMNS`; empty where there are but two dates.
     """
 
     rank: int
@@ -73,6 +74,7 @@ class Candidate:
     kind: str = ""
     kind_sure: float = float("nan")
     why: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    dated: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
