@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import rasterio.features
 
 from planetcd_jax import scoremap
 from planetcd_jax.config import ChangeConfig
@@ -16,6 +14,7 @@ from planetcd_jax.files.compilations import announcing
 from planetcd_jax.ops import masked
 from planetcd_jax.ops.projection import Projection, project
 from planetcd_jax.scenes.dates import Dates
+from planetcd_jax.scenes.outlines import burnt
 from planetcd_jax.scenes.places import Candidate, Chip
 from planetcd_jax.scenes.presence import NOT_SEEN, SEEN, UNSURE, bracket
 from planetcd_jax.scenes.scoring import Scene
@@ -85,8 +84,9 @@ def dater(scene: Scene) -> Callable[[Candidate, Chip], Dated]:
         if candidate.change is None:
             told = [UNSURE] * (len(dates) - 2)
         else:
-            place = _burnt(candidate, chip, around)
-            found = program(jnp.stack(dates), jnp.stack(valid), place)
+            corner = chip.row - around, chip.col - around
+            place = burnt(candidate.change.outline, valid[0].shape, corner)
+            found = program(np.stack(dates), np.stack(valid), place)
             told = [rules.told(*one) for one in zip(*(np.asarray(x).tolist() for x in found), strict=True)]
         return Dated((NOT_SEEN, *told, SEEN), chips, masks)
 
@@ -103,15 +103,6 @@ def _read(scene: Scene, chip: Chip, around: int) -> tuple[list[np.ndarray], list
     reads += [(*scene.pair.read_after(*place), scene.samples.after)]
     dates = [np.nan_to_num(stretch(pixels).astype(np.float32)) for pixels, _, stretch in reads]
     return dates, [valid for _, valid, _ in reads]
-
-
-def _burnt(candidate: Candidate, chip: Chip, around: int) -> np.ndarray:
-    """The ground inside the outline of a place, on its chip and around it; [H, W] bool."""
-    assert candidate.change is not None
-    side = chip.before.shape[0] + 2 * around
-    corner = rasterio.Affine.translation(chip.col - around, chip.row - around)
-    burnt = rasterio.features.rasterize([candidate.change.outline], (side, side), transform=corner, dtype="uint8")
-    return np.asarray(burnt) > 0
 
 
 def columns(told: Sequence[str], dates: Dates) -> dict[str, str]:

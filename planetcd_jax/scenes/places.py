@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import rasterio.features
 
 from planetcd_jax import explain, scoremap
 from planetcd_jax.config import ChangeConfig
@@ -17,7 +16,7 @@ from planetcd_jax.scenes import candidates, kinds
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.chance import Chance
 from planetcd_jax.scenes.map_frame import sun_bearings
-from planetcd_jax.scenes.outlines import Change, around_peak, gathered, moved, seer
+from planetcd_jax.scenes.outlines import Change, around_peak, burnt, gathered, moved, seer
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scenes.scoring import Plan, Scene
 from planetcd_jax.scores.pixel_level import PixelChange
@@ -268,10 +267,7 @@ def _with_kind(candidate: Candidate, chip: Chip, suns: tuple[float, float]) -> C
     """A candidate with what it looks like on its chip."""
     if candidate.change is None:
         return candidate
-    shape = chip.valid_before.shape
-    corner = rasterio.Affine.translation(chip.col, chip.row)
-    burnt = rasterio.features.rasterize([candidate.change.outline], shape, transform=corner, dtype="uint8")
-    changed = np.asarray(burnt) > 0
+    changed = burnt(candidate.change.outline, chip.valid_before.shape, (chip.row, chip.col))
     shift = candidate.shift_rows, candidate.shift_cols
     view = kinds.View(
         grey(chip.before), grey(chip.after), chip.valid_before & chip.valid_after, changed, shift, suns

@@ -75,7 +75,7 @@ class Request:
 class Scored(NamedTuple):
     """rho and p_value [R, S] float32 (NaN where not scored), tau, the null scores [N], further maps of the score, and
     what chance gives, None where the null is of stable ground. For each further date of the scene the null scores that
-    it gave, None where it was not asked.
+    it gave, and tau without them; None where they were not asked.
 
     A window is changed where rho > tau. Where Benjamini-Hochberg decides, tau is the largest rho that is no finding.
     """
@@ -87,6 +87,7 @@ class Scored(NamedTuple):
     layers: Mapping[str, np.ndarray]
     chance: Chance | None
     earlier: Sequence[unchanged.Unchanged] | None = None
+    drawn_tau: float | None = None
 
 
 def _digest(path: str) -> str:
@@ -182,11 +183,12 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
             f"no window of {plan.window} px has a share of {plan.min_valid:g} of its ground valid in both images; "
             "lower --min_valid or --window, or check what is masked."
         )
-    chance = earlier = None
+    chance = earlier = drawn_tau = None
     if drawn is not None:
         scored = int(np.isfinite(rho).sum())
         chance = of_scene(*drawn, scored)
         if scene.dates is not None:
+            drawn_tau = float(thresholds.threshold(jnp.asarray(drawn.rho), scene.config.decision))
             earlier = _unchanged(scene, (rho, drawn.rho, chance), kept, quiet=quiet)
             drawn = _joined(drawn, earlier)
             chance = of_scene(*drawn, scored)
@@ -201,7 +203,7 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
         finding = thresholds.benjamini_hochberg(jnp.asarray(small.ravel()), request.fdr)
         found = np.asarray(finding).reshape(rho.shape)
         tau = float(np.max(rho, where=np.isfinite(rho) & ~found, initial=0.0))
-    return Scored(rho, p_value, tau, null, layers, chance, earlier)
+    return Scored(rho, p_value, tau, null, layers, chance, earlier, drawn_tau)
 
 
 def _unchanged(
@@ -441,7 +443,7 @@ def _run_report(
 
 def _dates_record(dates: Dates, scored: Scored) -> dict[str, Any]:
     told = None if scored.earlier is None else [one.record() for one in scored.earlier]
-    return {**dates.record(), "unchanged_windows": told, **dates.rules()}
+    return {**dates.record(), "unchanged_windows": told, "tau_of_drawn_null": scored.drawn_tau, **dates.rules()}
 
 
 def _about(request: Request, report: Mapping[str, Any], scene: Scene, scored: Scored) -> page.About:

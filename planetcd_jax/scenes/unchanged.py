@@ -28,15 +28,15 @@ class UnchangedRules:
 
     Attributes:
         fdr: False discovery rate of the windows that are left out as changed.
-        most_changed: Largest share of the windows that may be left out so; with more, none is: what is everywhere is
-            light, frost or haze, which the null has to know.
+        most_changed: Largest share of the windows that may be left out so; with more, the date does not count, since
+            nobody knows what its unchanged ground looks like.
         most_unlike: Largest ratio, either way, of the median scores of the scene and of the date.
 
     Chosen on simulated stacks (docs/decision.md).
     """
 
     fdr: float = 0.05
-    most_changed: float = 0.15
+    most_changed: float = 0.5
     most_unlike: float = 1.25
 
     def __post_init__(self):
@@ -53,7 +53,7 @@ class Unchanged(NamedTuple):
         level: What the scores of the date were multiplied by; NaN where there are no windows in common.
         windows: Windows that were scored for the date and for the scene.
         changed: Of these, those that were left out as changed.
-        alike: Whether the level lies within the bounds; else no window counts.
+        alike: Whether the level lies within the bounds, and not too many changed; else no window counts.
     """
 
     scores: np.ndarray
@@ -101,7 +101,7 @@ def unchanged_windows(
     scaled = np.where(both, level * other, np.nan).astype(np.float32)
     changed = both & (_findings(scaled, null, chance, rules.fdr) | _findings(rho, null, chance, rules.fdr))
     if changed.sum() > rules.most_changed * count:
-        changed = np.zeros_like(changed)
+        return Unchanged(none, level, count, int(changed.sum()), False)
     return Unchanged(np.where(changed, np.nan, scaled), level, count, int(changed.sum()), True)
 
 

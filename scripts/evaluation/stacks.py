@@ -1,18 +1,22 @@
-"""Simulated stacks: several dates of one ground, alike or in other light, with spots that are there from some date on."""
+"""Simulated stacks: several dates of one ground, alike or in other light, with spots from some date on."""
 
 import dataclasses
 import functools
+import os
+import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
+import rasterio
+from affine import Affine
 
 from planetcd_jax.simulate import changes
-from planetcd_jax.simulate.demo_scene import _stamp_craters
+from planetcd_jax.simulate.demo_scene import SIMULATED, stamp_craters
 from planetcd_jax.simulate.imaging import Scene, Sun, radiance
+from planetcd_jax.simulate.ranges import CTX
 from planetcd_jax.simulate.terrain import blur_and_shift, fractal, rough_relief
 
 _PAD = 64  # ground around the images, so that nothing periodic is seen
@@ -24,7 +28,7 @@ class Spot(NamedTuple):
     Attributes:
         row, col: Its middle, pixels.
         diameter: Pixels.
-        contrast: Share by which it changes the brightness of the ground; below 0 darker.
+        contrast: Share by which it changes the brightness of the displayed ground; below 0 darker.
         first: Number of the first date on which it is there, from 0.
         last: Number of the last one.
     """
@@ -61,16 +65,18 @@ def _ground(key: jax.Array, side: int, slope: jax.Array) -> Scene:
     keys = jax.random.split(key, 2)
     white = jax.random.normal(keys[0], (2, side, side), jnp.float32)
     relief = rough_relief(white[0], jnp.float32(0.8), jnp.tan(jnp.deg2rad(slope)))
-    relief = _stamp_craters(keys[1], relief, int(4e-4 * side**2))
+    relief = stamp_craters(keys[1], relief, int(4e-4 * side**2))
     albedo = jnp.exp(0.03 * fractal(white[1], jnp.float32(0.6), jnp.float32(2.0), jnp.float32(0.8)))
     return Scene(relief, albedo, jnp.float32(0.0), jnp.float32(0.0))
 
 
 @jax.jit
-def _seen(scene: Scene, factor: jax.Array, sun: jax.Array, blur: jax.Array, shift: jax.Array) -> jax.Array:
-    what = changes.Overlay(jnp.zeros_like(factor), factor)
-    seen = radiance(scene, what, Sun(*jnp.deg2rad(sun)), jnp.float32(0.55), jnp.float32(0.2))
-    return blur_and_shift(seen, blur, (shift[0], shift[1]))
+def _seen(scene: Scene, factor: jax.Array, sun: jax.Array, blur: jax.Array, shift: jax.Array) -> tuple:
+    """The ground in its light and a factor on its brightness, both through the optics, [H, W] each."""
+    seen = radiance(
+        scene, changes.no_change(*factor.shape), Sun(*jnp.deg2rad(sun)), jnp.float32(0.55), jnp.float32(0.2)
+    )
+    return tuple(blur_and_shift(x, blur, (shift[0], shift[1])) for x in (seen, factor))
 
 
 def simulate_stack(seed: int, how: Stack, spots: Sequence[Spot] = ()) -> list[np.ndarray]:
@@ -91,14 +97,33 @@ def simulate_stack(seed: int, how: Stack, spots: Sequence[Spot] = ()) -> list[np
         factor = np.ones((whole, whole))
         for spot in spots:
             if spot.first <= number <= spot.last:
-                away = np.hypot(*np.ogrid[-_PAD - spot.row : how.side + _PAD - spot.row,
-                                          -_PAD - spot.col : how.side + _PAD - spot.col])  # fmt: skip
+                rows, cols = (np.arange(whole) - _PAD - middle for middle in (spot.row, spot.col))
+                away = np.hypot(rows[:, None], cols)
                 factor *= 1 + spot.contrast * np.clip(spot.diameter / 2 - away + 0.5, 0, 1)
-        factor = ndimage.gaussian_filter(factor, 0.6)
         shift = rng.uniform(-how.shift_px, how.shift_px, 2) if number else np.zeros(2)
         numbers = (factor, sun, rng.uniform(0.6, 0.9), shift)
-        seen = np.asarray(_seen(scene, *(jnp.asarray(x, jnp.float32) for x in numbers)))[inside, inside]
+        found = _seen(scene, *(jnp.asarray(x, jnp.float32) for x in numbers))
+        seen, factor = (np.asarray(x, np.float64)[inside, inside] for x in found)
         seen = 0.5 + rng.uniform(-0.06, 0.06) + rng.uniform(0.10, 0.14) * (seen - seen.mean()) / seen.std()
-        seen = seen + how.noise * rng.uniform(0.8, 1.25) * rng.standard_normal(seen.shape)
+        seen = seen * factor + how.noise * rng.uniform(0.8, 1.25) * rng.standard_normal(seen.shape)
         dates.append((np.round(np.clip(seen, 0, 1) * 255) / 255).astype(np.float32))
     return dates
+
+
+_CORNER = (4_446_000.0, 1_104_000.0)  # on Mars, about 75 E, 18.6 N
+
+
+def write_stack(folder: pathlib.Path, dates: Sequence[np.ndarray], times: Sequence[str] = ()) -> list[str]:
+    """Writes dates as 8-bit GeoTIFFs of one grid on Mars, date_0.tif and so on, with the times that labels state."""
+    names = []
+    for number, image in enumerate(dates):
+        names.append(os.fspath(folder / f"date_{number}.tif"))
+        profile = {
+            "driver": "GTiff", "dtype": "uint8", "count": 1, "height": image.shape[0], "width": image.shape[1],
+            "crs": "IAU_2015:49910",
+            "transform": Affine(CTX.pixel_m, 0.0, _CORNER[0], 0.0, -CTX.pixel_m, _CORNER[1]),
+        }  # fmt: skip
+        with rasterio.open(names[-1], "w", **profile) as out:
+            out.write(np.round(1 + 254 * image).astype(np.uint8), 1)
+            out.update_tags(NOTE=SIMULATED, **({"START_TIME": times[number]} if times else {}))
+    return names
