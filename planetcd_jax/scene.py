@@ -161,8 +161,8 @@ def _target(settings: types.SimpleNamespace) -> pathlib.Path:
 def _images(settings: types.SimpleNamespace, target: pathlib.Path) -> tuple[str, ...]:
     """Names of the images, the after-image last; simulates two for --demo."""
     if settings.demo:
-        if settings.before or settings.after:
-            raise ConfigError("--demo makes its own images; leave out --before and --after.")
+        if settings.before or settings.after or settings.times:
+            raise ConfigError("--demo makes its own images; leave out --before, --after and --times.")
         if settings.demo_size < 800:
             raise ConfigError(f"--demo_size={settings.demo_size}: give 800 pixels or more.")
         return _demo_images(settings, target.with_name(target.name + "-images"))
@@ -244,7 +244,8 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     config, weights = commandline.fitted_weights(config, settings)
     target = _target(settings)
     names = _images(settings, target)
-    first, *others, after = (_source(settings, name, last=name is names[-1]) for name in names)
+    first, *others = (_source(settings, "before", name) for name in names[:-1])
+    after = _source(settings, "after", names[-1])
     check_bands(first, after)
     body.check_systems(first.grid.crs, after.grid.crs, first.name, after.name)
     registered = register(first, after, way=settings.register, gcps=settings.gcps, resampling=settings.resampling)
@@ -286,11 +287,10 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
         _say_truth(target)
 
 
-def _source(settings: types.SimpleNamespace, name: str, *, last: bool) -> "Source":
-    """An image, opened as the flags of its date say."""
+def _source(settings: types.SimpleNamespace, date: str, name: str) -> "Source":
+    """An image, opened as the flags of its date, "before" or "after", say."""
     from planetcd_jax.scenes.source import Source
 
-    date = "after" if last else "before"
     bands = getattr(settings, f"{date}_bands")
     chosen = None if bands is None else whole_numbers(f"{date}_bands", bands)
     return Source(name, bands=chosen, nodata=getattr(settings, f"{date}_nodata"), mask_bands=settings.mask_bands)

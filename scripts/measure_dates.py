@@ -21,7 +21,7 @@ import planetcd_jax as pcd
 from planetcd_jax import scoremap, thresholds
 from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.networks.winograd import engine_of, serve, with_engine
-from planetcd_jax.ops import masked
+from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.projection import project
 from planetcd_jax.scenes import outlines
 from planetcd_jax.scenes.chance import of_scene
@@ -127,7 +127,7 @@ def _programs() -> tuple[Callable, Callable]:
     network = prepared(made.config.backbone, made.params)
 
     def projected(dates: jax.Array, place: jax.Array):
-        ground, valid = ~masked.dilate(place, around), jnp.ones(place.shape, bool)
+        ground, valid = ~masked.dilate(place, around), extents.everywhere(place.shape)
         change, seen = score.difference(dates[0], dates[-1], valid, ground)
 
         def one(date: jax.Array):
