@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from absl import app, logging
 
 from planetcd_jax import constants
-from planetcd_jax.cli import commandline
+from planetcd_jax.cli import commandline, scene_dates
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.extras import require
@@ -22,20 +22,31 @@ from planetcd_jax.version import __version__
 
 if TYPE_CHECKING:
     from planetcd_jax.config import ChangeConfig
+    from planetcd_jax.scenes.source import Source
 
 PROGRAM = "planetcd-scene"
 
 # GDAL's block cache. rasterio hands a number on as bytes; with less than a block, reduced reads of JP2 never end.
 _CACHE_BYTES = 256 * 2**20
 
-# Pixels within which sampled places must agree on a misregistration for it to be removed unasked.
-_AGREED = 2.0
-
-
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "The images": (
-        Flag("before", "str", None, "First image: any file or URL that GDAL reads. Results lie on its grid."),
+        Flag(
+            "before",
+            "files",
+            None,
+            "First image: any file or URL that GDAL reads. Results lie on its grid. Repeatable: places say on which of "
+            "several before-images they are there, and ground that did not change between these helps to set tau.",
+        ),
         Flag("after", "str", None, "Second image; brought to the grid of the first."),
+        Flag(
+            "times",
+            "str",
+            None,
+            "With several --before: UTC times of all of them in turn and of --after, such as "
+            "2010-05-01,2012-03-07T10:20:30,2014-01-09. Default: what the labels state; where one states none, the "
+            "order of the flags counts.",
+        ),
         Flag("demo", "bool", False, "Simulate a pair on Mars, write it to <output_dir>-images, and run on it."),
         Flag("demo_size", "int", 3000, "Side of the simulated images, pixels."),
         Flag("before_bands", "str", None, "Bands to use, counted from 1, such as 1 or 3,2,1. Default: all but alpha."),
@@ -147,18 +158,19 @@ def _target(settings: types.SimpleNamespace) -> pathlib.Path:
     return target.resolve() if target.is_symlink() and target.is_dir() else target
 
 
-def _images(settings: types.SimpleNamespace, target: pathlib.Path) -> tuple[str, str]:
-    """Names of the two images; simulates them for --demo."""
+def _images(settings: types.SimpleNamespace, target: pathlib.Path) -> tuple[str, ...]:
+    """Names of the images, the after-image last; simulates two for --demo."""
     if settings.demo:
-        if settings.before or settings.after:
-            raise ConfigError("--demo makes its own images; leave out --before and --after.")
+        if settings.before or settings.after or settings.times:
+            raise ConfigError("--demo makes its own images; leave out --before, --after and --times.")
         if settings.demo_size < 800:
             raise ConfigError(f"--demo_size={settings.demo_size}: give 800 pixels or more.")
         return _demo_images(settings, target.with_name(target.name + "-images"))
-    for name in ("before", "after"):
-        if not getattr(settings, name):
+    for name, given in (("before", settings.before and all(settings.before)), ("after", settings.after)):
+        if not given:
             raise ConfigError(f"--{name} is missing; name an image, or try --demo, see --help.")
-    return settings.before, settings.after
+    scene_dates.check_names(settings.before, settings.after, settings.times)
+    return (*settings.before, settings.after)
 
 
 def _demo_images(settings: types.SimpleNamespace, folder: pathlib.Path) -> tuple[str, str]:
@@ -226,25 +238,22 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     from planetcd_jax.scenes.alignment import AlignedPair
     from planetcd_jax.scenes.coregister.deciding import register
     from planetcd_jax.scenes.samples import sample
-    from planetcd_jax.scenes.source import Source, check_bands
+    from planetcd_jax.scenes.source import check_bands
 
     scoremap.check_windows(settings.window, settings.stride, config)
     config, weights = commandline.fitted_weights(config, settings)
     target = _target(settings)
     names = _images(settings, target)
-    sources = []
-    for date, name in zip(("before", "after"), names, strict=True):
-        bands = getattr(settings, f"{date}_bands")
-        chosen = None if bands is None else whole_numbers(f"{date}_bands", bands)
-        nodata = getattr(settings, f"{date}_nodata")
-        sources.append(Source(name, bands=chosen, nodata=nodata, mask_bands=settings.mask_bands))
-    check_bands(*sources)
-    body.check_systems(sources[0].grid.crs, sources[1].grid.crs, *names)
-    registered = register(*sources, way=settings.register, gcps=settings.gcps, resampling=settings.resampling)
+    first, *others = (_source(settings, "before", name) for name in names[:-1])
+    after = _source(settings, "after", names[-1])
+    check_bands(first, after)
+    body.check_systems(first.grid.crs, after.grid.crs, first.name, after.name)
+    registered = register(first, after, way=settings.register, gcps=settings.gcps, resampling=settings.resampling)
     print(f"registration: {registered.said()}")
     plan = scoring.Plan(settings.window, settings.stride, settings.min_valid, settings.chunk, settings.null_draws)
     pair = AlignedPair(
-        *sources,
+        first,
+        after,
         resampling=settings.resampling,
         beyond_seam=max(0, plan.window - plan.stride),
         correction=registered.correction,
@@ -253,15 +262,18 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)
     pair.after_shift = _after_shift(settings.after_shift, pair, samples)
+    dates = None
+    if others:
+        opening = scene_dates.Opening(pair, plan, config, settings.register, settings.resampling)
+        dates = scene_dates.open_dates(first, others, opening, settings.times)
     checked = quality.of_pair(pair, samples)
     print(f"quality: {checked.verdict()}")
     engine = engine_of(serve(settings.engine, config.backbone))
-    hidden = ("resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir", "marks")
-    said = {flag.name: getattr(settings, flag.name) for group in FLAGS.values() for flag in group}
-    scene = scoring.Scene(pair, samples, weights.params, config, plan, engine)
+    said = _said(settings)
+    scene = scoring.Scene(pair, samples, weights.params, config, plan, engine, dates)
     request = scene_run.Request(
         weights.sha256, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
-        {name: value for name, value in said.items() if name not in hidden}, settings.demo, settings.fdr,
+        said, settings.demo, settings.fdr,
         settings.stable_ground, registered, checked,
     )  # fmt: skip
     report = scene_run.run_scene(
@@ -275,26 +287,34 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
         _say_truth(target)
 
 
+def _source(settings: types.SimpleNamespace, date: str, name: str) -> "Source":
+    """An image, opened as the flags of its date, "before" or "after", say."""
+    from planetcd_jax.scenes.source import Source
+
+    bands = getattr(settings, f"{date}_bands")
+    chosen = None if bands is None else whole_numbers(f"{date}_bands", bands)
+    return Source(name, bands=chosen, nodata=getattr(settings, f"{date}_nodata"), mask_bands=settings.mask_bands)
+
+
+def _said(settings: types.SimpleNamespace) -> dict[str, Any]:
+    """Flags by name, for run.json: those that decide results. One before-image is a text, several are a list."""
+    hidden = {"resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir", "marks"}
+    names = [flag.name for group in FLAGS.values() for flag in group if flag.name not in hidden]
+    said = {name: getattr(settings, name) for name in names}
+    if said["before"] is None or len(said["before"]) == 1:
+        del said["times"]
+        said["before"] = None if said["before"] is None else said["before"][0]
+    return said
+
+
 def _after_shift(text: str, pair, samples) -> tuple[int, int]:
     """Whole rows and columns to undo a misregistration, and a line about them."""
-    from planetcd_jax.scenes import places, scene_run
-
     if text != "auto":
         shift = whole_numbers("after_shift", text)
         if len(shift) != 2:
             raise ConfigError(f"--after_shift={text}: give rows,columns or auto.")
         return shift
-    found = places.typical_shift(pair, samples)
-    if found is None:
-        print("misregistration: could not be told from the images; taken as none")
-        return 0, 0
-    said = f"{found['rows']:+.1f} rows, {found['cols']:+.1f} columns on {found['squares']} squares"
-    if found["spread"] > _AGREED:
-        print(f"misregistration: {said}, which differ by {found['spread']:.1f} px; left as it is")
-        return 0, 0
-    shift = round(found["rows"]), round(found["cols"])
-    print(f"misregistration: {said}; {scene_run.lies(*shift)}")
-    return shift
+    return scene_dates.measured_shift(pair, samples)
 
 
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:

@@ -13,10 +13,11 @@ from stac_server import item, stac_api
 
 from planetcd_jax import survey
 from planetcd_jax.errors import DataError
+from planetcd_jax.scenes.times import seconds_of
 from planetcd_jax.simulate import demo_archive
 from planetcd_jax.surveys import archives, finding, sphere
 from planetcd_jax.surveys.finding import Bounds
-from planetcd_jax.surveys.footprints import Footprint, seconds_of
+from planetcd_jax.surveys.footprints import Footprint
 
 
 def quad(rng, centre, radius):

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 USAGE_ERROR = 2
 """Exit status for a flag or value that there is not; other errors give 1, an interruption 130."""
 
-_FORMS = {"str": "=TEXT", "int": "=N", "float": "=X", "multi": "=FIELD=VALUE", "bool": ""}
+_FORMS = {"str": "=TEXT", "int": "=N", "float": "=X", "multi": "=FIELD=VALUE", "files": "=TEXT", "bool": ""}
 
 
 class Flag(NamedTuple):
-    """One flag: its name, type ("str", "int", "float", "bool", "multi" or a tuple of choices), default and help."""
+    """One flag: its name, type ("str", "int", "float", "bool", "multi" for settings and "files" for names that may be
+    given several times, or a tuple of choices), default and help."""
 
     name: str
     kind: str | tuple[str, ...]
@@ -151,6 +152,7 @@ def parse(program: str, groups: Groups, arguments: Sequence[str]) -> types.Simpl
         "float": flags.DEFINE_float,
         "bool": flags.DEFINE_boolean,
         "multi": flags.DEFINE_multi_string,
+        "files": flags.DEFINE_multi_string,
     }
     for flag in (flag for members in groups.values() for flag in members):
         if isinstance(flag.kind, tuple):

@@ -19,6 +19,9 @@ CLASSES = (
 
 SCRIPTS = ("scene_store", "scene_tones", "scene_stage", "scene_map", "scene_export")
 
+DATES = ("scene_dates",)
+"""Script and style of a page with several dates."""
+
 _MOST_NULLS = 2000
 
 
@@ -93,6 +96,8 @@ class PageCandidate:
         drawn: Where its window ("box": column, row, width, height) and outline ("rings": lists of column and row) lie
             on its chip, in pixels of the before-image; "heat_top" and "heat_level", the largest value of its map and
             the level of chance.
+        dates: Of several dates, in the order of `About.dates`: "picture" of the place, and "told", "seen", "not seen"
+            or "unsure".
     """
 
     row: Mapping[str, Any]
@@ -100,6 +105,7 @@ class PageCandidate:
     wide: CodedPair | None
     heat: str | None
     drawn: Mapping[str, Any]
+    dates: Sequence[Mapping[str, str]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +127,7 @@ class About:
         facts, inner_facts: Name and value of what is told to every reader, and to developers of the method; any text.
         simulated: Whether the images are simulated.
         version: Of the program.
+        dates: What each of several dates is called, in order of time; () where there are but two.
     """
 
     run: str
@@ -139,6 +146,7 @@ class About:
     inner_facts: Sequence[tuple[str, str]]
     simulated: bool
     version: str
+    dates: Sequence[str] = ()
 
 
 def _number(value: Any) -> Any:
@@ -196,11 +204,12 @@ def page_data(found: Sequence[PageCandidate], overview: Overview, about: About) 
         {name: _number(place.row[name]) for name in columns}
         | {"chip": _coded(place.chip), "wide": _coded(place.wide), "heat": place.heat}
         | {name: _number(value) for name, value in place.drawn.items()}
+        | ({"looks": list(place.dates)} if place.dates else {})
         for place in found
     ]
-    told = {
-        name: _number(value) for name, value in vars(about).items() if name not in ("frame", "null", "corner", "facts")
-    }
+    apart = ("frame", "null", "corner", "facts", "dates")
+    told = {name: _number(value) for name, value in vars(about).items() if name not in apart}
+    told |= {"dates": list(about.dates)} if about.dates else {}
     return told | {
         "top": top, "null": _sorted_null(about.null), "frame": _frame(about.frame), "columns": columns,
         "row": about.corner[0], "col": about.corner[1], "window": overview.window, "facts": list(about.facts),
@@ -213,10 +222,13 @@ def render(data: Mapping[str, Any]) -> str:
     """The page as HTML from its data. Needs no network, no other file and no server."""
     heading = f"Changes from {data['before_name']} to {data['after_name']}"
     names = set(data["columns"])
+    several = bool(data.get("dates"))
     return rendered(
         "scene",
         data,
-        scripts=SCRIPTS,
+        scripts=(*SCRIPTS, *DATES) if several else SCRIPTS,
+        styles=DATES if several else (),
+        several=several,
         title=f"{'SIMULATED: ' if data['simulated'] else ''}{heading}",
         heading=heading,
         simulated=data["simulated"],

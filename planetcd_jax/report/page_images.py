@@ -13,6 +13,7 @@ from PIL import Image
 CHIP_BYTES = 22_000
 WIDE_BYTES = 7_000
 PAIR_BYTES = 32_000
+THUMBNAIL_BYTES = 2_600  # one date of a place beside others
 OVERVIEW_BYTES = 1_200_000  # the map of both dates
 
 PERCENTS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 95.0, 98.0, 99.0, 99.5, 99.9, 100.0)
@@ -24,6 +25,7 @@ LEVELS = (16, 40, 235, 255)
 _QUALITIES = (90, 80, 70, 60, 45, 30, 20, 12)
 _NO_DATA = 64  # grey level of what is masked in pictures that are shown as they are
 _HEAT_SIDE = 75
+_THUMBNAIL_SIDE = 72
 
 
 def _data_url(image: Image.Image, kind: str, **options) -> str:
@@ -109,6 +111,21 @@ def _under(pictures: list[Image.Image], most: int) -> list[str]:
         if sum(map(len, urls)) <= most:
             break
     return urls
+
+
+def thumbnail(pixels: np.ndarray, valid: np.ndarray) -> str:
+    """One date of a place as a small JPEG, stretched by itself so that dates in unlike light can be compared.
+
+    Args:
+        pixels: [h, w] or [h, w, B] float.
+        valid: [h, w] bool.
+
+    Returns:
+        A data URL of at most about `THUMBNAIL_BYTES`.
+    """
+    picture = Image.fromarray(_levels(pixels, valid, *_limits([(pixels, valid)])))
+    small = picture.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX)
+    return _under([small], THUMBNAIL_BYTES)[0]
 
 
 def shown_side(side: int) -> int:

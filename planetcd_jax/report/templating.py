@@ -32,18 +32,19 @@ def _template(name: str) -> jinja2.Template:
     return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
 
 
-def rendered(page: str, data: Any, *, scripts: Sequence[str] = (), **texts: Any) -> str:
+def rendered(page: str, data: Any, *, scripts: Sequence[str] = (), styles: Sequence[str] = (), **texts: Any) -> str:
     """A page of the folder `templates`, as HTML. Needs no network, no other file and no server.
 
     Args:
         page: Its name: the template NAME.html, the style NAME.css and the script NAME.js.
         data: What the script reads; anything that `jsonable` takes.
         scripts: Names of further scripts that stand before its own, in one scope with it.
+        styles: Names of further styles that stand after its own.
         texts: What the template shows, by name; any text.
 
     Raises:
         TypeError: as `jsonable`.
     """
     read = [(_TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in (*scripts, page)]
-    style = (_TEMPLATES / f"{page}.css").read_text(encoding="utf-8")
+    style = "\n".join((_TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name in (page, *styles))
     return _template(f"{page}.html").render(data=script_json(data), style=style, script="\n".join(read), **texts)

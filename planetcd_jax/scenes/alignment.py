@@ -1,5 +1,6 @@
 """Two images brought to one grid: the before-image's. Only what both cover is scored."""
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import cast
@@ -258,6 +259,16 @@ class AlignedPair:
         if box.how == "warp":
             part = box.row, box.col, box.height, box.width
             self._on_grid = Warped(after, self.before_grid, resampling, self._pixel_map, part)
+
+    def over(self, box: Overlap) -> "AlignedPair":
+        """The same pair, its rows and columns counted from the corner of another part of the before-image.
+
+        What lies outside one of the images is read as not valid.
+        """
+        other = copy.copy(self)
+        other.overlap = dataclasses.replace(self.overlap, row=box.row, col=box.col, height=box.height, width=box.width)
+        other.grid = self.before_grid.part(box.row, box.col, box.height, box.width)
+        return other
 
     @property
     def after_area(self) -> float:

@@ -1,6 +1,7 @@
 """Results that a killed run leaves behind for `--resume`: whole files only, and only for the very same run."""
 
 import contextlib
+import copy
 import json
 import os
 import pathlib
@@ -52,7 +53,7 @@ class Checkpoint:
             ConfigError, DataError: if `resume` is asked for and the work there belongs to another run.
             OutputError: if the folder cannot be written.
         """
-        self.folder, self.final = folder, folder / _FINAL
+        self.folder, self.final, self._prefix = folder, folder / _FINAL, ""
         path = folder / _IDENTITY
         with as_output_errors(folder):
             self.resumed = resume and path.exists()
@@ -65,9 +66,15 @@ class Checkpoint:
             shutil.rmtree(self.final, ignore_errors=True)
             self.final.mkdir()
 
+    def part(self, prefix: str) -> "Checkpoint":
+        """The same folder for arrays whose names begin with a prefix, which others do not see."""
+        other = copy.copy(self)
+        other._prefix = self._prefix + prefix
+        return other
+
     def load(self, name: str) -> np.ndarray | None:
         """An array that was saved, or None."""
-        path = self.folder / f"{name}.npy"
+        path = self.folder / f"{self._prefix}{name}.npy"
         return np.load(path, allow_pickle=False) if path.exists() else None
 
     def save(self, name: str, array: np.ndarray) -> None:
@@ -77,7 +84,7 @@ class Checkpoint:
             OutputError: if it cannot be written.
         """
         with as_output_errors(self.folder):
-            with whole_file(self.folder / f"{name}.npy") as file:
+            with whole_file(self.folder / f"{self._prefix}{name}.npy") as file:
                 np.save(file, array, allow_pickle=False)
 
     def load_group(self, name: str) -> dict[str, np.ndarray] | None:
@@ -85,7 +92,7 @@ class Checkpoint:
         first = self.load(name)
         if first is None:
             return None
-        others = sorted(self.folder.glob(f"{name}.*.npy"))
+        others = sorted(self.folder.glob(f"{self._prefix}{name}.*.npy"))
         return {"rho": first, **{path.name.split(".")[1]: np.load(path, allow_pickle=False) for path in others}}
 
     def save_group(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:

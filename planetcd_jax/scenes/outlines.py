@@ -131,6 +131,12 @@ def polygon(mask: np.ndarray, row: int, col: int) -> shapely.Polygon:
     return max(rings, key=lambda ring: ring.area)
 
 
+def burnt(outline: shapely.Polygon, shape: tuple[int, ...], corner: tuple[int, int]) -> np.ndarray:
+    """The ground inside an outline on an array whose first pixel is (row, column) `corner`; `shape` bool."""
+    moved_to = rasterio.Affine.translation(corner[1], corner[0])
+    return np.asarray(rasterio.features.rasterize([outline], shape, transform=moved_to, dtype="uint8")) > 0
+
+
 def gathered(found: PixelChange) -> PixelChange:
     """A map whose size is the root mean square within about `_GATHER` pixels: the inside of a change with its rim."""
     weight = scipy.ndimage.gaussian_filter(found.known.astype(np.float32), _GATHER) + 1e-3

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import rasterio.features
 
 from planetcd_jax import explain, scoremap
 from planetcd_jax.config import ChangeConfig
@@ -17,7 +16,7 @@ from planetcd_jax.scenes import candidates, kinds
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.chance import Chance
 from planetcd_jax.scenes.map_frame import sun_bearings
-from planetcd_jax.scenes.outlines import Change, around_peak, gathered, moved, seer
+from planetcd_jax.scenes.outlines import Change, around_peak, burnt, gathered, moved, seer
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scenes.scoring import Plan, Scene
 from planetcd_jax.scores.pixel_level import PixelChange
@@ -51,6 +50,7 @@ class Candidate:
         kind: What it looks like, as `kinds` tells it, such as "new dark spot"; "" where nothing is told.
         kind_sure: How sure that is, as in `kinds.Kind`; NaN where nothing is told.
         why: Cells of a table by the names of `WHY`; empty where not explained.
+        dated: Cells of a table by the names of `dating.COLUMNS`; empty where there are but two dates.
     """
 
     rank: int
@@ -73,6 +73,7 @@ class Candidate:
     kind: str = ""
     kind_sure: float = float("nan")
     why: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    dated: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,10 +267,7 @@ def _with_kind(candidate: Candidate, chip: Chip, suns: tuple[float, float]) -> C
     """A candidate with what it looks like on its chip."""
     if candidate.change is None:
         return candidate
-    shape = chip.valid_before.shape
-    corner = rasterio.Affine.translation(chip.col, chip.row)
-    burnt = rasterio.features.rasterize([candidate.change.outline], shape, transform=corner, dtype="uint8")
-    changed = np.asarray(burnt) > 0
+    changed = burnt(candidate.change.outline, chip.valid_before.shape, (chip.row, chip.col))
     shift = candidate.shift_rows, candidate.shift_cols
     view = kinds.View(
         grey(chip.before), grey(chip.after), chip.valid_before & chip.valid_after, changed, shift, suns

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,10 +24,11 @@ from planetcd_jax.images.pair_quality import Quality
 from planetcd_jax.report import page, page_images, qgis, record
 from planetcd_jax.runtime.ticking import ticking
 from planetcd_jax.scenes import checkpoint as checkpoints
-from planetcd_jax.scenes import kinds, outlines, overview, places, scoring, stable, writing
+from planetcd_jax.scenes import dating, kinds, outlines, overview, places, scoring, stable, unchanged, writing
 from planetcd_jax.scenes.chance import Chance, of_scene
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.coregister.deciding import Registration
+from planetcd_jax.scenes.dates import Dates
 from planetcd_jax.scenes.map_frame import map_frame
 from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.version import __version__
@@ -36,6 +37,7 @@ RUN_FILE = "run.json"
 _OVERVIEW = 1400  # longest side of the overview, pixels
 _PAGE_MOST = 500
 _WIDE_SHOWN, _WIDE_MOST = 120, 800  # side of the wide picture of a place as shown, and of its ground, pixels
+_DATE_LEAST = 48  # least ground that the small picture of a date shows, pixels
 _MAPS = 1 << 30  # apart from the keys of null tiles, which are counted from 1
 
 
@@ -72,7 +74,8 @@ class Request:
 
 class Scored(NamedTuple):
     """rho and p_value [R, S] float32 (NaN where not scored), tau, the null scores [N], further maps of the score, and
-    what chance gives, None where the null is of stable ground.
+    what chance gives, None where the null is of stable ground. For each further date of the scene the null scores that
+    it gave, and tau without them; None where they were not asked.
 
     A window is changed where rho > tau. Where Benjamini-Hochberg decides, tau is the largest rho that is no finding.
     """
@@ -83,6 +86,8 @@ class Scored(NamedTuple):
     null: np.ndarray
     layers: Mapping[str, np.ndarray]
     chance: Chance | None
+    earlier: Sequence[unchanged.Unchanged] | None = None
+    drawn_tau: float | None = None
 
 
 def _digest(path: str) -> str:
@@ -104,6 +109,7 @@ def identity(request: Request, scene: Scene) -> dict[str, Any]:
         "before": scene.pair.before.name,
         "after": scene.pair.after.name,
         "after_shift": list(scene.pair.after_shift),
+        **({} if scene.dates is None else {"dates": scene.dates.identity()}),
         "registration": None if request.registration is None else request.registration.record(),
         "config": records.plain(scene.config),
         "plan": dataclasses.asdict(scene.plan),
@@ -144,7 +150,8 @@ def room(request: Request, scene: Scene) -> int:
     rows, cols = scoring.map_shape(scene.plan, scene.pair)
     side = places.chip_size(scene.plan, scene.config)
     maps = min(request.pixel_maps, rows * cols) * side**2 * 4
-    page = min(request.page_candidates, _PAGE_MOST) * 2 * page_images.CHIP_BYTES + _OVERVIEW**2
+    thumbnails = 0 if scene.dates is None else len(scene.dates.names) * page_images.THUMBNAIL_BYTES
+    page = min(request.page_candidates, _PAGE_MOST) * (2 * page_images.CHIP_BYTES + thumbnails) + _OVERVIEW**2
     return 5 * rows * cols * 4 + maps + page
 
 
@@ -176,9 +183,16 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
             f"no window of {plan.window} px has a share of {plan.min_valid:g} of its ground valid in both images; "
             "lower --min_valid or --window, or check what is masked."
         )
-    chance = None
+    chance = earlier = drawn_tau = None
     if drawn is not None:
-        null, chance = drawn.rho, of_scene(*drawn, int(np.isfinite(rho).sum()))
+        scored = int(np.isfinite(rho).sum())
+        chance = of_scene(*drawn, scored)
+        if scene.dates is not None:
+            drawn_tau = float(thresholds.threshold(jnp.asarray(drawn.rho), scene.config.decision))
+            earlier = _unchanged(scene, (rho, drawn.rho, chance), kept, quiet=quiet)
+            drawn = _joined(drawn, earlier)
+            chance = of_scene(*drawn, scored)
+        null = drawn.rho
     else:
         assert request.stable_ground is not None
         null = stable.scores(request.stable_ground, rho, pair, plan)
@@ -189,7 +203,34 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
         finding = thresholds.benjamini_hochberg(jnp.asarray(small.ravel()), request.fdr)
         found = np.asarray(finding).reshape(rho.shape)
         tau = float(np.max(rho, where=np.isfinite(rho) & ~found, initial=0.0))
-    return Scored(rho, p_value, tau, null, layers, chance)
+    return Scored(rho, p_value, tau, null, layers, chance, earlier, drawn_tau)
+
+
+def _unchanged(
+    scene: Scene, scored: tuple[np.ndarray, np.ndarray, Chance], kept: Checkpoint, *, quiet: bool
+) -> list[unchanged.Unchanged]:
+    """The windows of each further date that are null scores; scored: rho, the drawn null and what chance gives."""
+    assert scene.dates is not None
+    rho, null, chance = scored
+    found = []
+    for number, other in enumerate(scene.dates.others, start=2):
+        with tqdm(
+            total=scoring.ground_pixels(scene.plan, scene.pair), desc=f"before {number}", unit="px", unit_scale=True,
+            disable=quiet,
+        ) as bar:  # fmt: skip
+            maps = scoring.score_scene(scene.of_date(other), kept.part(f"before_{number}_"), bar.update)
+        found.append(unchanged.unchanged_windows(rho, maps["rho"], null, chance, scene.dates.unchanged))
+    return found
+
+
+def _joined(drawn: scoring.NullScores, found: Sequence[unchanged.Unchanged]) -> scoring.NullScores:
+    """The drawn null scores, and those of unchanged windows in tiles of as many windows."""
+    scores, tiles = [drawn.rho], [drawn.tile]
+    for one in found:
+        own, tile = unchanged.in_tiles(one.scores, scoring.NULL_SIDE)
+        scores.append(own)
+        tiles.append((tile + 1 + max(part.max(initial=-1) for part in tiles)).astype(np.int32))
+    return scoring.NullScores(np.concatenate(scores), np.concatenate(tiles))
 
 
 def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoint, *, quiet: bool) -> dict[str, Any]:
@@ -216,6 +257,8 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     measured, shown = _measure_and_draw(key, request, scene, found, kept.final, tags, quiet=quiet)
     if scored.chance is not None:
         measured, spare = (places.with_tail_p(part, scored.chance) for part in (measured, spare))
+    if scene.dates is not None:
+        spare = [dataclasses.replace(place, dated=dict.fromkeys(dating.COLUMNS, "")) for place in spare]
     rows = writing.table(measured, pair.before_grid, plan.window)
     changed = [row for row, one in zip(rows, measured, strict=True) if one.changed]
     below = [row for row, one in zip(rows, measured, strict=True) if not one.changed]
@@ -225,6 +268,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
         pair.before_grid,
         parquet=request.parquet,
         window=plan.window,
+        dated=() if scene.dates is None else dating.COLUMNS,
     )
     qgis.dress_places(kept.final / "candidates.gpkg", writing.LAYER, kinds.FAMILIES)
     report = _run_report(request, scene, scored, who, run, (len(changed), len(spare)))
@@ -259,10 +303,15 @@ def _measure_and_draw(
     if request.pixel_maps:
         (folder / "pixel_maps").mkdir()
     looks = places.measure(key, found, scene, heats=max(on_page, request.pixel_maps))
+    date = None if scene.dates is None else dating.dater(scene)
     for candidate, chip in _moving(looks, len(found), quiet=quiet):
+        dated = None
+        if date is not None and scene.dates is not None:
+            dated = date(candidate, chip)
+            candidate = dating.with_dates(candidate, dated.told, scene.dates)
         measured.append(candidate)
         if candidate.rank <= on_page:
-            shown.append(_pictures(scene, candidate, chip))
+            shown.append((*_pictures(scene, candidate, chip), _date_pictures(scene, candidate, dated)))
         if candidate.rank <= request.pixel_maps and chip.heat is not None:
             grid = pair.before_grid.part(chip.row, chip.col, *chip.heat.shape)
             path = folder / "pixel_maps" / f"candidate_{candidate.rank:04d}.tif"
@@ -295,6 +344,20 @@ def _pictures(scene: Scene, candidate: places.Candidate, chip: places.Chip) -> t
     far = page_images.coded_pair(dates, (here, there), _WIDE_SHOWN, page_images.WIDE_BYTES)
     heat = None if chip.heat is None else page_images.heat_picture(chip.heat)
     return near, far, heat, _drawn(candidate, chip, scene.plan.window)
+
+
+def _date_pictures(scene: Scene, candidate: places.Candidate, dated: dating.Dated | None) -> list[dict[str, str]]:
+    """For the page, in order of time: a small picture of each date, and what it says of the place."""
+    if dated is None or scene.dates is None:
+        return []
+    side = dated.chips[0].shape[0]
+    size = (
+        0.0 if candidate.change is None else np.ptp(np.reshape(candidate.change.outline.bounds, (2, 2)), axis=0).max()
+    )
+    off = (side - int(np.clip(2.5 * size, min(_DATE_LEAST, side), side))) // 2
+    middle = slice(off, side - off), slice(off, side - off)
+    pictures = [page_images.thumbnail(x[middle], known[middle]) for x, known in zip(*dated[1:], strict=True)]
+    return [{"picture": pictures[n], "told": dated.told[n]} for n in scene.dates.in_order]
 
 
 def _wide_side(side: int) -> int:
@@ -368,6 +431,7 @@ def _run_report(
         "quality": None if request.quality is None else request.quality.record(),
         "before": pair.before.describe(),
         "after": pair.after.describe(),
+        **({} if scene.dates is None else {"dates": _dates_record(scene.dates, scored)}),
         "halo": scoremap.halo(scene.config),
         "kind_rules": dataclasses.asdict(kinds.KindRules()),
         "settings": jsonable(request.settings),
@@ -375,6 +439,11 @@ def _run_report(
         "versions": {**record.versions(), "gdal": rasterio.__gdal_version__, "proj": rasterio.__proj_version__},
         "device": record.device(),
     }
+
+
+def _dates_record(dates: Dates, scored: Scored) -> dict[str, Any]:
+    told = None if scored.earlier is None else [one.record() for one in scored.earlier]
+    return {**dates.record(), "unchanged_windows": told, "tau_of_drawn_null": scored.drawn_tau, **dates.rules()}
 
 
 def _about(request: Request, report: Mapping[str, Any], scene: Scene, scored: Scored) -> page.About:
@@ -399,6 +468,7 @@ def _about(request: Request, report: Mapping[str, Any], scene: Scene, scored: Sc
         inner_facts=inner,
         simulated=request.simulated,
         version=__version__,
+        dates=() if scene.dates is None else tuple(scene.dates.labels[n] for n in scene.dates.in_order),
     )
 
 
@@ -411,6 +481,7 @@ def _facts(request: Request, report: Mapping[str, Any], scene: Scene, scored: Sc
     plain = [
         ("Before", pair.before.name),
         ("After", pair.after.name),
+        *([] if scene.dates is None else [("Dates", scene.dates.said())]),
         ("Ground in both", f"{pair.grid.height} x {pair.grid.width} px; {pair.overlap.note}"),
         *([] if request.quality is None else [("Quality of the pair", request.quality.said())]),
         ("Sun and view", f"before: {_angles_text(report['before'])}; after: {_angles_text(report['after'])}"),
@@ -453,7 +524,9 @@ def _threshold_text(report: Mapping[str, Any], scene: Scene, scored: Scored) -> 
     if who["stable_ground"]:
         null = f"{count} scores of windows on the ground that was marked as stable"
     else:
-        null = scene.config.score.describe_null(count)
+        joined = sum(int(np.isfinite(one.scores).sum()) for one in scored.earlier or ())
+        null = scene.config.score.describe_null(count - joined)
+        null += f" and {joined} of windows that did not change between the before-images" if joined else ""
     if who["fdr"] is not None:
         return f"Benjamini-Hochberg at a false discovery rate of {who['fdr']:g} (tau = {scored.tau:.6g}), p from {null}"
     return f"tau = {scored.tau:.6g}, quantile {scene.config.decision.quantile:g} of {null}"

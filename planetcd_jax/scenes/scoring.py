@@ -17,6 +17,7 @@ from planetcd_jax.files.compilations import announcing
 from planetcd_jax.networks.winograd import with_engine
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
+from planetcd_jax.scenes.dates import Dates, OtherDate
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scores.features import TILE
 from planetcd_jax.types import Array, Params
@@ -62,6 +63,7 @@ class Scene:
         config: The method.
         plan: How to cut.
         engine: What computes the network for the score map, "xla" or "winograd".
+        dates: The further before-images; None: there is one.
     """
 
     pair: AlignedPair
@@ -70,6 +72,11 @@ class Scene:
     config: ChangeConfig
     plan: Plan
     engine: str = "xla"
+    dates: Dates | None = None
+
+    def of_date(self, other: OtherDate) -> "Scene":
+        """The first before-image and another one, scored as the scene is, on the same windows."""
+        return dataclasses.replace(self, pair=other.pair, samples=other.samples, dates=None)
 
     def scorer(self) -> tuple[ChangeConfig, Params]:
         """The method as the engine computes it, and the parameters in the form that it takes."""

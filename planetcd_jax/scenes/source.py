@@ -20,6 +20,7 @@ from planetcd_jax.images.values import colour_table
 from planetcd_jax.scenes import labels
 from planetcd_jax.scenes.grids import Grid, grid_of
 from planetcd_jax.scenes.longitudes import closes
+from planetcd_jax.scenes.times import seconds_of, stated_time
 
 
 @contextlib.contextmanager
@@ -245,6 +246,11 @@ class Source:
             "sun": labels.sun_direction(self._dataset),
             "tags": {key: value for key, value in tags(self._dataset).items() if len(value) < 200},
         }
+
+    @property
+    def time(self) -> float:
+        """When it was taken, as its label states it: seconds since 1970, UTC; NaN where it states no time."""
+        return seconds_of(stated_time(self._dataset))
 
     def close(self) -> None:
         """Closes the file."""

@@ -124,6 +124,7 @@ def table(found: Sequence[Candidate], grid: Grid, window: int) -> list[dict[str,
                 "windows": len(candidate.windows), "shift_rows": candidate.shift_rows,
                 "shift_cols": candidate.shift_cols, "correlation": candidate.correlation,
                 "brightness_difference": candidate.brightness_difference,
+                **candidate.dated,
                 **{name: candidate.why.get(name, "" if kind == "object" else math.nan) for name, kind in _WHY.items()},
                 "geometry": shape,
             }
@@ -155,7 +156,6 @@ _TYPES = {
     "windows": "int32", "shift_rows": "float64", "shift_cols": "float64", "correlation": "float64",
     "brightness_difference": "float64", **_WHY,
 }  # fmt: skip
-COLUMNS = tuple(_TYPES)
 
 
 def write_places(
@@ -165,6 +165,7 @@ def write_places(
     *,
     parquet: bool,
     window: int,
+    dated: Sequence[str] = (),
 ) -> None:
     """Writes candidates.gpkg and candidates.csv, and candidates.parquet if asked for.
 
@@ -177,15 +178,17 @@ def write_places(
         grid: Grid of the whole before-image.
         parquet: Whether GeoParquet is written too.
         window: Side of a window, pixels.
+        dated: Names of further columns, of texts, that stand after the others.
 
     Raises:
         OutputError: if the GeoPackage does not hold what was written.
     """
     rows = tables[LAYER]
-    layers = {name: _frame(own, [row["geometry"] for row in own], grid) for name, own in tables.items()}
+    types = _TYPES | dict.fromkeys(dated, "object")
+    layers = {name: _frame(own, [row["geometry"] for row in own], grid, types) for name, own in tables.items()}
     layers |= {
-        "points": _frame(rows, [shapely.Point(row["x"], row["y"]) for row in rows], grid),
-        "windows": _frame(rows, [_window_box(row, grid, window) for row in rows], grid),
+        "points": _frame(rows, [shapely.Point(row["x"], row["y"]) for row in rows], grid, types),
+        "windows": _frame(rows, [_window_box(row, grid, window) for row in rows], grid, types),
     }
     path = folder / "candidates.gpkg"
     try:
@@ -201,12 +204,14 @@ def write_places(
         layers[LAYER].to_parquet(folder / "candidates.parquet", index=False)
     with open(folder / "candidates.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
+        writer.writerow(types)
+        writer.writerows([_cell(row[name]) for name in types] for row in rows)
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], shapes: Sequence[shapely.Geometry], grid: Grid) -> geopandas.GeoDataFrame:
-    columns = {name: np.array([row[name] for row in rows], dtype=_TYPES[name]) for name in COLUMNS}
+def _frame(
+    rows: Sequence[Mapping[str, Any]], shapes: Sequence[shapely.Geometry], grid: Grid, types: Mapping[str, str]
+) -> geopandas.GeoDataFrame:
+    columns = {name: np.array([row[name] for row in rows], dtype=kind) for name, kind in types.items()}
     system = None if grid.crs is None else body.system_of(grid.crs)
     return geopandas.GeoDataFrame(columns, geometry=geopandas.GeoSeries(list(shapes), crs=system), crs=system)
 

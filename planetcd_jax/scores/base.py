@@ -15,12 +15,15 @@ import jax.numpy as jnp
 
 from planetcd_jax.errors import ConfigError, PatchError
 from planetcd_jax.networks.backbone import Backbone, Network, check_alike, check_image
-from planetcd_jax.ops import extents
+from planetcd_jax.ops import extents, masked
+from planetcd_jax.ops.filters import grey
 from planetcd_jax.ops.registration import Registering
+from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.scores.dcva import Dcva
 from planetcd_jax.scores.features import usable_cells
 from planetcd_jax.scores.null import NoiseAndShift, Null
 from planetcd_jax.scores.pixel_level import PixelChange, from_draws
+from planetcd_jax.scores.registered.brightness import BrightnessDetail
 from planetcd_jax.types import Array
 
 WINDOW_STEP_PX = 4
@@ -59,6 +62,10 @@ class WindowGrid(NamedTuple):
     def enough(self, share: Array) -> Array:
         """Whether this share of a window is enough to score it."""
         return (share > 0) & (share >= self.min_valid)
+
+
+BORDER_PX = 4
+"""Ground this near to missing pixels has no `Score.difference`: resampling is one-sided there."""
 
 
 def over_bands(mask: Array, image: Array) -> Array:
@@ -228,6 +235,33 @@ class Score:
     ) -> PixelChange:
         """As `pixel_change`, where only the changed ground is asked for: without any, the level may be a lower one."""
         return self.pixel_change(key, network, before, after, valid)
+
+    def difference(self, before: Array, after: Array, valid: Array, ground: Array) -> tuple[Array, Array]:
+        """How the brightness of two dates differs, as it is compared: registered, without slow changes of light.
+
+        Differences of several dates from one are of one scale: in contrasts of the ground.
+
+        Args:
+            before, after: [H, W] or [H, W, C] float in [0, 1]; any value where not valid.
+            valid: [H, W] bool, where both dates have data.
+            ground: [H, W] bool, ground that says what contrast and light are: without what may have changed.
+
+        Returns:
+            [H, W] float32, after less before, and [H, W] bool, where it is known.
+        """
+        one, second = self.register_array(before, after, valid)
+        keep, detail = masked.erode(second.valid, BORDER_PX), BrightnessDetail()
+        limits = detail.common_limits(grey(one), grey(second.after), keep)
+        first, other = (
+            detail.brightness(grey(x), second.valid, limit)
+            for x, limit in zip((one, second.after), limits, strict=True)
+        )
+        return jnp.where(keep, detail.difference(first, other, keep & ground), 0), keep
+
+    def register_array(self, before: Array, after: Array, valid: Array) -> tuple[Array, Registration]:
+        """The first date and the registered second; missing pixels have the mean of the others."""
+        dates = [filled(x.astype(jnp.float32), valid) for x in (before, after)]
+        return dates[0], self.registering.register_parts(*dates, valid=(valid, valid))
 
     def known_evidence(self, backbone: Backbone, valid: Array) -> Array:
         """Pixels of which `evidence` is to be believed: those whose features see valid ground only. [H, W] bool."""

@@ -47,7 +47,7 @@ class Truth(NamedTuple):
     radius: float
 
 
-def _stamp_craters(key: Array, relief: Array, count: int) -> Array:
+def stamp_craters(key: Array, relief: Array, count: int) -> Array:
     """The relief with `count` craters, each changing only the ground near it."""
     size = jnp.array(relief.shape, jnp.float32)
     u = jax.random.uniform(key, (4, count), jnp.float32)
@@ -113,7 +113,7 @@ def simulate_demo(key: Array, side: int) -> tuple[np.ndarray, np.ndarray, list[T
     keys = jax.random.split(key, 4)
     white = jax.random.normal(keys[0], (2, ground, ground), jnp.float32)
     relief = rough_relief(white[0], jnp.float32(0.8), jnp.tan(jnp.deg2rad(jnp.float32(2.0))))
-    relief = jax.jit(_stamp_craters, static_argnums=2)(keys[1], relief, int(4e-4 * ground**2))
+    relief = jax.jit(stamp_craters, static_argnums=2)(keys[1], relief, int(4e-4 * ground**2))
     albedo = jnp.exp(0.03 * fractal(white[1], jnp.float32(0.6), jnp.float32(2.0), jnp.float32(0.8)))
     scene = Scene(relief, albedo, jnp.float32(0.0), jnp.float32(0.0))
     new, truth = _lay_changes(keys[2], side)

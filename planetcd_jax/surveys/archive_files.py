@@ -2,19 +2,18 @@
 
 import math
 import os
-import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.extras import brought_by
-from planetcd_jax.images.label_values import document, tags
 from planetcd_jax.images.network import PATIENCE
 from planetcd_jax.scenes import body, labels
 from planetcd_jax.scenes.grids import grid_of
 from planetcd_jax.scenes.source import no_grid_warning
-from planetcd_jax.surveys.footprints import Footprint, seconds_of
+from planetcd_jax.scenes.times import seconds_of, stated_time
+from planetcd_jax.surveys.footprints import Footprint
 
 with brought_by("survey"):
     import rasterio
@@ -43,11 +42,11 @@ def of_file(name: str) -> Footprint:
                 )
             _check_whole(dataset)
             angles, pixel = labels.angles(dataset), _pixel(grid)
-            said = _label_facts(dataset)
+            time = seconds_of(stated_time(dataset))
     except (RasterioError, UnicodeDecodeError) as error:
         raise DataError(f"it cannot be opened ({str(error).splitlines()[0]}); fetch it again") from None
     return Footprint(
-        name, ring, seconds_of(said.get("time")), pixel, incidence_of(angles), angles.get("emission", math.nan),
+        name, ring, time, pixel, incidence_of(angles), angles.get("emission", math.nan),
         angles.get("phase", math.nan), angles.get("sun_azimuth", math.nan), body.body_name(grid.crs) or "",
     )  # fmt: skip
 
@@ -71,21 +70,3 @@ def incidence_of(angles: Mapping[str, float]) -> float:
     """Incidence, or 90 degrees less the sun's elevation; NaN where neither is known."""
     elevation = angles.get("sun_elevation", math.nan)
     return angles.get("incidence", 90.0 - elevation)
-
-
-_TIMES = (
-    "START_TIME", "StartTime", "START_DATE_TIME", "start_date_time", "IMAGE_TIME", "DateTime", "TIFFTAG_DATETIME",
-    "OBSERVATION_START_TIME", "ACQUISITION_TIME",
-)  # fmt: skip
-_TIME = re.compile(rf"[\"<]?(?:{'|'.join(_TIMES)})[\">]?[^0-9]{{1,12}}(\d{{4}}[-:]\d[0-9T:. -]+)")
-
-
-def _label_facts(dataset) -> dict[str, str]:
-    """Time as the label states it."""
-    said = [f'"{key.rpartition(".")[2]}": {value}' for key, value in tags(dataset).items()]
-    said += [document(dataset, s) for s in dataset.tag_namespaces() if s.startswith(("json:", "xml:"))]
-    for text in said:
-        found = _TIME.search(text)
-        if found:
-            return {"time": found[1].strip()}
-    return {}

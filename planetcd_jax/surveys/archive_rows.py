@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from planetcd_jax.extras import brought_by
+from planetcd_jax.scenes.times import seconds_of
 from planetcd_jax.surveys.archive_files import ALONG_AN_EDGE, incidence_of
-from planetcd_jax.surveys.footprints import Footprint, number, seconds_of
+from planetcd_jax.surveys.footprints import Footprint, number
 
 with brought_by("survey"):
     import shapely

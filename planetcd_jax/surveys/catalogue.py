@@ -14,10 +14,10 @@ from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.extras import brought_by
 from planetcd_jax.files.folders import hidden_beside, output_errors
 from planetcd_jax.scenes import body
+from planetcd_jax.scenes.times import seconds_of
 from planetcd_jax.surveys import sphere
 from planetcd_jax.surveys.attempt import scene_folder
 from planetcd_jax.surveys.discoveries import BatchBH
-from planetcd_jax.surveys.footprints import seconds_of
 from planetcd_jax.surveys.ledger import Ledger, ledgers_of
 from planetcd_jax.surveys.progress import counted
 from planetcd_jax.surveys.scene_results import radius_m

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from planetcd_jax.extras import brought_by
+from planetcd_jax.scenes.times import time_text
 from planetcd_jax.surveys import sphere
-from planetcd_jax.surveys.footprints import Footprint, time_text
+from planetcd_jax.surveys.footprints import Footprint
 from planetcd_jax.surveys.pair_table import pair_id
 
 with brought_by("survey"):

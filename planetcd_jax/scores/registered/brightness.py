@@ -163,6 +163,13 @@ class BrightnessDetail:
             x, around(x, self.fine_px) - around(x, self.coarse_px), around(_slope_power(x), self.slope_px)
         )
 
+    def difference(self, before: Brightness, after: Brightness, ground: Array) -> Array:
+        """Fine brightness of `after` less that of `before`, each over its contrast on `ground`, [H, W] bool; [H, W].
+
+        With its sign and without a unit, so that differences of several dates from one are of one scale.
+        """
+        return after.fine / contrast(after.level, ground) - before.fine / contrast(before.level, ground)
+
     def fit_spread(self, found: Differences, keep: Array) -> Spread:
         """Noise and misalignment that explain most squared differences; outliers count as `outlier` expected ones.
 

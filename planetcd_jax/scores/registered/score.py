@@ -28,7 +28,7 @@ from planetcd_jax.ops.filters import blur, grey
 from planetcd_jax.ops.registration import Registering
 from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
-from planetcd_jax.scores.base import Score, WindowGrid, filled, over_bands
+from planetcd_jax.scores.base import Score, WindowGrid, over_bands
 from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.pixel_level import PixelChange
 from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, Limits, differences
@@ -299,7 +299,7 @@ class Registered(Score):
         self, network: Network, before: Array, after: Array, valid: Array, grid: WindowGrid
     ) -> dict[str, Array]:
         """As `Score.window_maps`, from one registration of the array."""
-        before, second = self._register_array(before, after, valid)
+        before, second = self.register_array(before, after, valid)
         views = self.views(network, before, second)
         return {"rho": self._windows(self.evidence_of(views, self.relit(views)), grid)}
 
@@ -311,15 +311,22 @@ class Registered(Score):
             return super().null_window_map(key, network, before, after, valid, grid)
         if after is None:
             raise ConfigError("a registered score draws its null from both dates; give after=.")
-        before, second = self._register_array(before, after, valid)
+        before, second = self.register_array(before, after, valid)
         views = self.views(network, before, second)
         drawn = self.null_views(key, network, before, second, views, self.relit(views))
         return self._windows(self.evidence_of(drawn, self.relit(drawn)), grid)
 
-    def _register_array(self, before: Array, after: Array, valid: Array) -> tuple[Array, Registration]:
-        """The first date and the registered second; missing pixels have the mean of the others."""
-        dates = [filled(x.astype(jnp.float32), valid) for x in (before, after)]
-        return dates[0], self.registration.register_parts(*dates, valid=(valid, valid))
+    def difference(self, before: Array, after: Array, valid: Array, ground: Array) -> tuple[Array, Array]:
+        """As `Score.difference`, the first date in the light of the second."""
+        one, second = self.register_array(before, after, valid)
+        keep = masked.erode(second.valid, self.border_px)
+        limits = self.brightness.common_limits(grey(one), grey(second.after), keep)
+        first, other = (
+            self.brightness.brightness(grey(x), second.valid, limit)
+            for x, limit in zip((one, second.after), limits, strict=True)
+        )
+        first = self.light.relit(first, other, keep & ground)
+        return jnp.where(keep, self.brightness.difference(first, other, keep & ground), 0), keep
 
     def _windows(self, evidence: Evidence, grid: WindowGrid) -> Array:
         """rho of each window, [R, S]; NaN where too little of one is compared."""
@@ -369,7 +376,7 @@ class Registered(Score):
             before, after = before.astype(jnp.float32), after.astype(jnp.float32)
             second = self.registration.register(before, after)
         else:
-            before, second = self._register_array(before, after, valid)
+            before, second = self.register_array(before, after, valid)
         (registered, (one, two)), keep = self._brightness_of(before, second)
         first, other = self._pixel_features(network, before, registered, keep)
 
