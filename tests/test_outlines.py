@@ -10,6 +10,7 @@ pytest.importorskip("rasterio", reason="needs the extra 'scene'")
 import shapely
 
 from planetcd_jax.scenes import candidates, outlines, places
+from planetcd_jax.scenes.chance import Chance
 from planetcd_jax.scenes.scoring import Plan
 from planetcd_jax.scores.pixel_level import PixelChange
 
@@ -98,6 +99,18 @@ def test_windows_in_which_no_pixel_stands_out_are_a_place_only_where_many_see_it
     # A score that tells no outlines keeps every peak.
     every, none = places.list_candidates(scored((0, 0, 5, 9.0), (14, 14, 2, 7.0)), None, PLAN, PAIR, 0)
     assert len(every) == 2 and not none
+
+
+def test_windows_in_which_no_pixel_stands_out_are_no_place_where_chance_gives_as_much():
+    maps = scored((0, 0, 5, 9.0), (12, 12, 5, 7.0))
+    # Of ten tiles one reaches 8 by chance, and the scene is worth twenty.
+    chance = Chance(np.array([2.0] * 9 + [8.0]), None, 20.0)
+    assert chance.expected_places(7.0) > 1 > chance.expected_places(9.0)
+    found, few = places.list_candidates(maps, [], PLAN, PAIR, 0, chance)
+    assert [round(x.rho) for x in found] == [9] and [round(x.rho) for x in few] == [7]
+    # A change that is outlined is a place whatever chance gives.
+    found, _ = places.list_candidates(maps, [change(350, 350, 10)], PLAN, PAIR, 0, chance)
+    assert sorted(round(x.rho) for x in found) == [7, 9]
 
 
 def test_places_below_tau_fill_up_and_lie_apart_from_those_above():

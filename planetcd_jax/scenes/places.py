@@ -104,18 +104,21 @@ def list_candidates(
     plan: Plan,
     pair: AlignedPair,
     at_least: int,
+    chance: Chance | None = None,
 ) -> tuple[list[Candidate], list[Candidate]]:
     """The places above tau, and the next best peaks below it until there are `at_least`; not yet measured.
 
-    Above tau each change is a place; of the windows that see none, the peaks are, where as many windows belong to one
-    as see a point of the ground: fewer, and no pixel that stands out, are no place. Below tau the peaks are, of the
-    windows that see no place.
+    Above tau each change is a place. Of the windows that see none, the peaks are, where as many windows belong to one
+    as see a point of the ground, and where chance alone would lift less than one so high in this scene: without a pixel
+    that stands out, fewer windows or what chance does are no place. Below tau the peaks are, of the windows that see
+    no place.
 
     Args:
         scored: rho and p-values [R, S] and tau.
         changes: From `outlines.find_changes`; None where the score does not tell them.
         plan, pair: Of the scene.
         at_least: Places to list.
+        chance: What chance gives in the scene; None: not known.
 
     Returns:
         The places, and the peaks of windows above tau that are none.
@@ -130,13 +133,19 @@ def list_candidates(
         free[part] = False
     own = [_of_change(x, part, scored, plan) for x, part in zip(changes, sees, strict=True) if above[part].any()]
     unexplained = _of_peaks(scored, above & free, plan)
-    own += [x for x in unexplained if not outlined or len(x.windows) >= seen_by(plan)]
-    few = [x for x in unexplained if outlined and len(x.windows) < seen_by(plan)]
+    believed = [not outlined or _is_believed(x, plan, chance) for x in unexplained]
+    own += [x for x, yes in zip(unexplained, believed, strict=True) if yes]
+    few = [x for x, yes in zip(unexplained, believed, strict=True) if not yes]
     own.sort(key=lambda place: (-place.rho, -(place.change.size if place.change else 0.0), place.row, place.col))
     taken = free & ~above & ~candidates.near(above, (plan.window - 1) // plan.stride)
     own += _of_peaks(scored, taken, plan)[: max(0, at_least - len(own))]
     site = candidates.sites(rho, tau)
     return _placed(own, site, plan, pair), _placed(few, site, plan, pair)
+
+
+def _is_believed(peak: Candidate, plan: Plan, chance: Chance | None) -> bool:
+    """Whether a peak in which no pixel stands out is a place all the same."""
+    return len(peak.windows) >= seen_by(plan) and (chance is None or chance.expected_places(peak.rho) < 1)
 
 
 def seen_by(plan: Plan) -> int:

@@ -253,7 +253,8 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     key = jax.random.fold_in(jax.random.key(request.seed), _MAPS)
     changes = _find_changes(key, scene, scored, quiet=quiet)
     on_page = min(request.page_candidates, _PAGE_MOST)
-    found, spare = places.list_candidates((scored.rho, scored.p_value, tau), changes, plan, pair, on_page)
+    maps = scored.rho, scored.p_value, tau
+    found, spare = places.list_candidates(maps, changes, plan, pair, on_page, scored.chance)
     measured, shown = _measure_and_draw(key, request, scene, found, kept.final, tags, quiet=quiet)
     if scored.chance is not None:
         measured, spare = (places.with_tail_p(part, scored.chance) for part in (measured, spare))
@@ -494,8 +495,8 @@ def _facts(request: Request, report: Mapping[str, Any], scene: Scene, scored: Sc
     ]  # fmt: skip
     inner = [
         ("Threshold", _threshold_text(report, scene, scored)),
-        ("Peaks that are no places", f"{report['n_peaks_without_ground']} above the threshold: few windows see "
-                                     "them, and no pixel stands out"),
+        ("Peaks that are no places", f"{report['n_peaks_without_ground']} above the threshold: no pixel "
+                                     "stands out, and few windows see them, or chance gives as much"),
         ("Method", f"{scene.config.score.describe(scene.config.backbone)}; engine {scene.engine}"),
         ("Run", report["run"]),
     ]  # fmt: skip
