@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import http.server
 import json
+import threading
 import time
 import urllib.parse
 
@@ -30,7 +31,7 @@ class Hub:
         xet: None; "works"; or "broken", where the chunk store refuses.
         delay: Seconds before each answer of the interface.
         pause: Seconds between two pieces of a file.
-        pauses: The same for single files, by path.
+        holds: Of single files, by path, the last byte is sent when this happens.
         breaks: Connections that are cut in the middle of a file, by path; each counts down.
         requests: "METHOD path" of each request, with the range that was asked for.
     """
@@ -41,7 +42,7 @@ class Hub:
     xet: str | None = None
     delay: float = 0.0
     pause: float = 0.0
-    pauses: dict[str, float] = dataclasses.field(default_factory=dict)
+    holds: dict[str, threading.Event] = dataclasses.field(default_factory=dict)
     breaks: dict[str, int] = dataclasses.field(default_factory=dict)
     requests: list[str] = dataclasses.field(default_factory=list)
 
@@ -183,7 +184,12 @@ def _handler(hub: Hub):
                 self.wfile.flush()
                 self.close_connection = True
                 return self.connection.shutdown(2)
-            pause = hub.pauses.get(name, hub.pause) if name else 0.0
+            if name in hub.holds:
+                self.wfile.write(content[:-1])
+                self.wfile.flush()
+                hub.holds[name].wait()
+                content = content[-1:]
+            pause = hub.pause if name else 0.0
             step = max(1, len(content) // 4) if pause else len(content)
             for i in range(0, len(content), step or 1):
                 self.wfile.write(content[i : i + step])

@@ -49,7 +49,7 @@ def test_the_first_command_runs_without_any_extra(tmp_path):
         f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL!r})); from planetcd_jax import main; "
         "sys.exit(main.execute(sys.argv[1:]))"
     )
-    quick = "--layer=conv1_1", "--engine=xla", "--figures=1", "--explain=0", "--num_devices=1"
+    quick = "--layer=conv1_1", "--engine=xla", "--figures=1", "--explain=0", "--page_pairs=1", "--num_devices=1"
     command = [sys.executable, "-c", program, "--dataset=lroc", *quick, f"--output_dir={tmp_path / 'out'}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -187,7 +187,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path):
         write_image(tmp_path / f"{name}.png", noise(i, (40, 40)))
     done = subprocess.run(
         [sys.executable, "-m", "planetcd_jax.main", f"--pairs_csv={table}", "--figures=0", "--explain=0",
-         "--layer=conv1_1", "--engine=xla", f"--output_dir={tmp_path / 'out'}"],
+         "--preset=paper", "--layer=conv1_1", "--engine=xla", f"--output_dir={tmp_path / 'out'}"],
         env={**os.environ, "HOME": os.fspath(tmp_path / "file"), "XDG_CACHE_HOME": ""},
         capture_output=True, text=True,
     )  # fmt: skip

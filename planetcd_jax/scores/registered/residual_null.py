@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError
@@ -184,7 +183,7 @@ class ResidualNull:
     def _places(self, key: Array, keep: Array) -> list[tuple[Array, Array]]:
         """For each try, rows and columns that the differences come from."""
         keys = jax.random.split(key, self.tries + self.far_tries)
-        steps = np.array([self.steps_px] * self.tries + [self.far_steps_px] * self.far_tries, np.int32)
+        steps = jnp.asarray([self.steps_px] * self.tries + [self.far_steps_px] * self.far_tries, jnp.int32)
         rows, columns = jax.vmap(_moved_places, in_axes=(0, None, 0))(keys, keep, steps)
         return [(rows[k], columns[k]) for k in range(len(steps))]
 
