@@ -18,6 +18,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.enums import Resampling
 
 from planetcd_jax.errors import OutputError
+from planetcd_jax.files.folders import write_whole
 from planetcd_jax.scenes import body
 from planetcd_jax.scenes.grids import Grid
 from planetcd_jax.scenes.places import WHY, Candidate
@@ -33,7 +34,9 @@ _FIXED_TIME = "2000-01-01T00:00:00.000Z"
 def write_geotiff(
     path: pathlib.Path, bands: Mapping[str, np.ndarray], grid: Grid, tags: Mapping[str, str] | None = None
 ) -> None:
-    """Writes float32 bands as a tiled, compressed GeoTIFF with overviews, and reads it back.
+    """Writes float32 bands as a tiled, compressed GeoTIFF with overviews.
+
+    It is made in memory, since GDAL ends the process where a disk is full; a map has a pixel for each window.
 
     Args:
         path: File to write.
@@ -42,7 +45,7 @@ def write_geotiff(
         tags: Texts to store with it.
 
     Raises:
-        OutputError: if what lies on the disk afterwards is not what was written.
+        OSError: if the file cannot be written.
     """
     data = np.stack([np.where(np.isfinite(band), band, NO_DATA) for band in bands.values()]).astype(np.float32)
     profile = {
@@ -50,17 +53,14 @@ def write_geotiff(
         "nodata": NO_DATA, "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 3,
         "crs": grid.crs, "transform": grid.transform, "BIGTIFF": "IF_SAFER",
     }  # fmt: skip
-    with no_grid_warning():
-        with rasterio.open(path, "w", **profile) as out:
+    with no_grid_warning(), rasterio.MemoryFile() as memory:
+        with memory.open(**profile) as out:
             out.write(data)
             for band, name in enumerate(bands, start=1):
                 out.set_band_description(band, name)
             out.update_tags(**(tags or {}))
             out.build_overviews(_overview_factors(max(data.shape[1:])), Resampling.average)
-        with rasterio.open(path) as back:
-            same = np.array_equal(back.read(), data)
-    if not same:  # GDAL does not always say that the disk is full
-        raise OutputError(f"{path} was not written whole; free some space on the disk and go on with --resume.")
+        write_whole(path, memory.read())
 
 
 def _overview_factors(side: int) -> list[int]:
