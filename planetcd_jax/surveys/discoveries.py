@@ -36,8 +36,9 @@ class BatchBH:
     """
 
     def __init__(self, rate: float):
-        self.rate, self.found = rate, list[int]()
-        self._levels, self._most, self._spent = list[float](), list[int](), 0.0
+        self.rate, self.found, self._spent = rate, list[int](), 0.0
+        # Level, most discoveries and discoveries of each scene so far: every scene looks at all of them.
+        self._past = np.zeros((3, 64))
 
     def take(self, p_values: Sequence[float], tests: int) -> tuple[int, float]:
         """Discoveries among the places of the next scene, the smallest p-values first, and the level they were held to.
@@ -47,14 +48,15 @@ class BatchBH:
             tests: Windows of the scene; those that are no place count with p = 1.
         """
         self._spent += share(len(self.found) + 1) * self.rate
-        total, p = sum(self.found), np.sort(np.asarray(p_values, float))
+        total, p = int(self._past[2].sum()), np.sort(np.asarray(p_values, float))
         tests = max(tests, len(p), 1)
-        most, found = np.array(self._most, float), np.array(self.found, float)
-        used = np.array(self._levels) * most / np.maximum(most + total - found, 1e-300) if self.found else np.zeros(0)
+        levels, most, found = self._past[:, : len(self.found)]
+        used = levels * most / np.maximum(most + total - found, 1e-300)
         level = max(0.0, (self._spent - float(used.sum())) * (tests + total) / tests)
         count = rejections(p, tests, level)
         with_a_zero = np.concatenate([[0.0], p if len(p) < tests else p[:-1]])
-        self._levels.append(level)
-        self._most.append(max(1, rejections(with_a_zero, tests, level)))
+        if len(self.found) == self._past.shape[1]:
+            self._past = np.concatenate([self._past, np.zeros_like(self._past)], axis=1)
+        self._past[:, len(self.found)] = level, max(1, rejections(with_a_zero, tests, level)), count
         self.found.append(count)
         return count, level

@@ -56,7 +56,7 @@ class ResidualNull:
     broad_outlier: float = 5.0
     broad_px: float = 5.0
     near_outlier: float = 1.5
-    near_px: int = 40
+    near_px: int = 20
     change_margin_px: int = 6
     usual_least: float = 0.1
     usual_cap: float = 1.0
