@@ -83,9 +83,7 @@ def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *
     everywhere = extents.inside(a.shape)[1:, 1:]  # pixels with a neighbour below and to the right
     everywhere = jnp.pad(everywhere, ((0, 1), (0, 1)))
     keep = masked.erode(second.valid, BORDER_PX)
-    detail = BrightnessDetail()
-    limits = detail.common_limits(a, second.after, keep)
-    dates = [detail.brightness(x, second.valid, limit) for x, limit in zip((a, second.after), limits, strict=True)]
+    dates = BrightnessDetail().of_dates(a, second.after, second.valid, keep)
     one, two = (x.fine / masked.moments(x.level, keep)[1] for x in dates)
     light = Relighting().fit(one, two, keep)
     likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from planetcd_jax.errors import ConfigError, PatchError
 from planetcd_jax.networks.backbone import Backbone, Network, check_alike, check_image
 from planetcd_jax.ops import extents, masked
-from planetcd_jax.ops.filters import grey
 from planetcd_jax.ops.registration import Registering
 from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.scores.dcva import Dcva
@@ -251,11 +250,7 @@ class Score:
         """
         one, second = self.register_array(before, after, valid)
         keep, detail = masked.erode(second.valid, BORDER_PX), BrightnessDetail()
-        limits = detail.common_limits(grey(one), grey(second.after), keep)
-        first, other = (
-            detail.brightness(grey(x), second.valid, limit)
-            for x, limit in zip((one, second.after), limits, strict=True)
-        )
+        first, other = detail.of_dates(one, second.after, second.valid, keep)
         return jnp.where(keep, detail.difference(first, other, keep & ground), 0), keep
 
     def register_array(self, before: Array, after: Array, valid: Array) -> tuple[Array, Registration]:

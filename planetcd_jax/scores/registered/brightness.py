@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from planetcd_jax.ops import extents, masked
-from planetcd_jax.ops.filters import blur_over
+from planetcd_jax.ops.filters import blur_over, grey
 from planetcd_jax.records import check_above_zero
 from planetcd_jax.types import Array
 
@@ -162,6 +162,19 @@ class BrightnessDetail:
         return Brightness(
             x, around(x, self.fine_px) - around(x, self.coarse_px), around(_slope_power(x), self.slope_px)
         )
+
+    def of_dates(self, before: Array, after: Array, valid: Array, keep: Array) -> tuple[Brightness, Brightness]:
+        """Maps of both dates, each within what both can show.
+
+        Args:
+            before, after: [H, W] or [H, W, C] float32, registered.
+            valid: [H, W] bool, what is blurred over.
+            keep: [H, W] bool, what says which brightness both can show.
+        """
+        dates = grey(before), grey(after)
+        limits = self.common_limits(*dates, keep)
+        first, second = (self.brightness(x, valid, limit) for x, limit in zip(dates, limits, strict=True))
+        return first, second
 
     def difference(self, before: Brightness, after: Brightness, ground: Array) -> Array:
         """Fine brightness of `after` less that of `before`, each over its contrast on `ground`, [H, W] bool; [H, W].

@@ -320,11 +320,7 @@ class Registered(Score):
         """As `Score.difference`, the first date in the light of the second."""
         one, second = self.register_array(before, after, valid)
         keep = masked.erode(second.valid, self.border_px)
-        limits = self.brightness.common_limits(grey(one), grey(second.after), keep)
-        first, other = (
-            self.brightness.brightness(grey(x), second.valid, limit)
-            for x, limit in zip((one, second.after), limits, strict=True)
-        )
+        first, other = self.brightness.of_dates(one, second.after, second.valid, keep)
         first = self.light.relit(first, other, keep & ground)
         return jnp.where(keep, self.brightness.difference(first, other, keep & ground), 0), keep
 
@@ -424,12 +420,9 @@ class Registered(Score):
         self, before: Array, second: Registration
     ) -> tuple[tuple[Array, tuple[Brightness, Brightness]], Array]:
         """The second date and the brightness of both; and where they are compared."""
-        detail = self._pixel_brightness
         keep = masked.erode(second.valid, self.pixels.border_px)
-        limits = detail.common_limits(grey(before), grey(second.after), keep)
-        dates = (grey(before), limits[0]), (grey(second.after), limits[1])
-        first, other = (detail.brightness(x, second.valid, limit) for x, limit in dates)
-        return (second.after, (first, other)), keep
+        dates = self._pixel_brightness.of_dates(before, second.after, second.valid, keep)
+        return (second.after, dates), keep
 
     def _pixel_features(self, network: Network, before: Array, after: Array, keep: Array) -> tuple[Array, Array]:
         """Features of both dates, [h, w, D] each; the second shows the first where not `keep`."""
