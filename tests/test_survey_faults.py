@@ -11,6 +11,7 @@ import distributed
 import numpy as np
 import pytest
 import rasterio
+from distributed.comm import CommClosedError
 from image_files import write_image
 from stuttering_server import stuttering
 from survey_work import ROOT, STANDIN, lines, pairs, results, task
@@ -71,6 +72,30 @@ def test_a_run_goes_on_when_its_scheduler_was_killed_and_started_again(tmp_path)
     for name in names:
         assert score_pair(task(tmp_path / "plain", name)).state == "done"
     assert results(folder) == results(tmp_path / "plain")
+
+
+class Answerless:
+    """A task that ended on a worker, and whose scheduler dies while its outcome is asked for."""
+
+    status = "finished"
+
+    def add_done_callback(self, told):
+        told(self)
+
+    def result(self):
+        raise CommClosedError("in <TCP (closed) ConnectionPool.gather>: Stream is closed")
+
+
+def test_a_pair_whose_outcome_the_scheduler_took_with_it_is_asked_for_again(tmp_path):
+    class Alone:
+        status = "running"
+
+        def submit(self, *_, **__):
+            return Answerless()
+
+    flight = engine._Flight(Alone(), score_pair)
+    flight.send(task(tmp_path, "p1"))
+    assert [(one.pair, one.state) for one in flight.landed(1.0)] == [("p1", "busy")] and not flight.tasks
 
 
 def test_workers_that_all_went_away_are_started_again(tmp_path, monkeypatch):

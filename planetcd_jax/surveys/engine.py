@@ -8,6 +8,7 @@ import queue
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, cast
 
 from planetcd_jax.errors import OutputError
@@ -86,9 +87,12 @@ class _Flight:
         self.tasks.pop(name, None)
         if future.status in ("cancelled", "lost"):
             return Outcome(name, "busy")
-        error = future.exception() if future.status == "error" else None
-        if error is None:
-            return cast(Outcome, future.result())
+        try:
+            error = future.exception() if future.status == "error" else None
+            if error is None:
+                return cast(Outcome, future.result())
+        except (OSError, TimeoutError, CancelledError):  # the scheduler died between the end of the task and its answer
+            return Outcome(name, "busy")
         if isinstance(error, KilledWorker):
             return Outcome(name, "failed", "the worker that had it died each time; see --memory_limit")
         return Outcome(name, "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
