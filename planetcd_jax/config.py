@@ -74,7 +74,9 @@ destroys the score: `AUTHORS_CODE.replace(backbone="vgg16", feature_clip=None)`.
 """
 
 ROBUST = ChangeConfig(
-    Vgg16(activation="post", patch_standardize=True), Registered(), Decision(null_fdr=constants.NULL_FDR)
+    Vgg16(activation="post", patch_standardize=True),
+    Registered(),
+    Decision(least_null_wins=constants.LEAST_NULL_WINS),
 )
 """Registered first, compared place by place, with a null matched to each pair. See `Registered` and docs/method.md."""
 

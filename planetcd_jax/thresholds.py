@@ -19,27 +19,32 @@ class Decision:
 
     Attributes:
         quantile: Share of pseudo-unchanged scores that lie at or below tau, in (0, 1].
-        null_fdr: None, or a false discovery rate in (0, 1): the null scores of pairs that are findings at it
-            (Benjamini-Hochberg) do not count for tau and p-values (`thresholds.counted_nulls`), because a null made
-            of a changed pair's own differences carries some of the change. Not used for scenes, most of whose ground
-            is unchanged and whose windows overlap.
-        null_rounds: Times that the null is cleared of findings: a cleaner null finds more, and three rounds find
-            nearly all.
+        least_null_wins: None, or a share in (0, 1/2): scores at which the null score of a pair is the larger one less
+            often than this are those of changed pairs, whose null scores do not count for tau and p-values
+            (`thresholds.counted_nulls`).
+        prior_pairs: Unchanged pairs that are thought to lie above all, so that a few changed ones by chance at the top
+            are not believed.
+        least_left: Least share of the null scores that must be left; with less, all count, which makes tau too high
+            rather than too low.
     """
 
     quantile: float = dataclasses.field(default=constants.PAPER_QUANTILE, metadata=MAIN)
-    null_fdr: float | None = None
-    null_rounds: int = 3
+    least_null_wins: float | None = None
+    prior_pairs: int = 16
+    least_left: float = 0.1
 
     kind: ClassVar[str] = "quantile"
 
     def __post_init__(self):
         if not 0 < self.quantile <= 1:
             raise ConfigError(f"quantile is {self.quantile!r}; give a share in (0, 1], such as 0.95.")
-        if self.null_fdr is not None and not 0 < self.null_fdr < 1:
-            raise ConfigError(f"null_fdr is {self.null_fdr!r}; give None or a share in (0, 1), such as 0.1.")
-        if not isinstance(self.null_rounds, int) or self.null_rounds < 1:
-            raise ConfigError(f"null_rounds is {self.null_rounds!r}; give a whole number, 1 or more.")
+        wins = self.least_null_wins
+        if wins is not None and not 0 < wins < 0.5:
+            raise ConfigError(f"least_null_wins is {wins!r}; give None or a share in (0, 0.5), such as 0.275.")
+        if not isinstance(self.prior_pairs, int) or self.prior_pairs < 0:
+            raise ConfigError(f"prior_pairs is {self.prior_pairs!r}; give a whole number, 0 or more.")
+        if not 0 < self.least_left < 1:
+            raise ConfigError(f"least_left is {self.least_left!r}; give a share in (0, 1), such as 0.1.")
 
 
 def _check_scores(name: str, scores: Array) -> None:
@@ -143,31 +148,48 @@ def benjamini_hochberg(p_value: Array, rate: float) -> Array:
     return known & (p_value <= bound)
 
 
-def counted_nulls(rho: Array, rho_null: Array, decision: Decision, *, valid: Array | None = None) -> Array:
-    """Which null scores count: those of pairs that are not themselves findings at `decision.null_fdr`.
+def counted_nulls(
+    rho: Array, rho_null: Array, decision: Decision, *, valid: Array | None = None, alike: int = 1
+) -> Array:
+    """Which null scores count: those at levels where the null score of a pair is often enough the larger of its two.
 
-    A null made of a pair's own differences is too high where the pair did change. Where nothing changed, there are no
-    findings (in a share 1 - null_fdr of such sets, if p-values are valid) and all null scores count.
+    A null made of a pair's own differences is too high where the pair did change. But the two scores of an unchanged
+    pair are drawn from one law, so that either is the larger one in half of the pairs, at any level; a change makes rho
+    larger than even its own, too high, null score in nine of ten pairs. So pairs are put in order by the larger of
+    their scores. Those from some level on up are taken for changed whose share with the larger null score is below
+    `decision.least_null_wins`: where the isotonic (falling) regression of that share is. Where nothing changed, all
+    null scores count, but for once in some thousand sets, and what is left out is not chosen by rho alone, which would
+    leave out the high null scores of unchanged pairs with it.
 
     Args:
         rho, rho_null: [N] float, scores of N pairs and of their pseudo-unchanged ones.
-        decision: Its `null_fdr` is used; None: all valid ones count.
+        decision: Its `least_null_wins`, `prior_pairs` and `least_left` are used; the first None: all valid ones count.
         valid: [N] bool, False marks padding. None: all are valid.
+        alike: Pairs that repeat each other, as overlapping windows do; so many count as one for `prior_pairs`.
 
     Returns:
-        [N] bool.
+        [N] bool; all that are valid, if fewer than a share `decision.least_left` of them would be left.
 
     Raises:
         PatchError: if the scores are not two vectors of one length.
+
+    Source: that a score competes with its own null, Elias & Gygi 2007, Nature Methods 4, 207, and Barber & Candes 2015,
+    Annals of Statistics 43, 2055; that isotonic regression is below a level where the sum of what is missing to it is
+    largest, Barlow et al. 1972, Statistical Inference under Order Restrictions, section 1.2.
     """
     rho, rho_null = jnp.asarray(rho), jnp.asarray(rho_null)
     valid = jnp.ones(rho_null.shape, bool) if valid is None else valid
     chex.assert_equal_shape([rho, rho_null, valid], exception_type=PatchError)
-    counted = valid
-    if decision.null_fdr is None:
-        return counted
-    for _ in range(decision.null_rounds):
-        p_value = p_values(jnp.where(valid, rho, jnp.nan), rho_null, valid=counted)
-        left = valid & ~benjamini_hochberg(p_value, decision.null_fdr)
-        counted = jnp.where(left.any(), left, valid)  # where all are findings, nothing says what unchanged looks like
-    return counted
+    least = decision.least_null_wins
+    if least is None:
+        return valid
+    level = jnp.where(valid & ~jnp.isnan(rho) & ~jnp.isnan(rho_null), jnp.maximum(rho, rho_null), -jnp.inf)
+    order = jnp.argsort(-level)  # [N], the highest first; padding last, and it lacks nothing
+    lacking = jnp.where(level > -jnp.inf, least - (rho_null >= rho).astype(jnp.float32), 0.0)[order]
+    lacked = jnp.cumsum(lacking)
+    most = lacked.max()
+    among_changed = jnp.arange(rho.shape[0]) <= jnp.argmax(lacked)
+    believed = most > alike * decision.prior_pairs * (0.5 - least)
+    left = valid & ~(jnp.zeros_like(valid).at[order].set(among_changed) & believed)
+    enough = left.sum(dtype=jnp.float32) >= decision.least_left * valid.sum(dtype=jnp.float32)
+    return jnp.where(enough, left, valid)  # where nearly all have changed, nothing says what unchanged looks like

@@ -5,21 +5,24 @@
 Prints the Markdown table of docs/decision.md. Scenes are mosaics of the Moon with a simulated second date, and Apollo
 frames of two orbits. Round spots of 8, 16 and 40 px (soft and hard, dark and bright) are drawn into the second date
 until the share of the ground is reached; a pixel is changed where its brightness differs by more than 3 %. A window is
-changed if 16 of its pixels are, unchanged if none is; others are not counted. tau is that of a scene: all windows of
-pseudo-unchanged draws of it count.
+changed if 16 of its pixels are, and unchanged if nothing changed in it and up to three standard deviations of the
+score's coarsest blur from it, since so far a change is seen; others are not counted. tau is that of a scene, from the
+null scores that count (`thresholds.counted_nulls`). Figures are of the windows of all scenes together.
 """
 
 import itertools
 import pathlib
-import warnings
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
+from scipy import ndimage
 
 import planetcd_jax as pcd
+from planetcd_jax import thresholds
+from planetcd_jax.scenes.null_scores import NULL_SIDE
 from scripts.evaluation import backgrounds, insertions
 from scripts.evaluation.backgrounds import Background
 from scripts.evaluation.measures import best_accuracy
@@ -31,7 +34,7 @@ SIDE, WINDOW, STRIDE = 368, 100, 24
 DRAWS = 4
 """Pseudo-unchanged draws of each scene; a draw has 144 windows."""
 
-_CHANGED = 0.03
+_CHANGED, _TOUCHED = 0.03, 0.003
 _COUNTS = 16  # changed pixels from where on a window is changed
 
 
@@ -61,42 +64,52 @@ def drawn(rng: np.random.Generator, share: float) -> np.ndarray:
     return factor
 
 
-def changed_pixels(factor: np.ndarray) -> np.ndarray:
-    """Changed pixels of each window, [R, S]."""
-    cut = np.lib.stride_tricks.sliding_window_view(np.abs(factor - 1) > _CHANGED, (WINDOW, WINDOW))
-    return cut[::STRIDE, ::STRIDE].sum(axis=(2, 3))
+def labels(factor: np.ndarray, reach_px: float) -> np.ndarray:
+    """For each window, [R, S]: 1 changed, 0 unchanged, -1 neither; reach_px: how far a change is seen."""
+    away = ndimage.distance_transform_edt(np.abs(factor - 1) <= _TOUCHED) if (factor != 1).any() else np.inf * factor
+    changed, away = (
+        np.lib.stride_tricks.sliding_window_view(x, (WINDOW, WINDOW))[::STRIDE, ::STRIDE]
+        for x in (np.abs(factor - 1) > _CHANGED, away)
+    )
+    return np.where(changed.sum(axis=(2, 3)) >= _COUNTS, 1, np.where(away.min(axis=(2, 3)) > reach_px, 0, -1))
 
 
 def scored(
     config: pcd.ChangeConfig, found: list[Background], seed: int, share: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each scene: changed pixels and rho of its windows, [R, S] each, and its null scores, [N]."""
+    """For each scene: labels and rho of its windows, [R, S] each, and its null scores, [DRAWS, R, S]."""
     config = pcd.with_engine(config, "auto")
     params, options = config.backbone.prepare(pcd.load_vgg16()), {"window": WINDOW, "stride": STRIDE}
     score = jax.jit(lambda params, x, y: pcd.score_map(params, x, y, config, **options))
     null = jax.jit(lambda key, params, x, y: pcd.null_score_map(key, params, x, config, after=y, **options))
+    reach = 3 * config.score.brightness.coarse_px if isinstance(config.score, pcd.Registered) else 0
     for i, ground in enumerate(found):
         factor = drawn(np.random.default_rng([seed, i, round(1000 * share)]), share)
         before, after = ground.before, insertions.insert(ground.after, factor)
-        draws = [np.asarray(null(jax.random.key(k), params, before, after)).ravel() for k in range(DRAWS)]
-        yield changed_pixels(factor), np.asarray(score(params, before, after)), np.concatenate(draws)
+        draws = [np.asarray(null(jax.random.key(k), params, before, after)) for k in range(DRAWS)]
+        yield labels(factor, reach), np.asarray(score(params, before, after)), np.stack(draws)
+
+
+def tau_of(config: pcd.ChangeConfig, rho: np.ndarray, null: np.ndarray) -> float:
+    """tau of a scene whose windows have the scores rho, [R, S], and null scores, [DRAWS, R, S]."""
+    own, null = jnp.asarray(np.broadcast_to(rho, null.shape).ravel()), jnp.asarray(null.ravel())
+    counted = thresholds.counted_nulls(own, null, config.decision, alike=NULL_SIDE**2)
+    return float(thresholds.threshold(null, config.decision, valid=counted))
 
 
 def row(config: pcd.ChangeConfig, scenes: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> str:
-    """Cells of one share: false alarms / found / accuracy (best) at 5 %, and the same at 1 %; means over scenes."""
+    """Cells of one share: false alarms / found / accuracy at tau (best) at 5 %, and the same at 1 %."""
     cells = []
     for quantile in (0.95, 0.99):
-        made = []
-        for pixels, rho, null in scenes:
-            tau = float(pcd.threshold(jnp.asarray(null), config.replace(quantile=quantile).decision))
-            still, moved = rho[pixels == 0], rho[pixels >= _COUNTS]
-            label, values = np.repeat([0, 1], [still.size, moved.size]), np.concatenate([still, moved])
-            shares = [(part > tau).mean() if part.size else np.nan for part in (still, moved)]
-            made.append((*shares, ((values > tau) == label).mean(), best_accuracy(label, values)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # no window of a share is changed, or none unchanged
-            alarm, hit, right, best = 100 * np.nanmean(made, axis=0)
-        cells.append(f"{alarm:.1f} / {'-' if np.isnan(hit) else f'{hit:.0f}'} / {right:.1f} ({best:.1f})")
+        taken, said, best = [], [], []
+        for label, rho, null in scenes:
+            known = label >= 0
+            taken.append(label[known])
+            said.append(rho[known] > tau_of(config.replace(quantile=quantile), rho, null))
+            best.append(best_accuracy(label[known], rho[known]) * known.sum())
+        label, called = np.concatenate(taken), np.concatenate(said)
+        alarm, hit = (f"{100 * called[label == k].mean():.1f}" if (label == k).any() else "-" for k in (0, 1))
+        cells.append(f"{alarm} / {hit} / {100 * (called == label).mean():.1f} ({100 * sum(best) / len(label):.1f})")
     return " | ".join(cells)
 
 
@@ -108,9 +121,11 @@ def main(argv: list[str]) -> None:
     found = grounds(pathlib.Path(f.realdata), f.seed, f.split, f.count)
     families = [sum(g.family == name for g in found) for name in ("lunar-nac-ce4", "apollo15")]
     print(f"{families[0]} scenes of the Moon and {families[1]} of Apollo frames, {SIDE} px, {f.split} split:\n")
-    print("| ground changed | nominal rate 5 % | nominal rate 1 % |\n|---|---|---|")
+    print("| ground changed | windows unchanged, changed | nominal rate 5 % | nominal rate 1 % |\n|---|---|---|---|")
     for share in SHARES:
-        print(f"| {100 * share:g} % | {row(config, list(scored(config, found, f.seed, share)))} |", flush=True)
+        scenes = list(scored(config, found, f.seed, share))
+        still, moved = (sum((label == k).sum() for label, _, _ in scenes) for k in (0, 1))
+        print(f"| {100 * share:g} % | {still}, {moved} | {row(config, scenes)} |", flush=True)
 
 
 if __name__ == "__main__":

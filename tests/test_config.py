@@ -114,7 +114,14 @@ def test_activation_names():
         Custom(layer="x")
 
 
-@pytest.mark.parametrize("rate", [0.0, 1.0, 1.5])
-def test_a_false_discovery_rate_of_the_null_is_a_share(rate):
-    with pytest.raises(ConfigError, match=rf"null_fdr is {rate}; give None or a share in \(0, 1\)"):
-        PAPER.replace(null_fdr=rate)
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.5])
+def test_the_least_share_of_larger_null_scores_is_below_a_half(share):
+    with pytest.raises(ConfigError, match=rf"least_null_wins is {share}; give None or a share in \(0, 0\.5\)"):
+        PAPER.replace(least_null_wins=share)
+
+
+def test_prior_pairs_and_the_share_that_is_left_have_bounds():
+    with pytest.raises(ConfigError, match=r"prior_pairs is -1; give a whole number, 0 or more"):
+        PAPER.replace(prior_pairs=-1)
+    with pytest.raises(ConfigError, match=r"least_left is 1; give a share in \(0, 1\)"):
+        PAPER.replace(least_left=1)

@@ -6,6 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import parameterized
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import optimize
 
 import planetcd_jax as pcd
 from planetcd_jax import detection, thresholds
@@ -89,41 +92,77 @@ def test_threshold_vmaps_over_configs_scores():
     np.testing.assert_array_equal(together, [tau_by_hand(s, 5) for s in scores])
 
 
+DECISION = pcd.ROBUST.decision
+COUNTED = jax.jit(thresholds.counted_nulls, static_argnames="decision")
+
+
 def half_changed(rng, changed, count=200):
     """Scores of pairs of which some changed: their own null is higher too, as a null of their differences is."""
     rho, null = rng.gamma(9, 0.3, (2, count)).astype(np.float32)
     rho[:changed] += 6
-    null[:changed] *= 1.6
+    null[:changed] += 4
     return rho, null
 
 
-def test_null_scores_of_findings_do_not_count():
-    rng = np.random.default_rng(0)
-    rho, null = half_changed(rng, 90)
-    config = pcd.PAPER.replace(null_fdr=0.1)
-    counted = np.asarray(jax.jit(thresholds.counted_nulls, static_argnames="decision")(rho, null, config.decision))
-    assert counted[:90].sum() < 5 and counted[90:].mean() > 0.85
-    plain, cleared = detection.decide(rho, null, pcd.PAPER), detection.decide(rho, null, config)
-    unchanged = rho[90:]
+def counted_by_hand(rho, null, least=0.275, prior=16):
+    """Oracle: the isotonic regression of SciPy of who is larger, over the level, with pairs half won at the top."""
+    order = np.argsort(np.maximum(rho, null))
+    won = (null >= rho).astype(float)[order]
+    share = optimize.isotonic_regression(np.append(won, np.full(prior, 0.5)), increasing=False).x[: len(won)]
+    counted = np.empty(len(won), bool)
+    counted[order] = share >= least
+    return counted if counted.mean() >= 0.1 else np.ones_like(counted)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 80), st.floats(0, 1), st.floats(-1, 8))
+def test_null_scores_count_down_from_the_level_where_isotonic_regression_says_so(seed, count, share, change):
+    rng = np.random.default_rng(seed)
+    rho, null = rng.gamma(9, 0.3, (2, count)).astype(np.float32)
+    rho[: int(share * count)] += np.float32(change)
+    padded = (np.pad(x, (0, 80 - count)) for x in (rho, null))
+    found = np.asarray(COUNTED(*padded, DECISION, valid=np.arange(80) < count))
+    np.testing.assert_array_equal(found[:count], counted_by_hand(rho, null))
+
+
+@pytest.mark.parametrize("changed", [20, 90, 130])
+def test_null_scores_of_changed_pairs_do_not_count(changed):
+    rho, null = half_changed(np.random.default_rng(0), changed)
+    counted = np.asarray(COUNTED(rho, null, DECISION))
+    assert counted[:changed].mean() < 0.1 and counted[changed:].mean() > 0.85
+    plain, cleared = detection.decide(rho, null, pcd.PAPER), detection.decide(rho, null, pcd.ROBUST)
+    unchanged = rho[changed:]
     assert (unchanged > float(plain.tau)).mean() < 0.02 <= (unchanged > float(cleared.tau)).mean() < 0.1
 
 
 def test_all_null_scores_count_where_nothing_changed_or_nothing_is_asked():
-    rho, null = half_changed(np.random.default_rng(1), 0)
-    for rate in (None, 0.1):
-        assert np.asarray(thresholds.counted_nulls(rho, null, pcd.Decision(null_fdr=rate))).all()
-
-
-def test_padding_and_sets_that_changed_as_a_whole():
+    for seed in range(200):
+        rho, null = half_changed(np.random.default_rng(seed), 0)
+        assert np.asarray(COUNTED(rho, null, DECISION)).all()
     rho, null = half_changed(np.random.default_rng(0), 90)
-    config = pcd.PAPER.replace(null_fdr=0.1)
-    whole = np.asarray(thresholds.counted_nulls(rho, null, config.decision))
+    assert np.asarray(thresholds.counted_nulls(rho, null, pcd.Decision())).all()
+
+
+def test_a_few_changed_pairs_are_not_enough_to_tell():
+    rho, null = half_changed(np.random.default_rng(0), 12)
+    assert np.asarray(thresholds.counted_nulls(rho, null, DECISION)).all()
+    rho, null = half_changed(np.random.default_rng(0), 90)
+    assert not np.asarray(thresholds.counted_nulls(rho, null, DECISION, alike=5)).all()
+    assert np.asarray(thresholds.counted_nulls(rho, null, DECISION, alike=8)).all()
+
+
+def test_padding_missing_scores_and_sets_that_changed_as_a_whole():
+    rho, null = half_changed(np.random.default_rng(0), 90)
+    whole = np.asarray(thresholds.counted_nulls(rho, null, DECISION))
     valid = np.arange(256) < 200
-    padded = [np.pad(x, (0, 56), constant_values=value) for x, value in ((rho, 1e3), (null, 1e3))]
-    found = np.asarray(thresholds.counted_nulls(*padded, config.decision, valid=valid))
+    padded = [np.pad(x, (0, 56), constant_values=value) for x, value in ((rho, 1e3), (null, 1e2))]
+    found = np.asarray(thresholds.counted_nulls(*padded, DECISION, valid=valid))
     np.testing.assert_array_equal(found[:200], whole)
     assert not found[200:].any()
-    # All are findings: the null as it is says more than none.
-    assert np.asarray(thresholds.counted_nulls(null + 100, null, config.decision)).all()
+    lost = np.asarray(thresholds.counted_nulls(np.where(np.arange(200) < 5, np.nan, rho), null, DECISION))
+    np.testing.assert_array_equal(lost[5:], whole[5:])
+    assert lost[:5].all()  # nothing is known against them
+    # Nearly all have changed: the null as it is says more than none.
+    rho, null = half_changed(np.random.default_rng(0), 190)
+    assert np.asarray(COUNTED(rho, null, DECISION)).all()
     with pytest.raises(PatchError):
-        thresholds.counted_nulls(rho[:5], null, config.decision)
+        thresholds.counted_nulls(rho[:5], null, DECISION)

@@ -24,7 +24,18 @@ from planetcd_jax.images.pair_quality import Quality
 from planetcd_jax.report import page, page_images, qgis, record
 from planetcd_jax.runtime.ticking import ticking
 from planetcd_jax.scenes import checkpoint as checkpoints
-from planetcd_jax.scenes import dating, kinds, outlines, overview, places, scoring, stable, unchanged, writing
+from planetcd_jax.scenes import (
+    dating,
+    kinds,
+    null_scores,
+    outlines,
+    overview,
+    places,
+    scoring,
+    stable,
+    unchanged,
+    writing,
+)
 from planetcd_jax.scenes.chance import Chance, of_scene
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.coregister.deciding import Registration
@@ -74,8 +85,9 @@ class Request:
 
 class Scored(NamedTuple):
     """rho and p_value [R, S] float32 (NaN where not scored), tau, the null scores [N], further maps of the score, and
-    what chance gives, None where the null is of stable ground. For each further date of the scene the null scores that
-    it gave, and tau without them; None where they were not asked.
+    what chance gives, None where the null is of stable ground; how many null scores were left out, since their ground
+    has changed. For each further date of the scene the null scores that it gave, and tau without them; None where they
+    were not asked.
 
     A window is changed where rho > tau. Where Benjamini-Hochberg decides, tau is the largest rho that is no finding.
     """
@@ -86,6 +98,7 @@ class Scored(NamedTuple):
     null: np.ndarray
     layers: Mapping[str, np.ndarray]
     chance: Chance | None
+    left_out: int = 0
     earlier: Sequence[unchanged.Unchanged] | None = None
     drawn_tau: float | None = None
 
@@ -184,15 +197,18 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
             "lower --min_valid or --window, or check what is masked."
         )
     chance = earlier = drawn_tau = None
+    left_out = 0
     if drawn is not None:
         scored = int(np.isfinite(rho).sum())
-        chance = of_scene(*drawn, scored)
+        clean = null_scores.counted(drawn, rho, scene.config.decision)
+        left_out = len(drawn.rho) - len(clean.rho)
+        chance = of_scene(clean.rho, clean.tile, scored)
         if scene.dates is not None:
-            drawn_tau = float(thresholds.threshold(jnp.asarray(drawn.rho), scene.config.decision))
-            earlier = _unchanged(scene, (rho, drawn.rho, chance), kept, quiet=quiet)
-            drawn = _joined(drawn, earlier)
-            chance = of_scene(*drawn, scored)
-        null = drawn.rho
+            drawn_tau = float(thresholds.threshold(jnp.asarray(clean.rho), scene.config.decision))
+            earlier = _unchanged(scene, (rho, clean.rho, chance), kept, quiet=quiet)
+            clean = null_scores.joined(clean, earlier)
+            chance = of_scene(clean.rho, clean.tile, scored)
+        null = clean.rho
     else:
         assert request.stable_ground is not None
         null = stable.scores(request.stable_ground, rho, pair, plan)
@@ -203,7 +219,7 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
         finding = thresholds.benjamini_hochberg(jnp.asarray(small.ravel()), request.fdr)
         found = np.asarray(finding).reshape(rho.shape)
         tau = float(np.max(rho, where=np.isfinite(rho) & ~found, initial=0.0))
-    return Scored(rho, p_value, tau, null, layers, chance, earlier, drawn_tau)
+    return Scored(rho, p_value, tau, null, layers, chance, left_out, earlier, drawn_tau)
 
 
 def _unchanged(
@@ -221,16 +237,6 @@ def _unchanged(
             maps = scoring.score_scene(scene.of_date(other), kept.part(f"before_{number}_"), bar.update)
         found.append(unchanged.unchanged_windows(rho, maps["rho"], null, chance, scene.dates.unchanged))
     return found
-
-
-def _joined(drawn: scoring.NullScores, found: Sequence[unchanged.Unchanged]) -> scoring.NullScores:
-    """The drawn null scores, and those of unchanged windows in tiles of as many windows."""
-    scores, tiles = [drawn.rho], [drawn.tile]
-    for one in found:
-        own, tile = unchanged.in_tiles(one.scores, scoring.NULL_SIDE)
-        scores.append(own)
-        tiles.append((tile + 1 + max(part.max(initial=-1) for part in tiles)).astype(np.int32))
-    return scoring.NullScores(np.concatenate(scores), np.concatenate(tiles))
 
 
 def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoint, *, quiet: bool) -> dict[str, Any]:
@@ -422,6 +428,7 @@ def _run_report(
         "n_peaks_without_ground": counts[1],
         **({} if scored.chance is None else scored.chance.record(scored.tau, counts[0])),
         "n_null": len(scored.null),
+        "n_null_left_out": scored.left_out,
         "null_quartiles": np.percentile(scored.null, [0, 25, 50, 75, 100]).tolist(),
         "highest_rho": float(np.nanmax(scored.rho)),
         "overlap": dataclasses.asdict(pair.overlap),

@@ -18,12 +18,10 @@ from planetcd_jax.networks.winograd import with_engine
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.dates import Dates, OtherDate
+from planetcd_jax.scenes.null_scores import NULL_SIDE, NullScores
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scores.features import TILE
 from planetcd_jax.types import Array, Params
-
-# A pseudo-unchanged tile has this many windows on a side, which share one shift.
-NULL_SIDE = 4
 
 # Tiles are read this far ahead of the network.
 _AHEAD = 2
@@ -264,13 +262,6 @@ def ground_pixels(plan: Plan, pair: AlignedPair) -> int:
     return rows * cols * plan.stride**2
 
 
-class NullScores(NamedTuple):
-    """Scores [N] float32 of windows of pseudo-unchanged tiles, and the tile that each is of, [N] int32 from 0 on."""
-
-    rho: np.ndarray
-    tile: np.ndarray
-
-
 def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: Progress) -> NullScores:
     """Scores of windows of pseudo-unchanged tiles drawn from all over the before-image.
 
@@ -291,7 +282,7 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
     saved = checkpoint.load_group("rho_null")
     if saved is not None:
         progress(plan.null_draws)
-        return NullScores(saved["rho"], saved["tile"])
+        return NullScores(saved["rho"], saved["tile"], saved["window"])
     rows, cols = map_shape(plan, pair)
     tall, wide = min(NULL_SIDE, rows), min(NULL_SIDE, cols)
     corners = [(r, c) for r in range(0, rows, tall) for c in range(0, cols, wide)]
@@ -312,6 +303,7 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
     config, params = scene.scorer()
     score = _null_program(config, scene.options())
     kept: list[np.ndarray] = []
+    windows: list[np.ndarray] = []
     # Tiles with nothing to score are passed over, but not for ever.
     for draw, (before, valid, after) in _read_ahead(range(8 * plan.null_draws), read):
         if len(kept) == plan.null_draws:
@@ -321,8 +313,11 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
         row, col = corners[order[draw % len(corners)]]
         scores = np.asarray(score(jax.random.fold_in(key, draw + 1), params, before, valid, after))
         scores = scores[: rows - row, : cols - col]
-        if np.isfinite(scores).any():
-            kept.append(scores[np.isfinite(scores)])
+        there = np.isfinite(scores)
+        if there.any():
+            kept.append(scores[there])
+            number = np.arange(row, row + there.shape[0])[:, None] * cols + np.arange(col, col + there.shape[1])
+            windows.append(number[there])
             progress(1)
     if not kept:
         raise DataError(
@@ -330,6 +325,6 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
             f"or --window, or check what is masked ({pair.before.nodata_rule})."
         )
     tile = np.repeat(np.arange(len(kept), dtype=np.int32), [part.size for part in kept])
-    found = NullScores(np.concatenate(kept).astype(np.float32), tile)
+    found = NullScores(np.concatenate(kept).astype(np.float32), tile, np.concatenate(windows))
     checkpoint.save_group("rho_null", found._asdict())
     return found

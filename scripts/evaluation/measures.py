@@ -44,7 +44,7 @@ def taus(rho: np.ndarray, rho_null: np.ndarray, decision: Decision) -> Taus:
     Args:
         rho: [N] scores.
         rho_null: [N, K] null scores of K draws; a single one moves the rate of 100 pairs by a few per cent.
-        decision: Its `null_fdr` is used.
+        decision: Which null scores count (`thresholds.counted_nulls`).
     """
     # Bootstrap samples have many lengths: padded to a few, they compile a few times.
     rest = (0, (1 << (len(rho) - 1).bit_length()) - len(rho))
