@@ -10,7 +10,7 @@ from planetcd_jax.config import ChangeConfig
 from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import grey
-from planetcd_jax.scores.registered.brightness import BrightnessDetail, pixel_noise
+from planetcd_jax.scores.brightness import BrightnessDetail, pixel_noise
 from planetcd_jax.scores.registered.relief import Relighting
 from planetcd_jax.types import Array, Params
 

@@ -5,7 +5,7 @@ import numpy as np
 
 import planetcd_jax as pcd
 from planetcd_jax import explain
-from planetcd_jax.scores.registered import brightness
+from planetcd_jax.scores import brightness
 
 CONFIG = pcd.ROBUST.replace(max_misalignment=10)
 

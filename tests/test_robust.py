@@ -9,7 +9,7 @@ from scipy import ndimage, stats
 import planetcd_jax as pcd
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.ops import filters, masked, shifted
-from planetcd_jax.scores.registered import brightness
+from planetcd_jax.scores import brightness
 from planetcd_jax.thresholds import benjamini_hochberg
 
 # A small reach keeps the transforms of these tests small.

@@ -18,11 +18,11 @@ from planetcd_jax.networks.backbone import Backbone, Network, check_alike, check
 from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.registration import Registering
 from planetcd_jax.ops.shifted import Registration
+from planetcd_jax.scores.brightness import BrightnessDetail
 from planetcd_jax.scores.dcva import Dcva
 from planetcd_jax.scores.features import usable_cells
 from planetcd_jax.scores.null import NoiseAndShift, Null
 from planetcd_jax.scores.pixel_level import PixelChange, from_draws
-from planetcd_jax.scores.registered.brightness import BrightnessDetail
 from planetcd_jax.types import Array
 
 WINDOW_STEP_PX = 4

@@ -16,9 +16,9 @@ from planetcd_jax.ops import masked
 from planetcd_jax.ops.filters import blur_over
 from planetcd_jax.ops.regions import highest_reached, reached, widened, without_holes
 from planetcd_jax.records import check_above_zero
+from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, differences
 from planetcd_jax.scores.dcva import Dcva, enlarged
 from planetcd_jax.scores.pixel_level import PixelChange, family_wise_level
-from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, differences
 from planetcd_jax.types import Array
 
 FOLDED_RANGE, FOLDED_MEDIAN = 0.8317, 0.6745

@@ -23,7 +23,7 @@ from planetcd_jax.errors import ConfigError
 from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import fast_length
 from planetcd_jax.records import check_above_zero
-from planetcd_jax.scores.registered.brightness import Brightness, contrast
+from planetcd_jax.scores.brightness import Brightness, contrast
 from planetcd_jax.types import Array
 
 ReliefMaps = tuple[Array, Array]

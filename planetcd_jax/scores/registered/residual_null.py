@@ -14,7 +14,7 @@ from planetcd_jax.errors import ConfigError
 from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import blur_over
 from planetcd_jax.records import MAIN, check_above_zero, check_pixels
-from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, differences
+from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, differences
 from planetcd_jax.types import Array
 
 

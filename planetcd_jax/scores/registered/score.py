@@ -29,9 +29,9 @@ from planetcd_jax.ops.registration import Registering
 from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
 from planetcd_jax.scores.base import Score, WindowGrid, over_bands
+from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, Limits, differences
 from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.pixel_level import PixelChange
-from planetcd_jax.scores.registered.brightness import Brightness, BrightnessDetail, Limits, differences
 from planetcd_jax.scores.registered.pixel_evidence import Maps, PixelEvidence
 from planetcd_jax.scores.registered.relief import Relighting
 from planetcd_jax.scores.registered.residual_null import ResidualNull
