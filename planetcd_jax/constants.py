@@ -50,8 +50,8 @@ RESIDUAL_CLIP = 8.0
 
 # Share of pairs with the larger null score below which a level of scores is that of changed pairs; see
 # `thresholds.counted_nulls`. Half of the unchanged pairs have it, and a fifth, at most, of pairs of the development
-# split with changes drawn in: a quarter of the way between them.
-LEAST_NULL_WINS = 0.275
+# split with changes drawn in.
+LEAST_NULL_WINS = 0.24
 
 # Pseudo-unchanged tiles, of up to 16 windows each, from which a scene's threshold is found unless asked otherwise.
 NULL_DRAWS = 64

@@ -24,14 +24,15 @@ class Decision:
             (`thresholds.counted_nulls`).
         prior_pairs: Unchanged pairs that are thought to lie above all, so that a few changed ones by chance at the top
             are not believed.
-        least_left: Least share of the null scores that must be left; with less, all count, which makes tau too high
-            rather than too low.
+        least_left: Least share of the null scores that must be left; with less, all count: where nearly all pairs differ
+            by more than their nulls say, it is as well the nulls that are too low, as with frost, and tau is rather too
+            high than too low.
     """
 
     quantile: float = dataclasses.field(default=constants.PAPER_QUANTILE, metadata=MAIN)
     least_null_wins: float | None = None
     prior_pairs: int = 16
-    least_left: float = 0.1
+    least_left: float = 1 / 3
 
     kind: ClassVar[str] = "quantile"
 
@@ -40,7 +41,7 @@ class Decision:
             raise ConfigError(f"quantile is {self.quantile!r}; give a share in (0, 1], such as 0.95.")
         wins = self.least_null_wins
         if wins is not None and not 0 < wins < 0.5:
-            raise ConfigError(f"least_null_wins is {wins!r}; give None or a share in (0, 0.5), such as 0.275.")
+            raise ConfigError(f"least_null_wins is {wins!r}; give None or a share in (0, 0.5), such as 0.24.")
         if not isinstance(self.prior_pairs, int) or self.prior_pairs < 0:
             raise ConfigError(f"prior_pairs is {self.prior_pairs!r}; give a whole number, 0 or more.")
         if not 0 < self.least_left < 1:
@@ -155,7 +156,7 @@ def counted_nulls(
 
     A null made of a pair's own differences is too high where the pair did change. But the two scores of an unchanged
     pair are drawn from one law, so that either is the larger one in half of the pairs, at any level; a change makes rho
-    larger than even its own, too high, null score in nine of ten pairs. So pairs are put in order by the larger of
+    larger than even its own, too high, null score in most pairs. So pairs are put in order by the larger of
     their scores. Those from some level on up are taken for changed whose share with the larger null score is below
     `decision.least_null_wins`: where the isotonic (falling) regression of that share is. Where nothing changed, all
     null scores count, but for once in some thousand sets, and what is left out is not chosen by rho alone, which would
