@@ -24,9 +24,9 @@ class Decision:
             (`thresholds.counted_nulls`).
         prior_pairs: Unchanged pairs that are thought to lie above all, so that a few changed ones by chance at the top
             are not believed.
-        least_left: Least share of the null scores that must be left; with less, all count: where nearly all pairs differ
-            by more than their nulls say, it is as well the nulls that are too low, as with frost, and tau is rather too
-            high than too low.
+        least_left: Least share of the null scores that must be left; with less, all count: where nearly all pairs
+            differ by more than their nulls say, it is as well the nulls that are too low, as with frost, and tau is
+            rather too high than too low.
     """
 
     quantile: float = dataclasses.field(default=constants.PAPER_QUANTILE, metadata=MAIN)
@@ -159,7 +159,7 @@ def counted_nulls(
     larger than even its own, too high, null score in most pairs. So pairs are put in order by the larger of
     their scores. Those from some level on up are taken for changed whose share with the larger null score is below
     `decision.least_null_wins`: where the isotonic (falling) regression of that share is. Where nothing changed, all
-    null scores count, but for once in some thousand sets, and what is left out is not chosen by rho alone, which would
+    null scores count, but for one set in some ten thousand, and what is left out is not chosen by rho alone, which would
     leave out the high null scores of unchanged pairs with it.
 
     Args:
