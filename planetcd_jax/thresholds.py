@@ -155,12 +155,12 @@ def counted_nulls(
     """Which null scores count: those at levels where the null score of a pair is often enough the larger of its two.
 
     A null made of a pair's own differences is too high where the pair did change. But the two scores of an unchanged
-    pair are drawn from one law, so that either is the larger one in half of the pairs, at any level; a change makes rho
-    larger than even its own, too high, null score in most pairs. So pairs are put in order by the larger of
-    their scores. Those from some level on up are taken for changed whose share with the larger null score is below
-    `decision.least_null_wins`: where the isotonic (falling) regression of that share is. Where nothing changed, all
-    null scores count, but for one set in some ten thousand, and what is left out is not chosen by rho alone, which would
-    leave out the high null scores of unchanged pairs with it.
+    pair are drawn from one law, so that either is the larger one in half of the pairs, at any level; and a change makes
+    rho larger than even its own, too high, null score in most pairs. So pairs are put in order by the larger of their
+    scores. From some level on up, the share with the larger null score is below `decision.least_null_wins` (the falling
+    isotonic regression of it is): those pairs are taken for changed. Where nothing changed, all null scores count, but
+    for one set in some ten thousand. To leave out the pairs of the highest rho would make tau too low instead: the null
+    scores of unchanged pairs with a high rho are high too.
 
     Args:
         rho, rho_null: [N] float, scores of N pairs and of their pseudo-unchanged ones.

@@ -128,7 +128,7 @@ def test_null_scores_count_down_from_the_level_where_isotonic_regression_says_so
 def test_null_scores_of_changed_pairs_do_not_count(changed):
     rho, null = half_changed(np.random.default_rng(0), changed)
     counted = np.asarray(COUNTED(rho, null, DECISION))
-    assert counted[:changed].mean() < 0.1 and counted[changed:].mean() > 0.85
+    assert counted[:changed].mean() < 0.2 and counted[changed:].mean() > 0.85
     plain, cleared = detection.decide(rho, null, pcd.PAPER), detection.decide(rho, null, pcd.ROBUST)
     unchanged = rho[changed:]
     assert (unchanged > float(plain.tau)).mean() < 0.02 <= (unchanged > float(cleared.tau)).mean() < 0.1
