@@ -319,7 +319,8 @@ def _after_shift(text: str, pair, samples) -> tuple[int, int]:
 
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:
     expected = report.get("expected_false_places")
-    chance = "" if expected is None else f"chance alone gives at most about {expected:.2g}; "
+    about = "" if expected is None else f"{float(format(expected, '.2g')):g}"  # no exponents: 160, not 1.6e+02
+    chance = about and f"chance alone gives at most about {about}; "
     places = report["n_candidates"]
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
