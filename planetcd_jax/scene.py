@@ -211,11 +211,9 @@ def _start(settings: types.SimpleNamespace) -> None:
     _check_register(settings)
     commandline.start_compilation_cache(settings)
     require("scene", "rasterio", "geopandas", "skimage")
-    import rasterio
+    from planetcd_jax.images.network import reading
 
-    from planetcd_jax.images.network import PATIENCE
-
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, **PATIENCE):  # a small cache: every block is used once or twice
+    with reading(GDAL_CACHEMAX=_CACHE_BYTES):  # a small cache: every block is used once or twice
         _run(settings, config)
 
 

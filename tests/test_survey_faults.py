@@ -210,6 +210,27 @@ def test_real_scenes_in_kept_and_own_processes_over_a_network_and_beside_a_torn_
     assert aside["id"] == "torn" and "torn.tif" in aside["error"]
 
 
+def test_what_a_server_refused_once_is_asked_for_again_in_the_same_process(tmp_path):
+    code = (
+        "import sys, rasterio; from planetcd_jax.images.network import reading\n"
+        "for line in sys.stdin:\n"
+        "    try:\n"
+        "        with reading(), rasterio.open(sys.argv[1]) as image: print(image.shape, flush=True)\n"
+        "    except rasterio.errors.RasterioIOError as error: print(error, flush=True)\n"
+    )
+    with stuttering(tmp_path) as server:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        command = [sys.executable, "-c", code, f"{server.address}/late.tif"]
+        with subprocess.Popen(command, cwd=ROOT, **pipes) as reader:
+            said = []
+            for _ in range(2):
+                reader.stdin.write("again\n")
+                reader.stdin.flush()
+                said.append(reader.stdout.readline())
+                write_image(tmp_path / "late.tif", np.ones((50, 60), np.uint8))
+    assert "404" in said[0] and said[1] == "(50, 60)\n"
+
+
 def test_an_archive_on_a_network_that_stutters_is_found(tmp_path):
     for n in range(3):
         write_image(

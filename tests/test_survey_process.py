@@ -1,13 +1,19 @@
-"""The process that scores pair after pair: it is kept, and what a pair does to it is no other pair's failure."""
+"""The process that scores pair after pair: it is kept, and what a pair does to it is no other pair's failure.
 
+And Ctrl-C at a terminal, which reaches all processes at once.
+"""
+
+import contextlib
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
 
 import psutil
 import pytest
-from survey_work import ROOT, lines, task
+from survey_work import ROOT, STANDIN, lines, task
 
 from planetcd_jax.surveys import scene_process, serving
 from planetcd_jax.surveys.attempt import score_pair
@@ -100,3 +106,30 @@ def test_it_ends_with_its_worker_and_gives_the_lock_back(tmp_path):
     worker.stdout.close()
     assert psutil.wait_procs([child], timeout=30)[1] == []
     assert score_pair(task(tmp_path, "hang2", seconds=0.3)).state == "failed"  # its lock is free
+
+
+def test_ctrl_c_at_a_terminal_is_one_line_and_leaves_no_table(tmp_path):
+    table, (ours, its) = tmp_path / "pairs.csv", pty.openpty()
+    table.write_text("id,before,after\n" + "".join(f"slow{i},slow{i}.tif,b.tif\n" for i in range(99)))
+    become = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    run = [sys.executable, "-m", "planetcd_jax.survey", "run", os.fspath(table), f"--output_dir={tmp_path / 'S'}",
+           "--workers=2", f"--program={' '.join(STANDIN)}"]  # fmt: skip
+    terminal = {"stdin": its, "stdout": its, "stderr": its, "start_new_session": True, "cwd": ROOT}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    with subprocess.Popen([sys.executable, "-c", become, *run], env=environment, **terminal) as client:
+        os.close(its)
+        said, asked = b"", False
+        with contextlib.suppress(OSError):  # Linux says so when the last process has closed the terminal
+            while part := os.read(ours, 65536):
+                said += part
+                if not asked and lines(tmp_path / "S", "DONE").total():
+                    os.write(ours, b"\x03")
+                    asked = True
+    os.close(ours)
+    text = said.decode()
+    assert client.returncode == 130 and "with workers" in text and "starting" in text
+    assert "Traceback" not in text and "KeyboardInterrupt" not in text
+    last = text[text.rindex("dashboard") :]
+    assert last.count("\x1b[2K") >= 11  # each line of the table is taken away
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", last).split("\n")[-2].strip()
+    assert plain == "planetcd-survey: interrupted; repeat the command to go on."

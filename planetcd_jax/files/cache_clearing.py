@@ -23,8 +23,8 @@ def clear(compiled: str | None = None) -> str:
     Face hub are not touched: they lie in its own cache.
 
     Args:
-        compiled: None, or a folder of compiled programs elsewhere (--compilation_cache_dir); only JAX's own files are
-            removed from it.
+        compiled: None, or a folder of compiled programs elsewhere (--compilation_cache_dir); only JAX's own files
+            and ours beside them are removed from it.
 
     Returns:
         What was removed, in words.
@@ -33,6 +33,7 @@ def clear(compiled: str | None = None) -> str:
         OutputError: if something cannot be removed.
     """
     from planetcd_jax.files.caches import CHECKED, cache_folder
+    from planetcd_jax.files.compile_once import MARK
 
     folder = cache_folder("")
     said = [_removed(folder)]
@@ -41,12 +42,13 @@ def clear(compiled: str | None = None) -> str:
             files = [
                 path
                 for path in pathlib.Path(compiled).glob("*")
-                if path.name.endswith(("-cache", "-atime")) or path.name == CHECKED
+                if path.name.endswith(("-cache", "-atime", MARK)) or path.name == CHECKED
             ]
             size = sum(path.stat().st_size for path in files)
             for path in files:
                 path.unlink()
-        said.append(f"removed {len(files)} compiled programs from {compiled} ({_megabytes(size)})")
+        programs = sum(path.name.endswith("-cache") for path in files)
+        said.append(f"removed {programs} compiled program{'s' * (programs != 1)} from {compiled} ({_megabytes(size)})")
     return "\n".join(said)
 
 

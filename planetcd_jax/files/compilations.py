@@ -12,6 +12,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from planetcd_jax.files.compile_once import compiled
+
 SLOW_S = 3.0
 """Seconds from where on a compilation is announced."""
 
@@ -67,7 +69,7 @@ def announcing(function: Callable[..., Any], what: str) -> Callable[..., Any]:
         shapes = structure, tuple((np.shape(x), getattr(x, "dtype", type(x))) for x in leaves)
         if shapes not in programs:
             with announced(what):
-                programs[shapes] = jitted.lower(*arguments).compile()
+                programs[shapes] = compiled(jitted.lower(*arguments))
         return programs[shapes](*arguments)
 
     return call

@@ -192,15 +192,28 @@ def with_centre(crs: CRS, taken_for: float, centre: float) -> CRS:
     return CRS.from_wkt(pyproj.CRS.from_json_dict(described).to_wkt()) if moved else crs
 
 
+@functools.lru_cache(maxsize=64)
+def _to_degrees(crs: CRS) -> tuple[pyproj.Transformer, int] | None:
+    """What brings points of a system to degrees, and the sign of x that it takes; None where nothing does.
+
+    Kept, since a survey asks it of every scene, and PROJ looks for the way for a millisecond and more.
+    """
+    degrees = degrees_of(crs)
+    if degrees is None:
+        return None
+    system, sign = eastward(crs)
+    return pyproj.Transformer.from_crs(system, degrees, always_xy=True), sign
+
+
 def lon_lat(crs: CRS | None, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Longitude (east, -180 to 180) and latitude of points, degrees; NaN without a system or in a local one.
 
     Latitudes are of the kind that the system itself uses (planetocentric for IAU spheres).
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
-    degrees = None if crs is None else degrees_of(crs)
-    if degrees is None:
+    found = None if crs is None else _to_degrees(crs)
+    if found is None:
         return np.full(x.shape, np.nan), np.full(y.shape, np.nan)
-    system, sign = eastward(crs)
-    lon, lat = pyproj.Transformer.from_crs(system, degrees, always_xy=True).transform(sign * x, y)
+    transformer, sign = found
+    lon, lat = transformer.transform(sign * x, y)
     return (np.asarray(lon) + 180.0) % 360.0 - 180.0, np.asarray(lat)

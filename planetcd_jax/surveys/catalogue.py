@@ -1,5 +1,6 @@
 """The catalogue of a survey: every place of every scene, and the changes that several pairs of one ground saw."""
 
+import functools
 import json
 import math
 import os
@@ -57,14 +58,13 @@ def gather(folder: pathlib.Path, rate: float = 0.1) -> tuple[pd.DataFrame, CRS |
     rows, tests, system, procedure = [], 0, None, BatchBH(rate)
     for path in ledgers_of(folder):
         ledger = Ledger(path)
-        pairs = {row["id"]: row for row in ledger.pairs("done")}
         for _, name, facts, places in ledger.scenes():
             count = int(facts.get("n_windows") or 0)
             found, level = procedure.take([_p(place) for place in places], count)
             tests, system = tests + count, system or facts.get("crs")
-            ordered = sorted(places, key=_p)
-            for order, place in enumerate(ordered):
-                rows.append(_row(folder, pairs[name], facts, place) | {"discovery": order < found, "level": level})
+            pair = ledger.pair(name) if places else {}
+            for order, place in enumerate(sorted(places, key=_p)):
+                rows.append(_row(folder, pair, facts, place) | {"discovery": order < found, "level": level})
         ledger.close()
     frame = _ranked(pd.DataFrame(rows, columns=None if rows else ["place"]), tests)
     return frame, None if system is None else _degrees(CRS.from_wkt(system))
@@ -80,15 +80,20 @@ def _p(place: Mapping[str, Any]) -> float:
     return float(place.get("tail_p", place.get("p_value", 1.0)))
 
 
+@functools.lru_cache(maxsize=64)
+def _metres(system: str | None) -> float:
+    """Metres in a unit of a reference system, given as WKT: 1 for maps and without a system."""
+    if not system or not body.system_of(CRS.from_wkt(system)).is_geographic:
+        return 1.0
+    return math.pi / 180 * body.radius(CRS.from_wkt(system))
+
+
 def _row(
     folder: pathlib.Path, pair: Mapping[str, Any], facts: Mapping[str, Any], place: Mapping[str, Any]
 ) -> dict[str, Any]:
     table, windows = pair["facts"], int(facts.get("n_windows") or 0)
     p = _p(place)
-    area = facts.get("pixel_area") or 1.0
-    pixel = math.sqrt(area)
-    if facts.get("crs") and body.system_of(CRS.from_wkt(facts["crs"])).is_geographic:
-        pixel *= math.pi / 180 * body.radius(CRS.from_wkt(facts["crs"]))
+    pixel = math.sqrt(facts.get("pixel_area") or 1.0) * _metres(facts.get("crs"))
     report = os.path.relpath(scene_folder(folder, pair["id"]) / "report.html", folder)
     return {
         "place": f"{pair['id']}:{place['rank']}", "scene": pair["id"], "rank_in_scene": place["rank"],

@@ -32,13 +32,15 @@ class BatchBH:
 
     Attributes:
         rate: Wanted false discovery rate.
-        found: Discoveries of each scene so far.
+        scenes: Scenes so far.
+        found: Discoveries so far.
     """
 
     def __init__(self, rate: float):
-        self.rate, self.found, self._spent = rate, list[int](), 0.0
-        # Level, most discoveries and discoveries of each scene so far: every scene looks at all of them.
-        self._past = np.zeros((3, 64))
+        self.rate, self.scenes, self.found, self._spent = rate, 0, 0, 0.0
+        # Each scene looks at all earlier ones, of which only this differs: how many discoveries it might have had more
+        # than it has. Levels times most discoveries are summed by that, so that 100,000 scenes cost no square of it.
+        self._used: dict[int, float] = {}
 
     def take(self, p_values: Sequence[float], tests: int) -> tuple[int, float]:
         """Discoveries among the places of the next scene, the smallest p-values first, and the level they were held to.
@@ -47,16 +49,15 @@ class BatchBH:
             p_values: Of its places.
             tests: Windows of the scene; those that are no place count with p = 1.
         """
-        self._spent += share(len(self.found) + 1) * self.rate
-        total, p = int(self._past[2].sum()), np.sort(np.asarray(p_values, float))
+        self.scenes += 1
+        self._spent += share(self.scenes) * self.rate
+        p = np.sort(np.asarray(p_values, float))
         tests = max(tests, len(p), 1)
-        levels, most, found = self._past[:, : len(self.found)]
-        used = levels * most / np.maximum(most + total - found, 1e-300)
-        level = max(0.0, (self._spent - float(used.sum())) * (tests + total) / tests)
+        used = sum(weight / (more + self.found) for more, weight in self._used.items())
+        level = max(0.0, (self._spent - used) * (tests + self.found) / tests)
         count = rejections(p, tests, level)
         with_a_zero = np.concatenate([[0.0], p if len(p) < tests else p[:-1]])
-        if len(self.found) == self._past.shape[1]:
-            self._past = np.concatenate([self._past, np.zeros_like(self._past)], axis=1)
-        self._past[:, len(self.found)] = level, max(1, rejections(with_a_zero, tests, level)), count
-        self.found.append(count)
+        most = max(1, rejections(with_a_zero, tests, level))
+        self._used[most - count] = self._used.get(most - count, 0.0) + level * most
+        self.found += count
         return count, level

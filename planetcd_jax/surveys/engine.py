@@ -24,7 +24,6 @@ with brought_by("survey"):
 
 _BEAT_S = 5.0
 _PARKED_S = 2.0
-_WARM_TRIES = 3
 _ALONE_S = 60.0  # without any local worker: one that dies while it starts is not started again by Dask
 _AHEAD = 4  # tasks that a worker finds waiting, so that none idles while the ledger is written
 
@@ -168,7 +167,7 @@ class Survey:
 
     def _pump(self, client: Client) -> None:
         flight, parked = _Flight(client, self.work), dict[str, float]()
-        warm, tried, full = self.ledger.counts()["done"] > 0, 0, False
+        full = False
         beaten, wanted, threads, served = 0.0, 1, 0, time.monotonic()
         dashboard = client.dashboard_link or ""
         while True:
@@ -179,7 +178,7 @@ class Survey:
                 served = now if threads or self.workers.scheduler != LOCAL else served
                 if now - served > _ALONE_S:
                     raise _Lost
-                wanted = max(1, threads + _AHEAD) if warm else 1  # one until the cache of compiled programs is warm
+                wanted = max(1, threads + _AHEAD)
                 full = full or not has_room(self.folder)
             free = [name for name, until in parked.items() if now > until]
             if free:
@@ -200,7 +199,4 @@ class Survey:
             self._settle(ended)
             parked |= {one.pair: now + _PARKED_S for one in outcomes if one.state in ("busy", "no room")}
             full = full or any(one.state == "no room" for one in outcomes)
-            tried += len(ended)
-            if not warm and (tried >= _WARM_TRIES or any(one.state == "done" for one in ended)):
-                warm, beaten = True, 0.0
             self.told(dashboard, threads)

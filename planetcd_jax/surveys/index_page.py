@@ -1,6 +1,7 @@
 """Writes the page of a survey, `index.html`, and the thumbnails of its places."""
 
 import base64
+import functools
 import io
 import json
 import os
@@ -91,6 +92,9 @@ def _scenes(folder: pathlib.Path) -> tuple[int, list[list[list[float]]], bool]:
     return count, rings, simulated
 
 
+_system = functools.lru_cache(maxsize=64)(CRS.from_wkt)
+
+
 def _ring(facts: dict[str, Any]) -> list[list[float]] | None:
     """Corners of the before-image, longitude and latitude."""
     if not (facts.get("crs") and facts.get("transform") and facts.get("size")):
@@ -98,7 +102,7 @@ def _ring(facts: dict[str, Any]) -> list[list[float]] | None:
     a, b, c, d, e, f = facts["transform"]
     height, width = facts["size"]
     cols, rows = np.array([0, width, width, 0]), np.array([0, 0, height, height])
-    lon, lat = body.lon_lat(CRS.from_wkt(facts["crs"]), a * cols + b * rows + c, d * cols + e * rows + f)
+    lon, lat = body.lon_lat(_system(facts["crs"]), a * cols + b * rows + c, d * cols + e * rows + f)
     corners = np.stack([lon, lat], axis=-1)
     return corners.round(6).tolist() if np.isfinite(corners).all() else None
 

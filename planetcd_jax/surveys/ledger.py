@@ -234,6 +234,11 @@ class Ledger(LedgerFile):
         rows = self._rows(f"SELECT * FROM pairs {where} ORDER BY number, id", *([] if state is None else [state]))
         return [{**dict(row), "facts": json.loads(row["facts"])} for row in rows]
 
+    def pair(self, name: str) -> dict[str, Any]:
+        """Row of one pair that is there."""
+        row = next(self._rows("SELECT * FROM pairs WHERE id = ?", name))
+        return {**dict(row), "facts": json.loads(row["facts"])}
+
     def scenes(self, after: int = 0) -> Iterator[tuple[int, str, dict[str, Any], list[dict[str, Any]]]]:
         """Sequence, pair, facts and places of scenes that came after a sequence, in the order in which they came."""
         for row in self._rows("SELECT * FROM scenes WHERE sequence > ? ORDER BY sequence", after):

@@ -12,8 +12,9 @@ from planetcd_jax.surveys import progress
 from planetcd_jax.surveys.ledger import STATES, Ledger
 
 with brought_by("survey"):
-    from rich.console import Console, Group
+    from rich.console import Console, Group, RenderableType
     from rich.live import Live
+    from rich.padding import Padding
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -22,7 +23,7 @@ Tell = Callable[[str, int], None]
 """Called many times a second while pairs are under way: the address of Dask's dashboard, the number of workers."""
 
 _TERMINAL_S, _FILE_S = 1.0, 30.0
-_ERRORS = 5
+_ERRORS = 3  # each takes up to three lines of a terminal of 80 columns, and all of the table 24
 
 
 @contextmanager
@@ -33,6 +34,7 @@ def teller(ledger: Ledger, folder: pathlib.Path, *, quiet: bool) -> Iterator[Tel
     elif sys.stderr.isatty():
         console = Console(file=sys.stderr)
         with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live:
+            live.update(table(ledger, folder, "", 0), refresh=True)  # workers take seconds to start
             yield _every(_TERMINAL_S, lambda *about: live.update(table(ledger, folder, *about), refresh=True))
     else:
         yield _every(_FILE_S, _lines(ledger))
@@ -73,7 +75,7 @@ def table(ledger: Ledger, folder: pathlib.Path, dashboard: str, workers: int) ->
     Args:
         ledger: Of the survey.
         folder: Of the survey.
-        dashboard: Address of Dask's dashboard.
+        dashboard: Address of Dask's dashboard; "" while workers start.
         workers: How many there are.
     """
     counts, per_second = ledger.counts(), _rate(ledger)
@@ -84,13 +86,14 @@ def table(ledger: Ledger, folder: pathlib.Path, dashboard: str, workers: int) ->
     rows.add_column()
     rows.add_row("pairs", ProgressBar(total=max(total, 1), completed=ended, width=40))
     for state in STATES:
-        rows.add_row(state if state != "claimed" else "at work", f"{counts[state]} of {total}")
+        rows.add_row(state if state != "claimed" else "with workers", f"{counts[state]} of {total}")
     rows.add_row("failed attempts", f"{counts['failures']} of {counts['attempts']}")
     rows.add_row("rate", f"{60 * per_second:.3g} a minute" if per_second else "not known yet")
     rows.add_row("time left", progress.duration(left) if left else "not known yet")
-    rows.add_row("workers", f"{workers}; this machine: {_machine()}")
-    rows.add_row("dashboard", dashboard)
-    return Group(rows, *_failures(ledger.last_errors(_ERRORS)))
+    rows.add_row("workers", f"{workers if workers else 'starting'}; this machine: {_machine()}")
+    rows.add_row("dashboard", dashboard or "starting")
+    # The last line is empty: a terminal writes ^C behind what stands there, and would begin a line for it that stays.
+    return Group(rows, *_failures(ledger.last_errors(_ERRORS)), Text(""))
 
 
 def _machine() -> str:
@@ -99,8 +102,13 @@ def _machine() -> str:
     return f"{cores} cores, load {os.getloadavg()[0]:.1f}"
 
 
-def _failures(errors: Sequence[tuple[float, str, str]]) -> list[Text]:
+def _failures(errors: Sequence[tuple[float, str, str]]) -> list[RenderableType]:
     if not errors:
         return []
-    lines = [f"  {time.strftime('%H:%M:%S', time.localtime(at))} {pair}: {why}" for at, pair, why in errors]
-    return [Text("last errors", style="bold"), *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines)]
+    lines = [f"{time.strftime('%H:%M:%S', time.localtime(at))} {pair}: {_reason(why)}" for at, pair, why in errors]
+    return [Text("last errors", style="bold"), *(Padding(Text(line, overflow="fold"), (0, 0, 0, 2)) for line in lines)]
+
+
+def _reason(why: str) -> str:
+    """An error without the name of the program that scores every pair."""
+    return why.removeprefix("planetcd-scene: ")

@@ -55,7 +55,7 @@ def time_left(counts: Mapping[str, int], per_second: float) -> float:
 def line(counts: Mapping[str, int], per_second: float) -> str:
     """One line about a survey that runs."""
     total, left = sum(counts[state] for state in STATES), time_left(counts, per_second)
-    said = f"{counts['done']} of {total} pairs done, {counts['claimed']} at work"
+    said = f"{counts['done']} of {total} pairs done, {counts['claimed']} with workers"
     said += f", {counts['set aside']} set aside" if counts["set aside"] else ""
     if left:
         said += f"; {60 * per_second:.3g} a minute, {duration(left)} left"

@@ -108,6 +108,7 @@ def _local(workers: Workers, scratch: str) -> LocalCluster:
                 dashboard_address=":0",
                 local_directory=scratch,
                 silence_logs=logging.CRITICAL,
+                preload="planetcd_jax.surveys.worker_start",
             )
     raise ConfigError(
         f"{workers.fitting()} workers could not be started on this machine; give fewer by --workers, or see whether "
