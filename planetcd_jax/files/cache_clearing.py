@@ -6,6 +6,7 @@ import shutil
 
 from planetcd_jax.errors import OutputError
 from planetcd_jax.files.folders import output_errors
+from planetcd_jax.words import counted
 
 
 def _size(folder: pathlib.Path) -> int:
@@ -46,7 +47,7 @@ def clear(compiled: str | None = None) -> str:
             size = sum(path.stat().st_size for path in files)
             for path in files:
                 path.unlink()
-        said.append(f"removed {len(files)} compiled programs from {compiled} ({_megabytes(size)})")
+        said.append(f"removed {counted(len(files), 'compiled program')} from {compiled} ({_megabytes(size)})")
     return "\n".join(said)
 
 
