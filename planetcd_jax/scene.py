@@ -318,9 +318,18 @@ def _after_shift(text: str, pair, samples) -> tuple[int, int]:
     return scene_dates.measured_shift(pair, samples)
 
 
+def _rounded(count: float) -> str:
+    """A count of two significant digits.
+
+    >>> _rounded(158.3), _rounded(0.0123)
+    ('160', '0.012')
+    """
+    return f"{float(f'{count:.2g}'):g}"
+
+
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:
     expected = report.get("expected_false_places")
-    chance = "" if expected is None else f"chance alone gives at most about {expected:.2g}; "
+    chance = "" if expected is None else f"chance alone gives at most about {_rounded(expected)}; "
     places = report["n_candidates"]
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "

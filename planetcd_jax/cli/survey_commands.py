@@ -58,9 +58,9 @@ def merge_marks(settings: types.SimpleNamespace) -> None:
     places, _ = index_page.rebuild(folder, rate=settings.fdr, strata=settings.strata)
     chosen = catalogue.accepted(places)
     catalogue.write_accepted(folder, chosen, system)
+    aside = f"{counted(unknown, 'row')} of no place of this survey; " if unknown else ""
     print(
-        f"{counted(taken, 'mark')} merged, {changed} of them over another verdict; {counted(unknown, 'row')} "
-        f"of no place of this survey; "
+        f"{counted(taken, 'mark')} merged, {changed} of them over another verdict; {aside}"
         f"{counted(len(chosen), 'accepted place')} in {folder / 'accepted.gpkg'} and accepted.parquet"
     )
 
