@@ -3,8 +3,8 @@
     python -m scripts.benchmark_growth                          # writes docs/growth.png and docs/growth.json
     python -m scripts.benchmark_growth --sides=400,800,1600 --pairs=16,64,256
 
-Each point is a run of the program in a process of its own, with a warm compilation cache. Times are processor time (user
-and system, all threads, start included), which other work on the machine lengthens less than time on the clock.
+Each point is a run of the program in a process of its own, with a warm compilation cache. Times are processor time
+(user and system, all threads, start included), which other work on the machine lengthens less than time on the clock.
 """
 
 import json
