@@ -32,12 +32,16 @@ SCENE = ["--quiet", "--null_draws=8", "--pixel_maps=0", "--page_candidates=2"]
 PATCH = 100
 """Side of a pair, pixels."""
 
+Curves = dict[str, list[list[float]]]
+Images = dict[str, tuple[pathlib.Path, pathlib.Path]]
+
 COLOURS = {"paper": "#0072B2", "robust": "#D55E00"}
 
 _PAIRS = flags.DEFINE_list("pairs", ["16", "48", "80"], "Numbers of pairs, squares of the largest scene.")
 _SIDES = flags.DEFINE_list("sides", ["400", "700", "1000"], "Sides of scenes, pixels.")
 _SHARES = flags.DEFINE_list("shares", ["0", "0.33", "0.67"], "Shares of no-data in a scene of the largest side.")
 _PLACES = flags.DEFINE_list("places", ["2", "8", "24"], "Places on the page of a scene of the largest side.")
+_WHAT = flags.DEFINE_list("what", ["pairs", "sides", "shares", "places"], "What to measure; the rest stays as it was.")
 _OUT = flags.DEFINE_string("out", "docs/growth", "Files to write, without their ending.")
 
 
@@ -95,35 +99,40 @@ def _series(values: Sequence[str], measure: Callable[[str], float]) -> list[list
     return found
 
 
-def measured(folder: pathlib.Path) -> dict[str, dict[str, list[list[float]]]]:
-    """Points by plot and curve."""
-    images = {}
-    for side in _SIDES.value:
-        (folder / side).mkdir()
-        images[side] = write_demo(folder / side, side=int(side))
-    largest = _SIDES.value[-1]
-    found: dict[str, dict[str, list[list[float]]]] = {"sides": {}, "shares": {}, "places": {}, "pairs": {}}
+def _of_sides(folder: pathlib.Path, images: Images) -> Curves:
+    found = {}
     for preset in COLOURS:
-        _scene(folder, images[largest], preset)  # compiles
-        found["sides"][preset] = _series(_SIDES.value, lambda side, p=preset: _scene(folder, images[side], p))
-    found["shares"]["robust"] = _series(
-        _SHARES.value,
-        lambda share: _scene(
-            folder, (_masked(images[largest][0], float(share), folder / "masked.tif"), images[largest][1]), "robust"
-        ),
-    )
-    found["places"]["robust"] = _series(
-        _PLACES.value,
-        lambda count: _scene(
-            folder, images[largest], "robust", f"--page_candidates={count}", f"--pixel_maps={count}",
-            "--false_alarm_rate=0.5",
-        ),
-    )  # fmt: skip
-    for preset in COLOURS:
-        _pairs(folder, images[largest], preset, int(_PAIRS.value[-1]))  # compiles
-        found["pairs"][preset] = _series(_PAIRS.value, lambda n, p=preset: _pairs(folder, images[largest], p, int(n)))
+        _scene(folder, images[_SIDES.value[-1]], preset)  # compiles
+        found[preset] = _series(_SIDES.value, lambda side, p=preset: _scene(folder, images[side], p))
     return found
 
+
+def _of_shares(folder: pathlib.Path, images: Images) -> Curves:
+    before, after = images[_SIDES.value[-1]]
+
+    def measure(share: str) -> float:
+        return _scene(folder, (_masked(before, float(share), folder / "masked.tif"), after), "robust")
+
+    return {"robust": _series(_SHARES.value, measure)}
+
+
+def _of_places(folder: pathlib.Path, images: Images) -> Curves:
+    def measure(count: str) -> float:
+        more = [f"--page_candidates={count}", f"--pixel_maps={count}", "--false_alarm_rate=0.5"]
+        return _scene(folder, images[_SIDES.value[-1]], "robust", *more)
+
+    return {"robust": _series(_PLACES.value, measure)}
+
+
+def _of_pairs(folder: pathlib.Path, images: Images) -> Curves:
+    largest, found = images[_SIDES.value[-1]], {}
+    for preset in COLOURS:
+        _pairs(folder, largest, preset, int(_PAIRS.value[-1]))  # compiles
+        found[preset] = _series(_PAIRS.value, lambda n, p=preset: _pairs(folder, largest, p, int(n)))
+    return found
+
+
+WHAT = {"pairs": _of_pairs, "sides": _of_sides, "shares": _of_shares, "places": _of_places}
 
 TITLES = {
     "sides": "side of a scene, px",
@@ -133,7 +142,7 @@ TITLES = {
 }
 
 
-def plot(found: dict[str, dict[str, list[list[float]]]], path: pathlib.Path) -> None:
+def plot(found: dict[str, Curves], path: pathlib.Path) -> None:
     """One plot for each thing that grows."""
     figure, axes = pyplot.subplots(1, len(found), figsize=(3.1 * len(found), 3), layout="constrained")
     for axis, (name, curves) in zip(axes, found.items(), strict=True):
@@ -147,10 +156,17 @@ def plot(found: dict[str, dict[str, list[list[float]]]], path: pathlib.Path) -> 
 def main(_: Sequence[str]) -> None:
     """Measures, writes the points, and draws them."""
     out = ROOT / _OUT.value
+    kept = out.with_suffix(".json")
+    found = json.loads(kept.read_text()) if kept.exists() else {}
     with tempfile.TemporaryDirectory() as place:
-        found = measured(pathlib.Path(place))
-    out.with_suffix(".json").write_text(json.dumps({"load": os.getloadavg(), "points": found}, indent=1) + "\n")
-    plot(found, out.with_suffix(".png"))
+        folder, images = pathlib.Path(place), {}
+        for side in _SIDES.value:
+            (folder / side).mkdir()
+            images[side] = write_demo(folder / side, side=int(side))
+        for name in _WHAT.value:
+            found[name] = {"points": WHAT[name](folder, images), "load": round(os.getloadavg()[1], 1)}
+            kept.write_text(json.dumps(found, indent=1) + "\n")
+    plot({name: found[name]["points"] for name in WHAT if name in found}, out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
