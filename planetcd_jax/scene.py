@@ -19,6 +19,7 @@ from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.extras import require
 from planetcd_jax.version import __version__
+from planetcd_jax.words import counted
 
 if TYPE_CHECKING:
     from planetcd_jax.config import ChangeConfig
@@ -226,7 +227,7 @@ def _write_accepted(settings: types.SimpleNamespace) -> None:
         raise ConfigError("--marks needs the --output_dir of the run whose page was marked.")
     read = marks.read_marks(pathlib.Path(settings.marks))
     written, count = marks.write_accepted(read, pathlib.Path(settings.output_dir), parquet=settings.parquet)
-    print(f"{count} accepted of {len(read.rows)} marked places: {', '.join(map(str, written))}")
+    print(f"{count} accepted of {counted(len(read.rows), 'marked place')}: {', '.join(map(str, written))}")
 
 
 def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
@@ -315,10 +316,18 @@ def _after_shift(text: str, pair, samples) -> tuple[int, int]:
     return scene_dates.measured_shift(pair, samples)
 
 
+def _rounded(count: float) -> str:
+    """A count of two significant digits.
+
+    >>> _rounded(158.3), _rounded(0.0123)
+    ('160', '0.012')
+    """
+    return f"{float(f'{count:.2g}'):g}"
+
+
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:
     expected = report.get("expected_false_places")
-    about = "" if expected is None else f"{float(format(expected, '.2g')):g}"  # no exponents: 160, not 1.6e+02
-    chance = about and f"chance alone gives at most about {about}; "
+    chance = "" if expected is None else f"chance alone gives at most about {_rounded(expected)}; "
     places = report["n_candidates"]
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
@@ -340,7 +349,10 @@ def _say_truth(target: pathlib.Path) -> None:
         hits += [min(near)] if near and min(near)[0] <= max(20.0, radius) else []
     off = f"; centres {statistics.median(d for d, _ in hits):.0f} px off in the median" if hits else ""
     ranks = sorted(rank for _, rank in hits)
-    print(f"SIMULATED: {len(hits)} of {len(truth)} known changes among the {len(rows)} places, at ranks {ranks}{off}")
+    print(
+        f"SIMULATED: {len(hits)} of {len(truth)} known changes among {counted(len(rows), 'place')}, "
+        f"at ranks {ranks}{off}"
+    )
 
 
 def execute(arguments: Sequence[str]) -> int:

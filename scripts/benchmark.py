@@ -208,7 +208,7 @@ if __name__ == "__main__":
     flags.DEFINE_bool("quick", False, "Less work: a few minutes.")
     flags.DEFINE_integer("rounds", 3, "Times that each contestant does each case.")
     flags.DEFINE_list("only", [], "Contestants whose name has one of these texts. Default: all.")
-    flags.DEFINE_bool("check", False, "Exit with status 1 if a ratio fell below that of the record.")
+    flags.DEFINE_bool("check", False, "Exit with status 1 if a ratio to a peer or to matrix products fell.")
     flags.DEFINE_string("record", str(RECORD), "Record that --check compares with.")
     flags.DEFINE_float("tolerance", TOLERANCE, "Share by which a ratio may be below the record.")
     flags.DEFINE_bool("gpu", False, "Measure the GPU bars; says so and exits with status 3 where there is no GPU.")

@@ -23,10 +23,10 @@ LOW = Contestant("OpenVINO, bfloat16", "openvino", "bfloat16")
 CASE = work.Case("pairs", 100, 4)
 
 
-def made(ours=(1.0, 1.0, 1.0), peer=(1.5, 2.0, 1.4), low=(0.1, 0.1, 0.1), name=CASE.name):
+def made(ours=(1.0, 1.0, 1.0), peer=(1.5, 2.0, 1.4), low=(0.1, 0.1, 0.1), name=CASE.name, peak=100.0):
     times = {"ours": ours, PEER.name: peer, LOW.name: low}
     prepared = {who: {"compile_seconds": 1.0, "rho_error": 0.0} for who in times}
-    figures = record.case_record(CASE, times, prepared, [OURS, PEER, LOW], {"float32": 100.0})
+    figures = record.case_record(CASE, times, prepared, [OURS, PEER, LOW], {"float32": peak})
     return {"cases": {name: figures}}
 
 
@@ -66,10 +66,17 @@ def test_guard_tells_what_got_slower_and_nothing_else():
     assert record.regressions(made(ours=(0.5, 0.5, 0.5)), old, 0.1) == []  # faster
     assert record.regressions(made(ours=(1.09, 1.09, 1.09)), old, 0.1) == []  # within the tolerance
     # Twice as slow a machine has the same ratios.
-    assert record.regressions(made(ours=(2.0,) * 3, peer=(3.0, 4.0, 2.8), low=(0.2,) * 3), old, 0.1) == []
+    slow = {"ours": (2.0,) * 3, "peer": (3.0, 4.0, 2.8), "low": (0.2,) * 3}
+    assert record.regressions(made(**slow, peak=50.0), old, 0.1) == []
+    # Where ours and the peers become slower together, matrix products tell.
+    lines = record.regressions(made(**slow), old, 0.1)
+    share = CASE.flop / 1e9 / 100
+    assert lines == [
+        f"pairs-100-n4: ours did {share:.2f} of what a matrix product does in the same time, and does {share / 2:.2f}"
+    ]
     lines = record.regressions(made(ours=(2.0, 2.0, 2.0)), old, 0.1)
     assert "pairs-100-n4: ours was 1.50 times as fast as PyTorch channels_last, and is 0.75 times" in lines[0]
-    assert len(lines) == 2
+    assert len(lines) == 3
 
 
 def test_guard_needs_something_to_compare(tmp_path):
@@ -79,7 +86,7 @@ def test_guard_needs_something_to_compare(tmp_path):
         benchmark.check(made(), path, 0.2)
     path.write_text(json.dumps(made()))
     assert benchmark.check(made(), path, 0.2) == []
-    assert len(benchmark.check(made(ours=(9, 9, 9)), path, 0.2)) == 2
+    assert len(benchmark.check(made(ours=(9, 9, 9)), path, 0.2)) == 3
 
 
 def test_committed_record_passes_its_own_guard_and_fails_when_ours_is_slower():

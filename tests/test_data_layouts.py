@@ -85,10 +85,10 @@ def test_grey_saved_as_colour_is_read_as_grey(tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (dict(skip=("site_01_after.jpg",)), "1 before-images have no after-image: site_01_before;"),
+        (dict(skip=("site_01_after.jpg",)), "1 before-image without an after-image: site_01_before;"),
         (
             dict(skip=("site_01_before.jpg",)),
-            r"1 images are listed but not there: site_01_before \(wanted .*site_01_be",
+            r"1 image listed but not there: site_01_before \(wanted .*site_01_be",
         ),
         (
             dict(columns=("file", "split", "feature_name", "label")),
@@ -133,13 +133,13 @@ def test_the_authors_folders(tmp_path):
     pairs = open_dataset("hirise_rsl", data_dir=str(_authors(tmp_path)))
     assert pairs.ids == ("crop_1", "crop_2", "crop_3") and pairs.labels.tolist() == [1, 0, -1]
     assert pairs.files(0)[1].endswith("crop_1_x_after.jpg") and pairs.read(0).before.shape == (20, 20)
-    assert pairs.provenance["layout"] == "authors" and "1 pairs have no label" in pairs.provenance["notes"][0]
+    assert pairs.provenance["layout"] == "authors" and ": 1 pair." in pairs.provenance["notes"][0]
 
 
 def test_wrong_authors_folders_are_told(tmp_path):
     root = _authors(tmp_path / "a")
     (root / AUTHORS_IMAGES / "crop_2_x_after.jpg").unlink()
-    with pytest.raises(DataError, match="1 before-images have no after-image: crop_2"):
+    with pytest.raises(DataError, match="1 before-image without an after-image: crop_2"):
         open_dataset("hirise_rsl", data_dir=str(root))
     root = _authors(tmp_path / "b", labels=(None, None, None))
     with pytest.raises(DataError, match="no label for any image; wanted for example change/crop_1.jpg"):

@@ -40,7 +40,7 @@ def test_without_labels_there_are_none(tmp_path):
         ("id,pre,post\n1,b.png,a.png\n", "no column before, after; found id, pre, post; wanted id, before, after"),
         (
             "id,before,after\n1,b.png,gone.png\n2,no.png,a.png\n",
-            r"2 files are not there: 1 \(.*gone.png\), 2 \(.*no.png\)",
+            r"2 files not there: 1 \(.*gone.png\), 2 \(.*no.png\)",
         ),
         ("id,before,after\n1,b.png\n", "line 2: fewer values than columns"),
         ("id,before,after\n1,,a.png\n", "line 2: nothing given for before"),
@@ -107,7 +107,7 @@ def test_folders_named_change_and_no_change_label_their_pairs(tmp_path):
         (["a.png", "b.png"], "2 image files, and none with before/after, t1/t2 or pre/post in its name"),
         (["before/1_after.png", "after/1_after.png"], "both 'before' and 'after' in its path"),
         (["1_before.png", "1_before.tif", "1_after.png"], "two before images for id '1'"),
-        (["1_t1.png", "2_t1.png"], r"2 images lack their other date: 1 \(no t2\), 2 \(no t2\)"),
+        (["1_t1.png", "2_t1.png"], r"2 images without the other date: 1 \(no t2\), 2 \(no t2\)"),
     ],
 )
 def test_wrong_folders_are_told(tmp_path, names, message):

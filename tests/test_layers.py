@@ -6,7 +6,7 @@ import pathlib
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "planetcd_jax"
 
 FLOORS = (
-    {"constants", "errors", "types", "version"},
+    {"constants", "errors", "types", "version", "words"},
     {"extras", "records"},
     {"files", "ops", "thresholds"},
     {"networks"},

@@ -177,7 +177,7 @@ def test_marks_of_many_exports_are_one_set(folder, capsys):
     exports = [str(folder / name) for name in ("scene.csv", "run.json", "own.csv")]
     assert survey.execute(["marks", str(folder), *exports]) == 0
     said = capsys.readouterr().out
-    assert "4 marks merged, 1 of them over another verdict; 1 rows mean no place of this survey; 3 accepted" in said
+    assert "4 marks merged, 1 of them over another verdict; 1 row of no place of this survey; 3 accepted" in said
     chosen = geopandas.read_parquet(folder / "accepted.parquet").set_index("place")
     assert set(chosen.index) == {"inner:1", "early:2", "late:1"} and chosen.loc["inner:1", "note"] == "fresh"
     assert len(pyogrio.read_dataframe(folder / "accepted.gpkg")) == 3

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from planetcd_jax.errors import ConfigError
+from planetcd_jax.words import counted
 
 if TYPE_CHECKING:
     from planetcd_jax.config import ChangeConfig
@@ -60,8 +61,8 @@ def given_times(text: str, count: int) -> tuple[float, ...]:
     parts = text.split(",")
     if len(parts) != count:
         raise ConfigError(
-            f"--times={text} holds {len(parts)} times, and there are {count} images; give one for each --before in "
-            "turn and one for --after."
+            f"--times={text} holds {counted(len(parts), 'time')}, and there are {count} images; give one for each "
+            "--before in turn and one for --after."
         )
     times = tuple(map(seconds_of, parts))
     for part, seconds in zip(parts, times, strict=True):

@@ -7,6 +7,7 @@ import types
 
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.extras import require
+from planetcd_jax.words import counted
 
 
 def folder_of(settings: types.SimpleNamespace) -> pathlib.Path:
@@ -57,9 +58,10 @@ def merge_marks(settings: types.SimpleNamespace) -> None:
     places, _ = index_page.rebuild(folder, rate=settings.fdr, strata=settings.strata)
     chosen = catalogue.accepted(places)
     catalogue.write_accepted(folder, chosen, system)
+    aside = f"{counted(unknown, 'row')} of no place of this survey; " if unknown else ""
     print(
-        f"{taken} marks merged, {changed} of them over another verdict; {unknown} rows mean no place of this survey; "
-        f"{len(chosen)} accepted places in {folder / 'accepted.gpkg'} and accepted.parquet"
+        f"{counted(taken, 'mark')} merged, {changed} of them over another verdict; {aside}"
+        f"{counted(len(chosen), 'accepted place')} in {folder / 'accepted.gpkg'} and accepted.parquet"
     )
 
 
@@ -86,7 +88,10 @@ def find_pairs(settings: types.SimpleNamespace) -> None:
     out = pathlib.Path(settings.out)
     rows = [[finding.cell(row[name]) for name in finding.COLUMNS] for row in found.rows]
     write_table(out, finding.COLUMNS, rows)
-    print(f"{len(archive.images)} images placed, {len(archive.refused)} left aside; {len(rows)} pairs in {out}")
+    print(
+        f"{counted(len(archive.images), 'image')} placed, {len(archive.refused)} left aside; "
+        f"{counted(len(rows), 'pair')} in {out}"
+    )
     for name, why in archive.refused[:5]:
         print(f"left aside: {name}: {why}")
     if found.reasons:
@@ -133,7 +138,9 @@ def retry_pairs(settings: types.SimpleNamespace) -> None:
         ledger = Ledger(path)
         count += ledger.retry(names, since=since)
         ledger.close()
-    print(f"{count} pairs wait again; repeat `planetcd-survey run` to try them")
+    print(
+        f"{counted(count, 'pair')} {'waits' if count == 1 else 'wait'} again; repeat `planetcd-survey run` to try them"
+    )
 
 
 def _moment(text: str) -> float:

@@ -29,6 +29,7 @@ from planetcd_jax.report.figures import PairPicture
 from planetcd_jax.runtime import padded_pairs
 from planetcd_jax.scores.null import patch_key
 from planetcd_jax.version import __version__
+from planetcd_jax.words import counted
 
 LEADING = "robust"
 """The preset whose files lie at the top of the folder where several run: it ranks best on the evaluation's pairs."""
@@ -84,7 +85,7 @@ def target_folder(settings: types.SimpleNamespace) -> pathlib.Path:
 def which(pair_set: PairSet) -> str:
     """Which pairs a set is, and how many."""
     if pair_set.source == "simulated" or KEY not in pair_set.provenance:
-        return f"{len(pair_set)} pairs"
+        return counted(len(pair_set), "pair")
     return pair_set.provenance[KEY]["title"]
 
 
@@ -137,7 +138,7 @@ def _write_outcome(
     kind = about["flags"]["figure_format"]
     results.write_results(folder / results.RESULTS, outcome.scores, explained, quality)
     results.save_scores(folder / results.SCORES, outcome.scores, metrics)
-    title = title_of(pair_set.name, outcome.method.name, metrics)
+    title = title_of(pair_set.name, outcome.name, metrics)
     gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated", kind=kind)
     if outcome.history:
         trained = outcome.details["training"]

@@ -52,6 +52,8 @@ def summary(found: dict[str, dict[str, Any]]) -> str:
     """How many pairs are doubted, and an example."""
     doubted = {key: row["quality"] for key, row in found.items() if row["quality"] != pair_quality.NO_DOUBT}
     if not doubted:
-        return f"nothing speaks against the {len(found)} pairs"
+        return f"nothing speaks against {'the one pair' if len(found) == 1 else f'the {len(found)} pairs'}"
     first = next(iter(doubted))
-    return f"{len(doubted)} of {len(found)} pairs have something against them, such as {first}: {doubted[first]}"
+    if len(found) == 1:
+        return f"something speaks against the one pair, {first}: {doubted[first]}"
+    return f"something speaks against {len(doubted)} of {len(found)} pairs, such as {first}: {doubted[first]}"

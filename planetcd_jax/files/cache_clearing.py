@@ -6,6 +6,7 @@ import shutil
 
 from planetcd_jax.errors import OutputError
 from planetcd_jax.files.folders import output_errors
+from planetcd_jax.words import counted
 
 
 def _size(folder: pathlib.Path) -> int:
@@ -48,7 +49,7 @@ def clear(compiled: str | None = None) -> str:
             for path in files:
                 path.unlink()
         programs = sum(path.name.endswith("-cache") for path in files)
-        said.append(f"removed {programs} compiled program{'s' * (programs != 1)} from {compiled} ({_megabytes(size)})")
+        said.append(f"removed {counted(programs, 'compiled program')} from {compiled} ({_megabytes(size)})")
     return "\n".join(said)
 
 

@@ -173,7 +173,7 @@ def fetch(repository: str, *, revision: str = "main") -> pathlib.Path:
     answer, alive = Request(download), Request(sign_of_life)
     answer.join(DEADLINE_S)
     if alive.value is True:  # slow, or large: the client shows how far it is
-        answer.join(None)
+        answer.join(None, heard=True)
     reason = f"the hub did not answer within {DEADLINE_S:g} s"
     if answer.ended and not isinstance(answer.value, BaseException):
         return pathlib.Path(answer.value)

@@ -17,6 +17,7 @@ from planetcd_jax.images.values import differs
 from planetcd_jax.pairs.files import FilePair
 from planetcd_jax.pairs.pair_rows import EXPECTED
 from planetcd_jax.pairs.pair_set import UNKNOWN, PairSet, RawPair, naming
+from planetcd_jax.words import counted
 
 CHANNELS = ("0ab", "0ba", "a0b", "b0a", "ab0", "ba0")
 """What red, green and blue hold: 0 nothing, a the after-image, b the before-image."""
@@ -102,7 +103,9 @@ def _bands(path: pathlib.Path, where: str) -> np.ndarray:
     values = read_image(path).values
     if values.ndim != 3 or values.shape[-1] != 3:
         count = 1 if values.ndim == 2 else values.shape[-1]
-        raise DataError(f"{where}: one image for each pair, with {count} bands ({path.name}); wanted {EXPECTED}.")
+        raise DataError(
+            f"{where}: one image for each pair, with {counted(count, 'band')} ({path.name}); wanted {EXPECTED}."
+        )
     return values
 
 

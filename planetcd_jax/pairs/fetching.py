@@ -10,6 +10,7 @@ from planetcd_jax.pairs import contents, hub, zenodo
 from planetcd_jax.pairs.dataset_spec import DatasetSpec
 from planetcd_jax.pairs.files import hashes
 from planetcd_jax.pairs.pair_set import listed
+from planetcd_jax.words import counted
 
 
 class Fetched(NamedTuple):
@@ -90,7 +91,7 @@ def _sizes_told(origin: str, names: list[str], sizes: Sequence[int | None]) -> s
     known = [size for size in sizes if size is not None]
     total = sum(known) if len(known) == len(sizes) else None
     each = [f"{name} ({size_text(size)})" for name, size in zip(names, sizes, strict=True)]
-    return f"{origin}: {len(names)} files, {size_text(total)}: {listed(each)}"
+    return f"{origin}: {counted(len(names), 'file')}, {size_text(total)}: {listed(each)}"
 
 
 def _keep_checksums(spec: DatasetSpec, folder: pathlib.Path, names: list[str]) -> pathlib.Path:

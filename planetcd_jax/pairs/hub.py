@@ -13,6 +13,7 @@ from planetcd_jax.files.caches import cache_folder
 from planetcd_jax.files.hub_requests import DEADLINE_S, PATIENCE_S, Request, one_line, sign_of_life, transport_error
 from planetcd_jax.pairs import contents
 from planetcd_jax.runtime.ticking import ticking
+from planetcd_jax.words import counted
 
 _LEAST_S = 1.0
 """Seconds that the hub has at least, however long the import took."""
@@ -92,7 +93,7 @@ def _resolve(repository: str, revision: str, deadline: float) -> tuple[Listing |
     answer.join(deadline)
     if not answer.ended and alive.value is True:
         with _waiting(repository):
-            answer.join(PATIENCE_S)
+            answer.join(PATIENCE_S, heard=True)
     if not answer.ended:
         return None, f"the hub did not answer in time ({PATIENCE_S if alive.value is True else DEADLINE_S:g} s)"
     if isinstance(answer.value, RevisionNotFoundError):
@@ -195,7 +196,9 @@ def _stored(repository: str, revision: str, choose, reason: str) -> tuple[pathli
         raise HubUnreachable(_no_copy(repository, reason)) from err
     gone = [name for name in wanted if not (folder / name).is_file()]
     if gone or not (wanted or choose(contents.files_below(folder))):
-        raise HubUnreachable(_no_copy(repository, f"{reason}, the stored copy lacks {len(gone)} files of this split"))
+        raise HubUnreachable(
+            _no_copy(repository, f"{reason}, the stored copy lacks {counted(len(gone), 'file')} of this split")
+        )
     note = f"{repository}: used the stored copy of commit {folder.name}, since {reason}."
     return folder, {"repository": repository, "revision": revision, "commit": folder.name, "notes": [note]}
 

@@ -15,6 +15,7 @@ from planetcd_jax.pairs.pair_set import UNKNOWN, listed
 from planetcd_jax.pairs.splits import is_wanted, split_of_path
 from planetcd_jax.pairs.tables import parse_label
 from planetcd_jax.pairs.user_pairs import IMAGE_SUFFIXES, dates_of_files
+from planetcd_jax.words import counted
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 
@@ -92,7 +93,9 @@ def _unlisted(root: pathlib.Path, names: Sequence[str]) -> list[Record]:
     befores, afters = dated
     alone = sorted(befores.keys() ^ afters.keys())
     if alone:
-        raise DataError(f"{root}: {len(alone)} images lack their other date: {listed(alone)}; add or remove them.")
+        raise DataError(
+            f"{root}: {counted(len(alone), 'image')} without the other date: {listed(alone)}; add or remove them."
+        )
     return [
         _row(root, key, {"before": befores[key], "after": afters[key]}, befores[key].relative_to(root).as_posix())
         for key in sorted(befores)

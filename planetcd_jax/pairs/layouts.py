@@ -9,6 +9,7 @@ from planetcd_jax.pairs.files import FilePair, hashes
 from planetcd_jax.pairs.pair_set import UNKNOWN, listed
 from planetcd_jax.pairs.splits import split_named
 from planetcd_jax.pairs.tables import parse_label, read_rows
+from planetcd_jax.words import counted
 
 ANNOTATION = "annotation.csv"
 COLUMNS = ("file_id", "split", "feature_name", "label")
@@ -83,15 +84,15 @@ def _no_half_pairs(table: pathlib.Path, pairs: list[FilePair], listed_afters: li
     alone = [p.id for p in pairs if p.before.is_file() and not p.after.is_file()]
     if alone:
         raise DataError(
-            f"{table}: {len(alone)} before-images have no after-image: {listed(alone)}; fetch the set again, or take "
-            "them out of the table."
+            f"{table}: {counted(len(alone), 'before-image')} without an after-image: {listed(alone)}; fetch the "
+            "set again, or take them out of the table."
         )
     missing = [p.id for p in pairs if not p.before.is_file()]
     if missing:
         first = next(p.before for p in pairs if p.id == missing[0])
         raise DataError(
-            f"{table}: {len(missing)} images are listed but not there: {listed(missing)} (wanted {first}); fetch the "
-            "set again, or take them out of the table."
+            f"{table}: {counted(len(missing), 'image')} listed but not there: {listed(missing)} (wanted {first}); "
+            "fetch the set again, or take them out of the table."
         )
     known = {p.after for p in pairs}
     orphans = [path.stem for path in listed_afters if path not in known]
@@ -140,10 +141,10 @@ def authors_folders(root: pathlib.Path) -> tuple[list[FilePair], dict[str, Any]]
         raise DataError(f"{folder}: no images named *before*.jpg; copy the authors' images there.")
     alone = [p.id for p in pairs if not p.after.is_file()]
     if alone:
-        raise DataError(f"{folder}: {len(alone)} before-images have no after-image: {listed(alone)}.")
+        raise DataError(f"{folder}: {counted(len(alone), 'before-image')} without an after-image: {listed(alone)}.")
     if all(p.label == UNKNOWN for p in pairs):
         raise DataError(f"{labels}: no label for any image; wanted for example change/{pairs[0].id}.jpg.")
     unlabelled = sum(p.label == UNKNOWN for p in pairs)
-    notes = [f"{unlabelled} pairs have no label in {labels}."] if unlabelled else []
+    notes = [f"no label in {labels}: {counted(unlabelled, 'pair')}."] if unlabelled else []
     files = [path for p in pairs for path in (p.before, p.after)]
     return pairs, {"layout": "authors", "root": str(root), "sha256": hashes(files, root), "notes": notes}

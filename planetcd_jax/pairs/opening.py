@@ -16,6 +16,7 @@ from planetcd_jax.pairs.files import SIZE_MISMATCHES, file_set, hashes
 from planetcd_jax.pairs.pair_set import PairSet
 from planetcd_jax.pairs.placing import PLACEMENTS
 from planetcd_jax.pairs.published import KEY, publisher_of, stand_in, which_pairs
+from planetcd_jax.words import counted
 
 SOURCES = ("auto", "real", "simulated")
 _HDF5 = (".h5", ".hdf5", ".hdf")
@@ -137,7 +138,7 @@ def _cut(images: PairSet, patch_size: int, margin: int) -> PairSet:
     """The set cut into patches, which are no published pairs any more where an image gave several."""
     pairs = cut_patches(images, patch_size, margin)
     if KEY in images.provenance and len(pairs) != len(images):
-        title = f"{len(pairs)} patches of: {images.provenance[KEY]['title']}"
+        title = f"{counted(len(pairs), 'patch', 'patches')} of: {images.provenance[KEY]['title']}"
         pairs.provenance[KEY] = {**images.provenance[KEY], "publisher": None, "count": len(pairs), "title": title}
     return pairs
 

@@ -10,6 +10,7 @@ from planetcd_jax.errors import DataError
 from planetcd_jax.pairs.files import FilePair
 from planetcd_jax.pairs.pair_set import UNKNOWN, listed
 from planetcd_jax.pairs.tables import parse_label
+from planetcd_jax.words import counted
 
 LABEL_COLUMNS = ("label", "labels", "change", "changed", "class", "cls", "target")
 ID_COLUMNS = ("id", "file_id", "pair_id", "name", "key")
@@ -122,7 +123,9 @@ def file_pairs(records: Sequence[Record], where: str) -> list[FilePair] | None:
     """
     kinds = collections.Counter(tuple(sorted(record.images)) for record in records)
     if len(kinds) > 1:
-        told = "; ".join(f"{count} rows with {', '.join(names) or 'no image'}" for names, count in kinds.most_common(4))
+        told = "; ".join(
+            f"{counted(count, 'row')} with {', '.join(names) or 'no image'}" for names, count in kinds.most_common(4)
+        )
         raise DataError(f"{where}: rows hold different images ({told}); wanted {EXPECTED}.")
     columns = dates_of_columns(next(iter(kinds)), where)
     if columns is None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from planetcd_jax.errors import BadPairError, DataError
+from planetcd_jax.words import counted
 
 SOURCES = ("real", "simulated")
 
@@ -164,7 +165,7 @@ class PairSet:
 
     def _index(self, i: int) -> int:
         if not 0 <= i < len(self):
-            raise IndexError(f"pair {i} of {self.name!r}: the set has {len(self)} pairs, counted from 0")
+            raise IndexError(f"pair {i} of {self.name!r}: the set has {counted(len(self), 'pair')}, counted from 0")
         return int(i)
 
 

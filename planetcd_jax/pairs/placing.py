@@ -15,6 +15,7 @@ import numpy as np
 from planetcd_jax.errors import BadPairError, DataError
 from planetcd_jax.extras import brought_by
 from planetcd_jax.images.reading import Image, as_image, open_image
+from planetcd_jax.words import counted
 
 if TYPE_CHECKING:
     from planetcd_jax.scenes.alignment import AlignedPair
@@ -85,8 +86,8 @@ def _aligned(before: pathlib.Path, after: pathlib.Path, grey: bool, **masking: A
             if len(one.bands) != len(other.bands):
                 advice = "" if grey else ", or take the mean of the bands with --grey"
                 raise BadPairError(
-                    f"{before} has {len(one.bands)} bands and {after} has {len(other.bands)}; give both dates the same "
-                    f"bands{advice}."
+                    f"{before} has {counted(len(one.bands), 'band')} and {after} has {len(other.bands)}; give both "
+                    f"dates the same bands{advice}."
                 )
             pair = AlignedPair(one, other)
             if pair.overlap.how == "pixels":

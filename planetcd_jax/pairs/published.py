@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from planetcd_jax.pairs.dataset_spec import MARS_BENCH, PAPER, DatasetSpec
+from planetcd_jax.words import counted
 
 KEY = "pairs"
 """Where `PairSet.provenance` tells it."""
@@ -25,7 +26,9 @@ def which_pairs(spec: DatasetSpec, count: int, split: str | None, publisher: str
     candidates = [publisher] if publisher else known
     match = next((name for name in candidates if published_count(spec, name, split) == count), None)
     told = "origin" if publisher else "number of pairs"
-    title = f"{match} {split or 'test'}, {count} pairs" if match else _no_match(spec, count, split, publisher)
+    title = (
+        f"{match} {split or 'test'}, {counted(count, 'pair')}" if match else _no_match(spec, count, split, publisher)
+    )
     title += " (by their number)" if match and not publisher else ""
     return {"publisher": match, "split": split, "count": count, "title": title, "told_by": told if match else None}
 
@@ -34,14 +37,14 @@ def _no_match(spec: DatasetSpec, count: int, split: str | None, publisher: str |
     """The title of a set that is no published one."""
     if publisher:
         wanted = published_count(spec, publisher, split) or "none"
-        return f"{publisher} {split or 'test'}, {count} pairs where {wanted} are published"
-    return f"of no published set, {count} pairs" if spec.published else f"your own, {count} pairs"
+        return f"{publisher} {split or 'test'}, {counted(count, 'pair')} where {wanted} are published"
+    return f"of no published set, {counted(count, 'pair')}" if spec.published else f"your own, {counted(count, 'pair')}"
 
 
 def stand_in(spec: DatasetSpec, count: int, split: str | None, publisher: str | None) -> dict[str, Any]:
     """As `which_pairs`, of simulated pairs, which are nobody's."""
     del publisher
-    title = f"SIMULATED stand-in for {spec.name}, {count} pairs"
+    title = f"SIMULATED stand-in for {spec.name}, {counted(count, 'pair')}"
     return {"publisher": None, "split": split, "count": count, "title": title, "told_by": None}
 
 

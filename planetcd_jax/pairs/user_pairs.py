@@ -9,6 +9,7 @@ from planetcd_jax.files.digests import sha256_of_file
 from planetcd_jax.pairs.files import FilePair, absent
 from planetcd_jax.pairs.pair_set import UNKNOWN, listed
 from planetcd_jax.pairs.tables import parse_label, read_rows
+from planetcd_jax.words import counted
 
 COLUMNS = ("id", "before", "after")
 
@@ -48,8 +49,8 @@ def csv_pairs(path: pathlib.Path, missing: str = "error") -> tuple[list[FilePair
     gone = absent(pairs)
     if gone and missing == "error":
         raise DataError(
-            f"{path}: {len(gone)} files are not there: {listed(gone)}; correct the paths (they are relative to the "
-            "table), or go on without these pairs with --on_bad_pair=skip."
+            f"{path}: {counted(len(gone), 'file')} not there: {listed(gone)}; correct the paths (they are relative to "
+            "the table), or go on without these pairs with --on_bad_pair=skip."
         )
     return pairs, {"layout": "table", "table": str(path), "sha256": {path.name: sha256_of_file(path)}}
 
@@ -74,15 +75,15 @@ def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FileP
     words, dates = _best_dates(root, files)
     if not (dates[0] or dates[1]):
         raise DataError(
-            f"{root}: {len(files)} image files, and none with before/after, t1/t2 or pre/post in its name or folder; "
-            "rename them, or list the pairs in a table (id,before,after) and give it by --pairs_csv."
+            f"{root}: {counted(len(files), 'image file')}, and none with before/after, t1/t2 or pre/post in its name "
+            "or folder; rename them, or list the pairs in a table (id,before,after) and give it by --pairs_csv."
         )
     halves = {key: i for i in (0, 1) for key in dates[i].keys() - dates[1 - i].keys()}
     if halves and missing == "error":
         told = [f"{key} (no {words[1 - i]})" for key, i in sorted(halves.items())]
         raise DataError(
-            f"{root}: {len(told)} images lack their other date: {listed(told)}; add or rename them, or go on "
-            "without them with --on_bad_pair=skip."
+            f"{root}: {counted(len(told), 'image')} without the other date: {listed(told)}; add or rename them, or go "
+            "on without them with --on_bad_pair=skip."
         )
     pairs = []
     for key in sorted(dates[0].keys() | dates[1].keys()):

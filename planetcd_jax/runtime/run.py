@@ -18,6 +18,7 @@ from planetcd_jax.runtime.batches import Batch, PairSource, batches
 from planetcd_jax.runtime.devices import Device, Plan, choose_devices, make_plan
 from planetcd_jax.runtime.hosts import Share, gather_scores
 from planetcd_jax.types import Array, Params
+from planetcd_jax.words import counted
 
 # Batches that may be under way at once: one computes while the next is read and sent.
 _IN_FLIGHT = 2
@@ -100,7 +101,7 @@ class Scorer:
         if shape not in self._compiled:
             start = time.perf_counter()
             sides = "x".join(str(n) for n in batch.before.shape[1:])
-            with announced(f"{len(batch.before)} pairs of {sides} px", quiet=self._quiet):
+            with announced(f"{counted(len(batch.before), 'pair')} of {sides} px", quiet=self._quiet):
                 self._compiled[shape] = self._jitted.lower(self._key, self._params, *arrays).compile()
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[shape](self._key, self._params, *arrays)

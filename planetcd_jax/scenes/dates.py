@@ -11,7 +11,7 @@ from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.coregister.deciding import Registration
 from planetcd_jax.scenes.presence import PresenceRules
 from planetcd_jax.scenes.samples import Samples
-from planetcd_jax.scenes.times import time_text
+from planetcd_jax.scenes.times import shown_times, time_text
 from planetcd_jax.scenes.unchanged import UnchangedRules
 
 
@@ -81,6 +81,11 @@ class Dates:
         said = tuple(map(time_text, self.times))
         return said if all(said) and len(set(said)) == len(said) else labels_of(self.names)
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """As `labels`, short enough for a page: the day where the days differ."""
+        return shown_times(self.times) or labels_of(self.names)
+
     def identity(self) -> dict[str, Any]:
         """What decides the results beside the first before-image and the after-image."""
         return {
@@ -95,7 +100,7 @@ class Dates:
 
     def said(self) -> str:
         """The dates in words."""
-        return f"{', '.join(self.labels[n] for n in self.in_order)} (order: {self.how})"
+        return f"{', '.join(self.shown[n] for n in self.in_order)} (order: {self.how})"
 
     def record(self) -> dict[str, Any]:
         """For run.json."""

@@ -476,7 +476,7 @@ def _about(request: Request, report: Mapping[str, Any], scene: Scene, scored: Sc
         inner_facts=inner,
         simulated=request.simulated,
         version=__version__,
-        dates=() if scene.dates is None else tuple(scene.dates.labels[n] for n in scene.dates.in_order),
+        dates=() if scene.dates is None else tuple(scene.dates.shown[n] for n in scene.dates.in_order),
     )
 
 

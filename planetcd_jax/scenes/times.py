@@ -3,6 +3,7 @@
 import datetime
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from planetcd_jax.images.label_values import document, tags
@@ -48,6 +49,22 @@ def time_text(seconds: float) -> str:
     if math.isnan(seconds):
         return ""
     return f"{datetime.datetime.fromtimestamp(round(seconds), datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def shown_times(times: Sequence[float]) -> tuple[str, ...]:
+    """Times as a reader needs them: no finer than what tells them apart, and alike for all; () if nothing does.
+
+    >>> shown_times([0.0, 86400.0])
+    ('1970-01-01', '1970-01-02')
+    >>> shown_times([0.0, 3600.0])
+    ('1970-01-01 00:00', '1970-01-01 01:00')
+    """
+    said = [time_text(seconds).removesuffix("Z").replace("T", " ") for seconds in times]
+    for length in map(len, ("2010-05-01", "2010-05-01 10:20", "2010-05-01 10:20:30")):
+        short = tuple(text[:length] for text in said)
+        if all(short) and len(set(short)) == len(short):
+            return short
+    return ()
 
 
 def stated_time(dataset: "rasterio.DatasetReader") -> str | None:

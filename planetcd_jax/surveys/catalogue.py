@@ -20,8 +20,8 @@ from planetcd_jax.surveys import sphere
 from planetcd_jax.surveys.attempt import scene_folder
 from planetcd_jax.surveys.discoveries import BatchBH
 from planetcd_jax.surveys.ledger import Ledger, ledgers_of
-from planetcd_jax.surveys.progress import counted
 from planetcd_jax.surveys.scene_results import radius_m
+from planetcd_jax.words import counted
 
 with brought_by("survey"):
     import geopandas

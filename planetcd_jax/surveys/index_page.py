@@ -20,8 +20,8 @@ from planetcd_jax.surveys import catalogue
 from planetcd_jax.surveys.attempt import scene_folder
 from planetcd_jax.surveys.catalogue_lock import alone
 from planetcd_jax.surveys.ledger import Ledger, ledgers_of
-from planetcd_jax.surveys.progress import counted
 from planetcd_jax.version import __version__
+from planetcd_jax.words import counted
 
 with brought_by("survey"):
     import pandas as pd

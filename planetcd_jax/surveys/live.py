@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from planetcd_jax.extras import brought_by
 from planetcd_jax.surveys import progress
 from planetcd_jax.surveys.ledger import STATES, Ledger
+from planetcd_jax.words import counted
 
 with brought_by("survey"):
     from rich.console import Console, Group, RenderableType
@@ -58,7 +59,7 @@ def _lines(ledger: Ledger) -> Tell:
     def tell(dashboard: str, workers: int) -> None:
         if dashboard not in begun:
             begun.append(dashboard)
-            print(f"{progress.counted(workers, 'worker')}; Dask's dashboard: {dashboard}", file=sys.stderr)
+            print(f"{counted(workers, 'worker')}; Dask's dashboard: {dashboard}", file=sys.stderr)
         print(progress.line(ledger.counts(), _rate(ledger)), file=sys.stderr, flush=True)
 
     return tell

@@ -27,15 +27,6 @@ def rate(ends: Sequence[float], now: float) -> float:
     return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-3)
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """A number and what it counts.
-
-    >>> counted(1, "discovery", "discoveries"), counted(3, "place")
-    ('1 discovery', '3 places')
-    """
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
 def duration(seconds: float) -> str:
     """A time in words.
 

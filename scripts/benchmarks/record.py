@@ -84,10 +84,10 @@ def bars(cases: Mapping[str, Mapping], who: Sequence[Contestant]) -> list[dict]:
 
 
 def regressions(new: Mapping, old: Mapping, tolerance: float) -> list[str]:
-    """What got slower beside the peers than the committed record says by more than a share, one line each.
+    """What got slower than the committed record says by more than a share, one line each.
 
-    Ratios are compared, not times, so that another machine's record is still of use; contestants and cases that only
-    one of the two has are left out.
+    Ratios are compared, not times, so that another machine's record is still of use: ours over each peer, and ours over
+    the fastest matrix product. Contestants and cases that only one of the two has are left out.
 
     Args:
         new, old: Records of two runs.
@@ -104,7 +104,19 @@ def regressions(new: Mapping, old: Mapping, tolerance: float) -> list[str]:
                     lines.append(
                         f"{name}: {own} was {before:.2f} times as fast as {peer}, and is {now[peer]:.2f} times"
                     )
+            was, is_now = _beside_products(case, own), _beside_products(new["cases"][name], own)
+            if was and is_now and is_now < was * (1 - tolerance):
+                lines.append(
+                    f"{name}: {own} did {was:.2f} of what a matrix product does in the same time, and does {is_now:.2f}"
+                )
     return lines
+
+
+def _beside_products(case: Mapping, name: str) -> float | None:
+    """Operations of a contestant's fastest round over those of matrix products in the same time; None: not known."""
+    row = case["contestants"].get(name, {})
+    share = row.get("matmul_fraction")
+    return share and share * row["median_seconds"] / min(row["seconds"])
 
 
 def compared(new: Mapping, old: Mapping) -> int:

@@ -126,8 +126,15 @@ function mark() {
 function choose(i, scroll = true) {
   chosen = Math.max(0, Math.min(method.rows.length - 1, i));
   items.forEach((entry, k) => entry.firstChild.setAttribute("aria-current", String(k === chosen)));
-  if (scroll) items[chosen].scrollIntoView({ block: "nearest" });
+  if (scroll) reveal(items[chosen]);
   show();
+}
+
+/** Moves the list alone: on a phone it lies below the pictures, which are to stay in view. */
+function reveal(entry) {
+  const box = at("ranking"), top = entry.offsetTop - box.offsetTop;
+  if (top < box.scrollTop) box.scrollTop = top;
+  else if (top + entry.offsetHeight > box.scrollTop + box.clientHeight) box.scrollTop = top + entry.offsetHeight - box.clientHeight;
 }
 
 function walk(step) {

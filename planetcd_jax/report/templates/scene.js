@@ -23,9 +23,9 @@ function item(place) {
   pixelsOf.textContent = `${place.height_px} x ${place.width_px} px`;
   rank.append(score); extent.append(pixelsOf);
   button.append(rank, thumbs, span("", small(chance(place))), extent);
-  const told = span("told", place.kind || "");
+  const told = span("told", "");
   told.title = place.kind || "";
-  told.append(span("mark", ""));
+  told.append(span("what", place.kind || ""), span("mark", ""));
   button.append(told);
   button.addEventListener("click", () => choose(place.rank));
   entry.append(button);
@@ -141,7 +141,7 @@ function brighter(place) {
 }
 
 function kindText(place) {
-  const sure = place.kind_sure === undefined || place.kind_sure === null ? "" : ` (of drawn changes told as surely, ${Math.round(100 * place.kind_sure)} % were right)`;
+  const sure = place.kind_sure === undefined || place.kind_sure === null ? "" : ` (right for ${Math.round(100 * place.kind_sure)} % of drawn changes that were as clear)`;
   return place.kind + sure;
 }
 

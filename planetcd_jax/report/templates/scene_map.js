@@ -79,7 +79,10 @@ function placeLabels(step) {
     const seen = line.points.filter(inside), least = (key) => seen.reduce((best, point) => (key(point) < key(best) ? point : best));
     let end = least(upright ? (point) => point[1] : (point) => point[0]);
     if (upright && end[1] > chart.y + 0.15 * chart.height) end = least((point) => -farOut(point));      // one that begins at a pole
-    texts[k].setAttribute("x", Math.min(end[0] + 3 * step, chart.x + chart.width - 48 * step));
+    const left = Math.min(end[0] + 3 * step, chart.x + chart.width - 48 * step);
+    // The arrow to the north lies in the upper right corner; a label under it, or on another, cannot be read.
+    if (upright && left > chart.x + chart.width - 105 * step && end[1] < chart.y + 70 * step) texts[k].style.display = "none";
+    texts[k].setAttribute("x", left);
     texts[k].setAttribute("y", Math.min(upright ? Math.max(end[1], chart.y) + 13 * step : end[1] - 3 * step, chart.y + chart.height - 4 * step));
   });
 }
