@@ -168,7 +168,7 @@ def test_bad_dates_are_one_line_that_names_the_file(stack, tmp_path, capsys):
 @pytest.mark.parametrize(
     "count, times, text",
     [
-        (4, "2001-01-01", "holds 1 times, and there are 4 images; give one for each --before in turn and one for"),
+        (4, "2001-01-01", "holds 1 time, and there are 4 images; give one for each --before in turn and one for"),
         (3, "2001-01-01,soon,2003-01-01", "--times: 'soon' is no time; write it as 2012-03-07"),
         (2, "2001-01-01,2002-01-01", "means nothing with one --before; leave it out, or give several."),
     ],
