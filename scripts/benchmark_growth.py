@@ -3,8 +3,9 @@
     python -m scripts.benchmark_growth                          # writes docs/growth.png and docs/growth.json
     python -m scripts.benchmark_growth --sides=400,800,1600 --pairs=16,64,256
 
-Each point is a run of the program in a process of its own, with a warm compilation cache. Times are processor time
-(user and system, all threads, start included), which other work on the machine lengthens less than time on the clock.
+Each point is one run of the program in a process of its own, with the programs that earlier runs left compiled; where a
+run meets arrays of a new shape it compiles once more. Times are processor time (user and system, all threads, start
+included), which other work on the machine lengthens less than time on the clock.
 """
 
 import json
@@ -37,7 +38,7 @@ Images = dict[str, tuple[pathlib.Path, pathlib.Path]]
 
 COLOURS = {"paper": "#0072B2", "robust": "#D55E00"}
 
-_PAIRS = flags.DEFINE_list("pairs", ["16", "48", "80"], "Numbers of pairs, squares of the largest scene.")
+_PAIRS = flags.DEFINE_list("pairs", ["16", "32", "64"], "Numbers of pairs, squares of the largest scene.")
 _SIDES = flags.DEFINE_list("sides", ["400", "700", "1000"], "Sides of scenes, pixels.")
 _SHARES = flags.DEFINE_list("shares", ["0", "0.33", "0.67"], "Shares of no-data in a scene of the largest side.")
 _PLACES = flags.DEFINE_list("places", ["2", "8", "24"], "Places on the page of a scene of the largest side.")
@@ -79,6 +80,10 @@ def _pairs(folder: pathlib.Path, images: tuple[pathlib.Path, pathlib.Path], pres
         with rasterio.open(image) as source:
             pixels.append(source.read(1))
     across = min(min(one.shape) for one in pixels) // PATCH
+    if count > across**2:
+        raise ValueError(
+            f"--pairs: a scene of {min(pixels[0].shape)} px has {across**2} squares of {PATCH} px, not {count}"
+        )
     for n in range(count):
         row, col = (PATCH * k for k in divmod(n, across))
         names = [f"{n}_{date}.png" for date in ("before", "after")]

@@ -230,7 +230,7 @@ def test_columns_that_tell_no_dates(tmp_path, names, text):
 def test_labels_that_say_nothing_and_images_that_are_grey(tmp_path):
     images = [png(noise(i, (20, 20))) for i in range(2)]
     write_parquet(tmp_path / "test.parquet", image=images, label=[0, 1])
-    with pytest.raises(DataError, match="one image for each pair, with 1 bands .*wanted one column image"):
+    with pytest.raises(DataError, match="one image for each pair, with 1 band .*wanted one column image"):
         open_real(tmp_path)
     write_parquet(tmp_path / "test.parquet", image=images, label=["crater", "dune"])
     with pytest.raises(DataError, match="row 0: label 'crater'; wanted 1 or change"):

@@ -56,7 +56,7 @@ def test_sets_with_wrong_ids_labels_or_source_are_told():
         PairSet("made", "real", [], lambda i: None)
     with pytest.raises(DataError, match="source of 'made' is 'dream'"):
         PairSet("made", "dream", ["a"], lambda i: None)
-    with pytest.raises(IndexError, match="pair 1 of 'made': the set has 1 pairs"):
+    with pytest.raises(IndexError, match="pair 1 of 'made': the set has 1 pair"):
         _set([_raw()]).read(1)
 
 

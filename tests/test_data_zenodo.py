@@ -60,8 +60,8 @@ def test_the_record_is_found_told_fetched_once_and_read_without_a_network(alone,
     served = Zenodo({7: (TITLE, {"ctx.zip": archive, **readme}), 8: ("Mars-Bench: Frost", {"frost.zip": b"x"})})
     status, said, _ = _fetch(monkeypatch, capsys, served, "--archive=zenodo")
     folder = alone / "cache/planetcd_jax/zenodo/ctx-7"
-    assert status == 0 and f"record 7 of Zenodo, {TITLE!r}: 1 files, {len(archive) / 1000:.1f} kB: ctx.zip" in said
-    assert said.index("1 files") < said.index(str(folder))
+    assert status == 0 and f"record 7 of Zenodo, {TITLE!r}: 1 file, {len(archive) / 1000:.1f} kB: ctx.zip" in said
+    assert said.index("1 file") < said.index(str(folder))
     kept = next((alone / "cache").rglob("*.sha256")).read_text()
     assert kept == f"{hashlib.sha256(archive).hexdigest()}  {folder / 'ctx.zip'}\n"  # oracle: hashlib
 

@@ -177,7 +177,7 @@ def test_a_folder_is_read_and_broken_files_are_told(tmp_path, capsys):
     out = tmp_path / "out" / "pairs.csv"
     assert survey.execute(["find", f"--images={tmp_path}", f"--out={out}", "--explain"]) == 0
     said = capsys.readouterr().out
-    assert "3 images placed, 2 left aside; 1 pairs" in said and "cut.tif: it cannot be opened" in said
+    assert "3 images placed, 2 left aside; 1 pair" in said and "cut.tif: it cannot be opened" in said
     (row,) = csv.DictReader(out.read_text().splitlines())
     assert (
         row["before"].endswith("a.tif")
