@@ -139,7 +139,8 @@ def _write_outcome(
     results.write_results(folder / results.RESULTS, outcome.scores, explained, quality)
     results.save_scores(folder / results.SCORES, outcome.scores, metrics)
     title = title_of(pair_set.name, outcome.name, metrics)
-    gallery.write_histogram(folder, outcome.scores, title=title, simulated=pair_set.source == "simulated", kind=kind)
+    decision, simulated = outcome.config.decision, pair_set.source == "simulated"
+    gallery.write_histogram(folder, outcome.scores, decision, title=title, simulated=simulated, kind=kind)
     if outcome.history:
         trained = outcome.details["training"]
         title = f"{outcome.method.name}, {trained['trained_on']}"

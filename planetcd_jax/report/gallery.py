@@ -8,6 +8,7 @@ import numpy as np
 
 from planetcd_jax.report import figures
 from planetcd_jax.report.results import Scores
+from planetcd_jax.thresholds import Decision
 
 HISTOGRAM, RANKING, PAIRS = "histogram", "ranking", "figures"
 
@@ -17,9 +18,11 @@ def file_name(rank: int, pair_id: str, kind: str = "png") -> str:
     return f"{rank:02d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', pair_id).strip('._')[:80] or 'pair'}.{kind}"
 
 
-def write_histogram(folder: pathlib.Path, scores: Scores, *, title: str, simulated: bool, kind: str = "png") -> None:
-    """Writes histogram.png (or another of `figures.FORMATS`): rho, coloured by label, rho_null and tau."""
-    rho_null = scores.rho_null if scores.rho_null.size else None
+def write_histogram(
+    folder: pathlib.Path, scores: Scores, decision: Decision, *, title: str, simulated: bool, kind: str = "png"
+) -> None:
+    """Writes histogram.png (or another of `figures.FORMATS`): rho, coloured by label, tau and what it was made of."""
+    rho_null = scores.counted_nulls(decision) if scores.rho_null.size else None
     tau = float(scores.tau) if np.isfinite(scores.tau) else None
     picture = figures.histogram_figure(
         scores.rho, rho_null, tau, labels=scores.labels, title=title, simulated=simulated

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from planetcd_jax.report import page_images
 from planetcd_jax.report.figures import PairPicture
 from planetcd_jax.report.results import Scores
 from planetcd_jax.report.templating import rendered
-from planetcd_jax.thresholds import Decision, counted_nulls
+from planetcd_jax.thresholds import Decision
 from planetcd_jax.version import __version__
 
 PAGE = "report.html"
@@ -56,12 +55,9 @@ def shown(picture: PairPicture) -> Shown:
 
 def _nulls(scores: Scores, decision: Decision) -> list[float]:
     """Null scores that count for tau, sorted; of very many, equally spaced ones."""
-    null = np.asarray(scores.rho_null, np.float32)
-    if null.size == 0 or not np.isfinite(null).all():
+    if not np.isfinite(scores.rho_null).all():
         return []
-    if null.shape == scores.rho.shape:
-        null = null[np.asarray(counted_nulls(jnp.asarray(scores.rho), jnp.asarray(null), decision))]
-    null = np.sort(null)
+    null = np.sort(scores.counted_nulls(decision))
     if len(null) > _MOST_NULLS:
         null = null[np.linspace(0, len(null) - 1, _MOST_NULLS).round().astype(int)]
     return [_short(value) for value in null]

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.files.json_files import jsonable
 from planetcd_jax.report.table import csv_table
+from planetcd_jax.thresholds import Decision, counted_nulls
 
 RESULTS, SCORES = "results.csv", "rho.npz"
 _ARRAYS = ("id", "label", "rho", "rho_null", "tau", "changed", "p_value", "about")
@@ -41,6 +43,13 @@ class Scores(NamedTuple):
     def ranking(self) -> np.ndarray:
         """[M] int, positions by falling rho; equal scores keep the order of the data set."""
         return np.argsort(-self.rho, kind="stable")
+
+    def counted_nulls(self, decision: Decision) -> np.ndarray:
+        """Null scores that count for tau, [K] float32; see `thresholds.counted_nulls`."""
+        null = np.asarray(self.rho_null, np.float32)
+        if null.size == 0 or null.shape != self.rho.shape:
+            return null
+        return null[np.asarray(counted_nulls(jnp.asarray(self.rho), jnp.asarray(null), decision))]
 
 
 def write_results(
