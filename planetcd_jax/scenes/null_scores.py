@@ -19,7 +19,7 @@ class NullScores(NamedTuple):
     Attributes:
         rho: [N] float32.
         tile: [N] int32, the tile of neighbouring windows that each is of, from 0 on.
-        window: [N] int, the window of the map whose ground each shows, counted row by row.
+        window: [N] int64, the window of the map whose ground each shows, counted row by row.
     """
 
     rho: np.ndarray
