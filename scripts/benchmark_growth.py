@@ -3,9 +3,9 @@
     python -m scripts.benchmark_growth                          # writes docs/growth.png and docs/growth.json
     python -m scripts.benchmark_growth --sides=400,800,1600 --pairs=16,64,256
 
-Each point is one run of the program in a process of its own, with the programs that earlier runs left compiled; where a
-run meets arrays of a new shape it compiles once more. Times are processor time (user and system, all threads, start
-included), which other work on the machine lengthens less than time on the clock.
+Each point is a run of the program in a process of its own, after another one that compiled what it needs. Times are
+processor time (user and system, all threads, start included), which other work on the machine lengthens less than time
+on the clock.
 """
 
 import json
@@ -38,8 +38,8 @@ Images = dict[str, tuple[pathlib.Path, pathlib.Path]]
 
 COLOURS = {"paper": "#0072B2", "robust": "#D55E00"}
 
-_PAIRS = flags.DEFINE_list("pairs", ["16", "32", "64"], "Numbers of pairs, squares of the largest scene.")
-_SIDES = flags.DEFINE_list("sides", ["400", "700", "1000"], "Sides of scenes, pixels.")
+_PAIRS = flags.DEFINE_list("pairs", ["16", "64", "144"], "Numbers of pairs, squares of the largest scene.")
+_SIDES = flags.DEFINE_list("sides", ["400", "800", "1200"], "Sides of scenes, pixels.")
 _SHARES = flags.DEFINE_list("shares", ["0", "0.33", "0.67"], "Shares of no-data in a scene of the largest side.")
 _PLACES = flags.DEFINE_list("places", ["2", "8", "24"], "Places on the page of a scene of the largest side.")
 _WHAT = flags.DEFINE_list("what", ["pairs", "sides", "shares", "places"], "What to measure; the rest stays as it was.")
@@ -97,8 +97,10 @@ def _pairs(folder: pathlib.Path, images: tuple[pathlib.Path, pathlib.Path], pres
 
 
 def _series(values: Sequence[str], measure: Callable[[str], float]) -> list[list[float]]:
+    """Each value with the time of its second run: the first compiles what the size needs."""
     found = []
     for value in values:
+        measure(value)
         found.append([float(value), round(measure(value), 3)])
         print(found[-1], file=sys.stderr, flush=True)
     return found
@@ -107,7 +109,6 @@ def _series(values: Sequence[str], measure: Callable[[str], float]) -> list[list
 def _of_sides(folder: pathlib.Path, images: Images) -> Curves:
     found = {}
     for preset in COLOURS:
-        _scene(folder, images[_SIDES.value[-1]], preset)  # compiles
         found[preset] = _series(_SIDES.value, lambda side, p=preset: _scene(folder, images[side], p))
     return found
 
@@ -132,7 +133,6 @@ def _of_places(folder: pathlib.Path, images: Images) -> Curves:
 def _of_pairs(folder: pathlib.Path, images: Images) -> Curves:
     largest, found = images[_SIDES.value[-1]], {}
     for preset in COLOURS:
-        _pairs(folder, largest, preset, int(_PAIRS.value[-1]))  # compiles
         found[preset] = _series(_PAIRS.value, lambda n, p=preset: _pairs(folder, largest, p, int(n)))
     return found
 
