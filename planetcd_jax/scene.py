@@ -328,10 +328,9 @@ def _rounded(count: float) -> str:
 def _say(report: dict[str, Any], target: pathlib.Path) -> None:
     expected = report.get("expected_false_places")
     chance = "" if expected is None else f"chance alone gives at most about {_rounded(expected)}; "
-    places = report["n_candidates"]
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
-        f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {places} place{'s' * (places != 1)} "
+        f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {counted(report['n_candidates'], 'place')} "
         f"({chance}highest rho of a window {report['highest_rho']:.6g}); {report['seconds']:.0f} s"
     )
     print(f"open {target / 'report.html'}")

@@ -23,8 +23,9 @@ from planetcd_jax.networks.backbone import prepared
 from planetcd_jax.networks.winograd import engine_of, serve, with_engine
 from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.projection import project
-from planetcd_jax.scenes import outlines
+from planetcd_jax.scenes import null_scores, outlines
 from planetcd_jax.scenes.chance import of_scene
+from planetcd_jax.scenes.null_scores import NULL_SIDE, NullScores
 from planetcd_jax.scenes.presence import NOT_SEEN, SEEN, PresenceRules, bracket
 from planetcd_jax.scenes.unchanged import UnchangedRules, unchanged_windows
 from scripts.evaluation.stacks import Spot, Stack, simulate_stack
@@ -39,7 +40,7 @@ LIGHTS = {
 """By how much the sun of the second, third and fourth date turned and rose, degrees."""
 
 SIZES_PX = (8, 16, 40)
-WINDOW, STRIDE, WINDOWS, NULL_SIDE, NULL_TILES = 64, 24, 18, 4, 25
+WINDOW, STRIDE, WINDOWS, NULL_TILES = 64, 24, 18, 25
 AROUND = 122  # half of the ground that a place is looked at in, pixels
 
 
@@ -78,19 +79,23 @@ def alarms(stacks: int) -> Iterator[tuple[str, float, float, float]]:
     side, tile = _side(WINDOWS, margin), _side(NULL_SIDE, margin)
     steps = range(0, side - tile + 1, NULL_SIDE * STRIDE)
     corners = [(row, col) for row in steps for col in steps]
+    window = np.arange(WINDOWS**2).reshape(WINDOWS, WINDOWS)
     for seed in range(stacks):
         order = np.random.default_rng(0).permutation(len(corners))
         for light in LIGHTS:
             before, other, _, after = simulate_stack(1000 + seed, Stack(side, _suns(light)))
             rho, earlier = (np.asarray(score(before, date)) for date in (after, other))
-            tiles = []
+            tiles, numbers = [], []
             for draw in range(NULL_TILES):
                 row, col = corners[order[draw % len(corners)]]
                 here = slice(row, row + tile), slice(col, col + tile)
                 drawn = null(jax.random.fold_in(jax.random.key(seed), draw), before[here], after[here])
                 tiles.append(np.asarray(drawn).ravel())
-            scores = np.concatenate(tiles)
-            chance = of_scene(scores, np.repeat(np.arange(NULL_TILES), NULL_SIDE**2), rho.size)
+                numbers.append(window[row // STRIDE :, col // STRIDE :][:NULL_SIDE, :NULL_SIDE].ravel())
+            tile_of = np.repeat(np.arange(NULL_TILES, dtype=np.int32), NULL_SIDE**2)
+            every = NullScores(np.concatenate(tiles), tile_of, np.concatenate(numbers))
+            scores, tile_of, _ = null_scores.counted(every, rho, pcd.ROBUST.decision)
+            chance = of_scene(scores, tile_of, rho.size)
             found = unchanged_windows(rho, earlier, scores, chance, UnchangedRules()).scores
             drawn, joined = (_tau(part) for part in (scores, np.concatenate([scores, found[np.isfinite(found)]])))
             below = earlier[(earlier <= drawn) & (rho <= drawn)]

@@ -22,7 +22,8 @@ from scipy import ndimage
 
 import planetcd_jax as pcd
 from planetcd_jax import thresholds
-from planetcd_jax.scenes.null_scores import NULL_SIDE
+from planetcd_jax.scenes import null_scores
+from planetcd_jax.scenes.null_scores import NullScores
 from scripts.evaluation import backgrounds, insertions
 from scripts.evaluation.backgrounds import Background
 from scripts.evaluation.measures import best_accuracy
@@ -92,9 +93,9 @@ def scored(
 
 def tau_of(config: pcd.ChangeConfig, rho: np.ndarray, null: np.ndarray) -> float:
     """tau of a scene whose windows have the scores rho, [R, S], and null scores, [DRAWS, R, S]."""
-    own, null = jnp.asarray(np.broadcast_to(rho, null.shape).ravel()), jnp.asarray(null.ravel())
-    counted = thresholds.counted_nulls(own, null, config.decision, alike=NULL_SIDE**2)
-    return float(thresholds.threshold(null, config.decision, valid=counted))
+    every = np.tile(np.arange(rho.size), len(null))
+    clean = null_scores.counted(NullScores(null.ravel(), np.zeros_like(every), every), rho, config.decision)
+    return float(thresholds.threshold(jnp.asarray(clean.rho), config.decision))
 
 
 def row(config: pcd.ChangeConfig, scenes: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> str:

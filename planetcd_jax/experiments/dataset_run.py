@@ -28,6 +28,7 @@ from planetcd_jax.report import gallery, output, pairs_page, table
 from planetcd_jax.runtime import split_cpu, start_hosts
 from planetcd_jax.thresholds import benjamini_hochberg
 from planetcd_jax.version import __version__
+from planetcd_jax.words import counted
 
 Fitted = Mapping[str, tuple[ChangeConfig, Weights]]
 """Settings and weights by the name of the preset, in the order of the tables."""
@@ -233,7 +234,7 @@ def _announce(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace
 def _placing_note(count: int) -> str:
     """Note that the two dates of some pairs lie on different grids, and what was compared."""
     return (
-        f"{count} pair{'s' * (count > 1)} on different grids, brought together by the files' reference systems: the "
+        f"{counted(count, 'pair')} on different grids, brought together by the files' reference systems: the "
         "ground that both dates show is compared (--placement=pixels: pixel on pixel)."
     )
 
