@@ -234,10 +234,10 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     from planetcd_jax import scoremap
     from planetcd_jax.networks.winograd import engine_of, serve
     from planetcd_jax.scenes import body, quality, scene_run, scoring
+    from planetcd_jax.scenes.agreement import agree_on_system, check_bands
     from planetcd_jax.scenes.alignment import AlignedPair
     from planetcd_jax.scenes.coregister.deciding import register
     from planetcd_jax.scenes.samples import sample
-    from planetcd_jax.scenes.source import check_bands
 
     scoremap.check_windows(settings.window, settings.stride, config)
     config, weights = commandline.fitted_weights(config, settings)
@@ -246,6 +246,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     first, *others = (_source(settings, "before", name) for name in names[:-1])
     after = _source(settings, "after", names[-1])
     check_bands(first, after)
+    agree_on_system(first, after)
     body.check_systems(first.grid.crs, after.grid.crs, first.name, after.name)
     registered = register(first, after, way=settings.register, gcps=settings.gcps, resampling=settings.resampling)
     print(f"registration: {registered.said()}")

@@ -11,9 +11,10 @@ from planetcd_jax.images.label_values import value_of
 from planetcd_jax.images.reading import read_image
 from planetcd_jax.pairs.files import FilePair, file_set
 from planetcd_jax.pairs.packed import packed_set
+from planetcd_jax.scenes.agreement import check_bands
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.samples import sample
-from planetcd_jax.scenes.source import Source, check_bands
+from planetcd_jax.scenes.source import Source
 
 SIDE = 60
 INT16 = (-32768, -32767, -32766, -32765, -32764)

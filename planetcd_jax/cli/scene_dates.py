@@ -129,13 +129,14 @@ def _times(images: Sequence["Source"], text: str | None) -> tuple[tuple[float, .
 
 def _open_date(first: "Source", other: "Source", opening: Opening) -> "OtherDate":
     from planetcd_jax.scenes import body, scoring
+    from planetcd_jax.scenes.agreement import agree_on_system, check_bands
     from planetcd_jax.scenes.alignment import AlignedPair
     from planetcd_jax.scenes.coregister.deciding import register
     from planetcd_jax.scenes.dates import OtherDate, over_scene
     from planetcd_jax.scenes.samples import sample
-    from planetcd_jax.scenes.source import check_bands
 
     check_bands(first, other)
+    agree_on_system(first, other)
     body.check_systems(first.grid.crs, other.grid.crs, first.name, other.name)
     # Tie points are of the after-image; a further before-image is registered where it needs it.
     way = "auto" if opening.register == "file" else opening.register

@@ -22,7 +22,7 @@ def upright(dataset):
     """
     if dataset.driver == "GTiff":
         _check_pages(dataset)
-    if not dataset.transform.is_identity or dataset.crs or dataset.gcps[0]:
+    if gives_places(dataset.transform) or dataset.crs or dataset.gcps[0]:
         return dataset
     if dataset.driver == "JPEG" and tags(dataset).get("EXIF_Orientation", "1") not in _UPRIGHT:
         with brought_by("images"):
@@ -34,6 +34,15 @@ def upright(dataset):
             "it upright (magick IN.tif -auto-orient OUT.tif) and give that."
         )
     return dataset
+
+
+def gives_places(transform) -> bool:
+    """Whether an affine transform gives pixels places: finite, not the identity of files without one, nor onto a line.
+
+    Some of GDAL's drivers give a transform of zeros for a file without one.
+    """
+    t, sides = transform, np.hypot(transform.a, transform.d) * np.hypot(transform.b, transform.e)
+    return bool(np.isfinite(t[:6]).all() and abs(t.determinant) > 1e-12 * sides and not t.is_identity)
 
 
 def _tiff_orientation(path: pathlib.Path) -> str:
@@ -81,11 +90,36 @@ def whole_bytes(stored: np.ndarray, dataset, band: int) -> np.ndarray:
         dataset: Open rasterio dataset that they come from.
         band: Any of its bands, from 1; all have as many bits.
     """
-    bits = tags_of_band(dataset, band).get("NBITS", "8")
-    if stored.dtype != np.uint8 or not bits.isdigit() or not 0 < int(bits) < 8:
+    top = largest(dataset, band)
+    if stored.dtype != np.uint8 or top >= 255:
         return stored
-    top = 2 ** int(bits) - 1
     return np.rint(np.minimum(stored, top) * (255.0 / top)).astype(np.uint8)
+
+
+def largest(dataset, band: int) -> int:
+    """Largest value of a band of unsigned integers, by its bits (a TIFF may use 12 of 16); 0 for other types."""
+    kind = np.dtype(dataset.dtypes[band - 1]) if not dataset.dtypes[band - 1].startswith("complex") else np.dtype(float)
+    if kind.kind != "u":
+        return 0
+    bits = tags_of_band(dataset, band).get("NBITS", "")
+    most = int(np.iinfo(kind).max)
+    return min(most, 2 ** int(bits) - 1) if bits.isdigit() and int(bits) > 0 else most
+
+
+def black_is_0(stored: np.ndarray, dataset, band: int) -> np.ndarray:
+    """Pixels of a TIFF whose 0 is white (MINISWHITE, as scanners and faxes write) so that 0 is black; others as are.
+
+    GDAL gives them as stored, and only where there is 1 bit a colour table. Signed integers and floats stay.
+
+    Args:
+        stored: Values of any shape, of the file's type.
+        dataset: Open rasterio dataset that they come from.
+        band: Any of its bands, from 1.
+    """
+    top = largest(dataset, band)
+    if top == 0 or dataset.driver not in ("GTiff", "COG") or tags(dataset, "IMAGE_STRUCTURE").get("MINISWHITE") != "YES":
+        return stored
+    return (top - np.minimum(stored, top)).astype(stored.dtype)
 
 
 def tags_of_band(dataset, band: int) -> dict[str, str]:

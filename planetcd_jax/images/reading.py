@@ -12,7 +12,7 @@ import numpy as np
 
 from planetcd_jax.errors import BadPairError
 from planetcd_jax.extras import brought_by
-from planetcd_jax.images.layout import band_names, order_like, upright, whole_bytes
+from planetcd_jax.images.layout import band_names, black_is_0, largest, order_like, upright, whole_bytes
 from planetcd_jax.images.missing import missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 
@@ -79,7 +79,7 @@ def read_image(
             valid = rule.valid(stored, src.read_masks(list(colours)) > 0 if rule.own_mask else None)
             table = colour_table(src, colours[0]) if _is_palette(src, colours) else None
             scaling = _scaling(src, colours)
-            stored = whole_bytes(stored, src, colours[0]) if table is None else stored
+            stored = whole_bytes(black_is_0(stored, src, colours[0]), src, colours[0]) if table is None else stored
         except (rasterio.errors.RasterioError, MemoryError) as err:
             raise _unreadable(path, err) from err
     if table is not None:
@@ -102,6 +102,9 @@ def as_image(path: str | os.PathLike, pixels: np.ndarray, valid: np.ndarray, gre
         colours = _colours(src)
         scaling, stored = _scaling(src, colours), np.dtype(src.dtypes[colours[0] - 1])
         palette = _is_palette(src, colours)
+        top = largest(src, colours[0])
+    if stored == np.uint8 and top < 255 and not palette:
+        pixels = pixels * (255.0 / top)
     bands = pixels if palette else _scaled(pixels, *scaling, valid)
     image = _masked(bands, valid, grey)
     unscaled = bands is pixels

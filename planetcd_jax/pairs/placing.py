@@ -14,6 +14,7 @@ import numpy as np
 
 from planetcd_jax.errors import BadPairError, DataError
 from planetcd_jax.extras import brought_by
+from planetcd_jax.images.layout import gives_places
 from planetcd_jax.images.reading import Image, as_image, open_image
 from planetcd_jax.words import counted
 
@@ -47,14 +48,14 @@ def _place(path: pathlib.Path) -> _Place:
     with warnings.catch_warnings(), open_image(path) as file:
         warnings.simplefilter("ignore")
         t, (points, system) = file.transform, file.gcps
-        has_grid = not t.is_identity
+        has_grid = gives_places(t)
         ends = ((0, 0), (file.width, 0), (0, file.height), (file.width, file.height))
         return _Place(
             (file.height, file.width),
-            file.crs or system,
+            system or file.crs if points else file.crs,
             tuple((t.a * c + t.b * r + t.c, t.d * c + t.e * r + t.f) for c, r in ends) if has_grid else None,
-            None if has_grid or system is None else [(p.row, p.col, p.x, p.y) for p in points],
-            None if has_grid or points or file.rpcs is None else file.rpcs.to_dict(),
+            None if has_grid or len(points) < 3 else [(p.row, p.col, p.x, p.y) for p in points],
+            None if has_grid or len(points) > 2 or file.rpcs is None else file.rpcs.to_dict(),
             abs(t.determinant) ** 0.5,
         )
 
@@ -79,6 +80,7 @@ def differ(before: pathlib.Path, after: pathlib.Path) -> bool:
 @contextmanager
 def _aligned(before: pathlib.Path, after: pathlib.Path, grey: bool, **masking: Any) -> "Iterator[AlignedPair]":
     with brought_by("scene"):
+        from planetcd_jax.scenes.agreement import agree_on_system
         from planetcd_jax.scenes.alignment import AlignedPair
         from planetcd_jax.scenes.source import Source
     try:
@@ -89,6 +91,7 @@ def _aligned(before: pathlib.Path, after: pathlib.Path, grey: bool, **masking: A
                     f"{before} has {counted(len(one.bands), 'band')} and {after} has {len(other.bands)}; give both "
                     f"dates the same bands{advice}."
                 )
+            agree_on_system(one, other)
             pair = AlignedPair(one, other)
             if pair.overlap.how == "pixels":
                 raise BadPairError(

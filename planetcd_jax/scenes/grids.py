@@ -1,4 +1,4 @@
-"""Where the pixels of an image lie: by an affine transform, by control points, or by a sensor's polynomials."""
+"""Grids: an affine transform, control points or a sensor's polynomials, and what a registration does to them."""
 
 import dataclasses
 import math
@@ -6,23 +6,12 @@ from collections.abc import Callable
 from typing import overload
 
 import numpy as np
-import rasterio
 from affine import Affine
-from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import GCPTransformer, RPCTransformer
 
-from planetcd_jax.errors import DataError
-from planetcd_jax.scenes import body, labels
+from planetcd_jax.scenes import body
 from planetcd_jax.scenes.coregister.models import move
-from planetcd_jax.scenes.longitudes import short_way
-
-# Control points that lie this close to an affine transform, in pixels, are one.
-_AFFINE = 0.05
-
-# Where GDAL's polynomials leave control points further off than this, pixels, a surface through all of them is taken.
-_BENT = 0.5
-
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -120,7 +109,7 @@ class ControlGrid:
         """The affine grid that fits best, with a margin for what lies off it: for results, which need a transform."""
         cols, rows = np.meshgrid(np.linspace(0, self.width, 33), np.linspace(0, self.height, 33))
         x, y = self.coordinates(cols, rows)
-        transform, off = _fit(cols.ravel(), rows.ravel(), x.ravel(), y.ravel())
+        transform, off = fit_affine(cols.ravel(), rows.ravel(), x.ravel(), y.ravel())
         pad = math.ceil(off)
         grid = Grid(self.height, self.width, transform, self.crs)
         return grid.part(-pad, -pad, self.height + 2 * pad, self.width + 2 * pad)
@@ -205,7 +194,7 @@ def comparable(one, other) -> bool:
 AnyGrid = Grid | ControlGrid | CorrectedGrid
 
 
-def _fit(cols, rows, x, y) -> tuple[Affine, float]:
+def fit_affine(cols, rows, x, y) -> tuple[Affine, float]:
     """Affine transform by least squares, and how far off it the worst point lies, pixels; infinite if there is none."""
     middle = np.mean(x), np.mean(y)
     design = np.stack([cols, rows, np.ones_like(cols)], axis=-1)
@@ -216,91 +205,3 @@ def _fit(cols, rows, x, y) -> tuple[Affine, float]:
         return transform, math.inf
     new_cols, new_rows = Grid(0, 0, transform, None).pixels(x, y)
     return transform, float(np.hypot(new_cols - cols, new_rows - rows).max())
-
-
-def grid_of(dataset: rasterio.DatasetReader, name: str) -> tuple[Grid | ControlGrid, str]:
-    """Where an image's pixels lie, and a note on how that was told and what was left aside; empty where all is plain.
-
-    The transform counts; without one, control points; without these, RPCs.
-
-    Raises:
-        DataError: if control points are all that there is and lie on a line.
-    """
-    points, system = dataset.gcps
-    named = {f"{len(points)} control points": bool(points), "RPCs": dataset.rpcs is not None}
-    named["geolocation arrays"] = bool(dataset.tags(ns="GEOLOCATION"))
-    if not dataset.transform.is_identity or (dataset.crs and not any(named.values())):
-        spare = [kind for kind, there in named.items() if there]
-        crs, note = _labelled_system(dataset)
-        grid, turned = _east(Grid(dataset.height, dataset.width, dataset.transform, crs))
-        ignored = f"its {' and '.join(spare)} ignored, since it has a transform" if spare else ""
-        return grid, "; ".join(part for part in (note, turned, ignored) if part)
-    if len(points) >= 3 and system:
-        return _by_points(dataset, points, system, name)
-    if dataset.rpcs is not None:
-        return _by_rpcs(dataset)
-    note = ""
-    if points:
-        why = "they name no reference system" if len(points) >= 3 else "three are the least"
-        note = f"its {len(points)} control points ignored, since {why}"
-    elif named["geolocation arrays"]:
-        note = "its geolocation arrays ignored (bring it to a map with gdalwarp -geoloc)"
-    return Grid(dataset.height, dataset.width, dataset.transform, dataset.crs or None), note
-
-
-def _labelled_system(dataset: rasterio.DatasetReader) -> tuple[CRS | None, str]:
-    """The system, and a note. GDAL takes the central longitude of a label that counts west for one to the east."""
-    crs, west = dataset.crs or None, labels.west_centre(dataset)
-    if crs is None or west is None or abs(short_way(2.0 * west)) < 1e-6:  # 0 and 180 are the same both ways
-        return crs, ""
-    east = float(short_way(-west))
-    mended = body.with_centre(crs, west, east)
-    return (
-        mended,
-        "" if mended is crs else f"its label counts to the west; the map's centre lies at {east:g} degrees east",
-    )
-
-
-def _by_points(dataset, points, system: CRS, name: str) -> tuple[Grid | ControlGrid, str]:
-    cols, rows = np.array([p.col for p in points]), np.array([p.row for p in points])
-    x, y = np.array([p.x for p in points]), np.array([p.y for p in points])
-    if body.system_of(system).is_geographic:  # points on both sides of the seam
-        x = x[0] + short_way(x - x[0])
-    transform, off = _fit(cols, rows, x, y)
-    said = f"placed by its {len(points)} control points"
-    if math.isinf(off):
-        raise DataError(
-            f"{name} has {len(points)} control points on one line and no transform; give three or more that span it."
-        )
-    if off < _AFFINE:
-        return Grid(dataset.height, dataset.width, transform, system), f"{said} (an affine transform fits them)"
-    moved = [GroundControlPoint(p.row, p.col, float(at), p.y) for p, at in zip(points, x, strict=True)]
-    for bent in (False, True):
-        grid = ControlGrid(dataset.height, dataset.width, system, GCPTransformer(moved, tps=bent))
-        new_cols, new_rows = grid.pixels(x, y)
-        off = float(np.hypot(new_cols - cols, new_rows - rows).max())
-        if off < _BENT or len(points) < 6:
-            break
-    kind = "a surface through them" if bent else "polynomials"
-    return grid, f"{said} ({kind}, {off:.2g} px off at most)"
-
-
-def _by_rpcs(dataset) -> tuple[ControlGrid, str]:
-    height = dataset.rpcs.height_off
-    system = dataset.crs or CRS.from_epsg(4326)
-    transformer = RPCTransformer(dataset.rpcs, RPC_HEIGHT=height)
-    note = f"placed by its RPCs at a height of {height:g} m; relief is not corrected"
-    return ControlGrid(dataset.height, dataset.width, system, transformer), note
-
-
-def _east(grid: Grid) -> tuple[Grid, str]:
-    """The same grid in a system that counts to the east, where its own counts to the west."""
-    if grid.crs is None:
-        return grid, ""
-    system, sign = body.eastward(grid.crs)
-    if sign == 1:
-        return grid, ""
-    t = grid.transform
-    turned = Affine(-t.a, -t.b, -t.c, t.d, t.e, t.f)
-    note = "its longitudes count to the west; turned to the east, as all results are"
-    return dataclasses.replace(grid, transform=turned, crs=CRS.from_wkt(system.to_wkt())), note

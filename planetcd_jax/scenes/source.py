@@ -8,17 +8,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import rasterio
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.images.label_values import tags
-from planetcd_jax.images.layout import band_names, order_like, upright
+from planetcd_jax.images.layout import band_names, black_is_0, order_like, upright
 from planetcd_jax.images.missing import Missing, missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 from planetcd_jax.scenes import labels
-from planetcd_jax.scenes.grids import Grid, grid_of
+from planetcd_jax.scenes.georeference import grid_of, lacks_system
+from planetcd_jax.scenes.grids import Grid
 from planetcd_jax.scenes.longitudes import closes
 from planetcd_jax.scenes.times import seconds_of, stated_time
 
@@ -78,11 +80,24 @@ class Source:
         if self._table is not None:
             self.bands *= self._table[0].shape[1]
         self.exact = np.result_type(np.float32, *(self._dataset.dtypes[band - 1] for band in self.bands))
-        with no_grid_warning():
-            self.grid, self.note = grid_of(self._dataset, self.name)
-        self.closed = closes(self.grid)
+        self.place()
         self._missing = self._missing_rule(nodata, mask_bands)
         self.nodata_rule = self._missing.said
+
+    def place(self, unnamed: CRS | None = None) -> None:
+        """Finds its grid; `unnamed` is the system of control points or RPCs that name none (see `grid_of`).
+
+        Raises:
+            DataError: as `grid_of`.
+        """
+        with no_grid_warning():
+            self.grid, self.note = grid_of(self._dataset, self.name, unnamed)
+        self.closed = closes(self.grid)
+
+    @property
+    def unnamed(self) -> str:
+        """ "control points" or "RPCs" where these place it and name no system; else ""."""
+        return lacks_system(self._dataset)
 
     def _choose_bands(self, bands: tuple[int, ...] | None) -> tuple[int, ...]:
         data = self._dataset
@@ -217,6 +232,8 @@ class Source:
         """[B, h, w] as stored and [h, w] bool to [h, w, B] pixels, 0 where not valid."""
         if self._table is not None:
             block = self._table[0][block[0]].transpose(2, 0, 1)
+        else:
+            block = black_is_0(block, self._dataset, self.bands[0])
         return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(self.exact)
 
     def _good(self, block: np.ndarray, window: Window, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -255,16 +272,6 @@ class Source:
     def close(self) -> None:
         """Closes the file."""
         self._dataset.close()
-
-
-def check_bands(before: Source, after: Source) -> None:
-    """Raises DataError if one image is grey and the other has a colour table that is not."""
-    for image, other in ((before, after), (after, before)):
-        if image.has_colours and len(other.bands) == 1:
-            raise DataError(
-                f"{image.name} has a colour table, so it is a picture in red, green and blue, and {other.name} has one "
-                "band; give two colour pictures, or the image from which the picture was made."
-            )
 
 
 def _open(name: str) -> rasterio.DatasetReader:

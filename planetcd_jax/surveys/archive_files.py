@@ -10,7 +10,7 @@ from planetcd_jax.errors import DataError
 from planetcd_jax.extras import brought_by
 from planetcd_jax.images.network import PATIENCE
 from planetcd_jax.scenes import body, labels
-from planetcd_jax.scenes.grids import grid_of
+from planetcd_jax.scenes.georeference import grid_of
 from planetcd_jax.scenes.source import no_grid_warning
 from planetcd_jax.scenes.times import seconds_of, stated_time
 from planetcd_jax.surveys.footprints import Footprint
