@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
+from image_files import noise, write_image
 from PIL import Image as Picture
 from PIL import TiffImagePlugin
 from rasterio.enums import ColorInterp
@@ -10,7 +11,7 @@ from rasterio.transform import Affine
 
 from planetcd_jax.errors import BadPairError
 from planetcd_jax.images.reading import read_image
-from planetcd_jax.pairs import open_dataset
+from planetcd_jax.pairs import open_dataset, placing
 from planetcd_jax.scenes.alignment import AlignedPair, find_overlap
 from planetcd_jax.scenes.source import Source, no_grid_warning
 
@@ -194,3 +195,36 @@ def test_latitudes_of_the_earth_are_projs(tmp_path):
         for name, crs in (("a", "EPSG:4326"), ("b", "+proj=longlat +R=6378137 +no_defs"))
     ]
     assert find_overlap(*(Source(str(path)) for path in files)).height == 50
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_whose_0_is_white_is_inverted(tmp_path, dtype):
+    """Its no-data value is compared as stored; in scenes and in pairs alike."""
+    image = noise(4, (40, 50), dtype)
+    top = np.iinfo(dtype).max
+    name = write_image(tmp_path / "a.tif", image, photometric="MINISWHITE", nodata=7)
+    read, source = read_image(name), Source(name)
+    pixels, valid = source.read(0, 0, 40, 50)
+    np.testing.assert_array_equal(read.valid, image != 7)
+    np.testing.assert_array_equal(read.values[read.valid], (top - image)[read.valid])
+    np.testing.assert_array_equal(valid, read.valid)
+    np.testing.assert_array_equal(pixels[valid][:, 0], (top - image)[valid])
+    assert read_image(write_image(tmp_path / "b.tif", image)).values.tolist() == image.tolist()
+
+
+def test_few_bits_fill_the_range_of_eight_where_grids_differ(tmp_path):
+    """The same 4-bit ground on two grids a pixel apart: as 8-bit files, whose values are 17 times as large."""
+    image = noise(5, (60, 70), np.uint8, high=16)
+    place = {"crs": "+proj=eqc +R=3396190 +units=m"}
+    pairs = {}
+    for bits in (4, 8):
+        scale = {} if bits == 8 else {"nbits": 4}
+        values = image * (17 if bits == 8 else 1)
+        for name, row in (("a", 0), ("b", 1)):
+            transform = Affine(5, 0, 0, 0, -5, -5 * row)
+            write_image(tmp_path / f"{name}{bits}.tif", values[row : row + 59], transform=transform, **place, **scale)
+        files = tmp_path / f"a{bits}.tif", tmp_path / f"b{bits}.tif"
+        pairs[bits] = placing.read(*files, grey=False, nodata="auto", mask_bands="any")
+        assert pairs[bits][2] == "offset"
+    for one, other in zip(pairs[4][:2], pairs[8][:2], strict=True):
+        np.testing.assert_allclose(one.values, other.values, atol=1e-4)

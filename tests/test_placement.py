@@ -14,8 +14,11 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes import writing
+from planetcd_jax.scenes.agreement import agree_on_system
 from planetcd_jax.scenes.alignment import AlignedPair
+from planetcd_jax.scenes.body import lon_lat
 from planetcd_jax.scenes.grids import ControlGrid, Grid
+from planetcd_jax.scenes.longitudes import short_way
 from planetcd_jax.scenes.places import Candidate
 from planetcd_jax.scenes.source import Source, no_grid_warning
 
@@ -216,3 +219,81 @@ def test_control_points_without_a_system_on_the_other_side_are_one_line():
     after = SimpleNamespace(bands=(1,), grid=SimpleNamespace(crs=None), name="b.tif")
     with pytest.raises(DataError, match=r"a.tif is placed by control points, and b.tif has no reference system"):
         AlignedPair(before, after)
+
+
+@pytest.mark.parametrize("south", [False, True])
+def test_control_points_in_degrees_round_a_pole(tmp_path, south):
+    """Longitudes are no coordinate of such an image: it is placed in a polar map. By hand: the corner's longitude."""
+    sign = -1.0 if south else 1.0
+
+    def place(cols, rows):
+        x, y = PIXEL * (cols - 100.0), PIXEL * (100.0 - rows)
+        return np.degrees(np.arctan2(x, -sign * y)), sign * (90.0 - np.degrees(np.hypot(x, y) / 3396190.0))
+
+    source = Source(camera(tmp_path / "a.tif", place, 40, LONLAT))
+    assert "control points in a polar map (an affine transform fits them)" in source.note
+    lon, lat = lon_lat(source.grid.crs, *source.grid.coordinates(np.array([0.0, 100.0]), np.array([100.0, 150.0])))
+    assert np.abs(short_way(lon - [-90.0, 180.0 if south else 0.0])).max() < 1e-6
+    assert np.abs(lat - sign * (90 - np.degrees(PIXEL * np.array([100, 50]) / 3396190))).max() < 1e-9
+
+
+def test_control_points_once_round_the_body(tmp_path):
+    """A mosaic from -180 to 180 degrees whose corners are its control points."""
+    source = Source(camera(tmp_path / "a.tif", lambda c, r: (-180 + 1.8 * c, 90 - 0.9 * r), 200, LONLAT))
+    np.testing.assert_allclose(source.grid.transform[:6], (1.8, 0, -180, 0, -0.9, 90), atol=1e-9)
+    assert source.closed
+
+
+def test_control_points_of_two_images_that_name_no_system_are_of_one(tmp_path):
+    ends = [(0, 0), (0, 100), (100, 0), (100, 100)]
+    image = gaussian_filter(np.random.default_rng(3).random((140, 150)), 2).astype(np.float32)
+    names = []
+    for name, row, col in (("a.tif", 0, 0), ("b.tif", 20, 30)):
+        points = [GroundControlPoint(r, c, 2.0 * (c + col), -2.0 * (r + row)) for r, c in ends]
+        names.append(write(tmp_path / name, np.ascontiguousarray(image[row : row + 120, col : col + 120]), gcps=points))
+    before, after = map(Source, names)
+    agree_on_system(before, after)
+    pair = AlignedPair(before, after)
+    assert pair.overlap.how == "offset" and (pair.grid.height, pair.grid.width) == (100, 90)
+    assert worst(pair) == (0, 1) and "name no system" in pair.overlap.note
+    plain = Source(write(tmp_path / "c.tif", np.ascontiguousarray(image[:120, :120])))
+    other = Source(names[1])
+    agree_on_system(plain, other)
+    assert AlignedPair(plain, other).overlap.how == "pixels" and "ignored" in other.note
+
+
+@pytest.mark.parametrize("system", [LONLAT, MARS])
+def test_rpcs_without_a_system_are_of_the_other_images_body(tmp_path, system):
+    """Their standard knows the Earth only; the camera is that of `test_rpcs_place_an_image`."""
+    image = gaussian_filter(np.random.default_rng(0).random((200, 200)), 2).astype(np.float32)
+    by_rpcs = write(tmp_path / "b.tif", image, rpcs=rpc(0.0))
+    pixel = 0.001 if system == LONLAT else np.pi * 3396190 / 180 * 0.001
+    transform = Affine(pixel, 0, (-70.0 - 0.0505) * pixel / 0.001, 0, -pixel, (20.0 + 0.0405) * pixel / 0.001)
+    mapped = write(tmp_path / "a.tif", np.ascontiguousarray(image[60:160, 50:150]), crs=system, transform=transform)
+    for names in ((mapped, by_rpcs), (by_rpcs, mapped)):
+        before, after = map(Source, names)
+        agree_on_system(before, after)
+        pair = AlignedPair(before, after)
+        assert "taken to be of the body of" in pair.overlap.note
+        difference, share = worst(pair)
+        assert share > 0.9 and difference < 0.02 * np.ptp(image)
+
+
+def test_a_transform_or_a_system_that_places_nothing_is_left_aside(tmp_path):
+    image = np.arange(3600, dtype=np.float32).reshape(60, 60)
+    (tmp_path / "a.vrt").write_text(
+        '<VRTDataset rasterXSize="60" rasterYSize="60"><SRS>'
+        + LONLAT
+        + "</SRS><GeoTransform>5,0,0,5,0,0</GeoTransform>"
+        '<VRTRasterBand dataType="Float32" band="1"><SimpleSource><SourceFilename relativeToVRT="1">c.tif'
+        "</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    plain = write(tmp_path / "c.tif", image)
+    flat = Source(str(tmp_path / "a.vrt"))
+    assert flat.grid.crs is None and "its transform ignored, since it puts all pixels on one line" in flat.note
+    only_system = Source(write(tmp_path / "b.tif", image, crs=MARS))
+    assert only_system.note == "its reference system ignored, since it has no transform"
+    for one in (flat, only_system):
+        assert AlignedPair(one, Source(plain)).overlap.how == "pixels"
+    local = Source(write(tmp_path / "d.tif", image, crs=LOCAL.format("a")))
+    assert local.grid.crs is not None and local.note == ""

@@ -171,6 +171,25 @@ def test_images_of_different_size_without_a_system_are_registered(tmp_path):
     assert (box.row, box.col, box.height, box.width) == (60, 30, 160, 170)
 
 
+def test_two_frames_that_share_a_strip_or_whose_half_is_masked(tmp_path):
+    """Too few squares agree on the coarse images to tell; the fine ones have more."""
+    field, wanted = ground(12), turned(0, 1.0, (30, -160))
+    images = write(tmp_path / "a.tif", seen(field)), write(tmp_path / "b.tif", seen(field, wanted), seed=1)
+    found = register(*images)
+    assert off(found.correction, wanted) < 1.0
+    masked = seen(field, turned(17, 1.2, (20, 10)))
+    masked[:, : SIDE // 2] = 0.0
+    with (
+        no_grid_warning(),
+        rasterio.open(
+            tmp_path / "c.tif", "w", driver="GTiff", dtype="uint8", count=1, height=SIDE, width=SIDE, nodata=0
+        ) as out,
+    ):
+        out.write(np.round(255 * masked).clip(0, 255).astype(np.uint8), 1)
+    found = register(images[0], Source(str(tmp_path / "c.tif")))
+    assert off(found.correction, turned(17, 1.2, (20, 10))) < 1.0
+
+
 @pytest.mark.parametrize("shift", [0, 6])
 def test_a_pair_that_agrees_is_left_as_it_lies(tmp_path, shift):
     field = ground(5)
@@ -220,6 +239,17 @@ def test_plain_tie_points(tmp_path):
     assert (kind, count) == ("affine", 4) and far < 1e-6
 
 
+def test_tie_points_of_a_spreadsheet(tmp_path):
+    """Semicolons between numbers whose decimal sign is a comma."""
+    lines = ["before_row;before_col;after_row;after_col"]
+    for c, r in POINTS:
+        x, y = models.move(WANTED, c, r)
+        lines.append(";".join(f"{float(v):.9f}" for v in (r, c, y, x)).replace(".", ","))
+    matrix, _, count, _ = tied(tmp_path, "\n".join(lines))
+    assert count == 4
+    np.testing.assert_allclose(matrix, WANTED, atol=1e-6)
+
+
 def test_points_of_qgis_on_a_map(tmp_path):
     transform = Affine(6, 0, 600, 0, -6, 600)
     lines = ["#CRS: " + MARS, "mapX,mapY,sourceX,sourceY,enable,dX,dY,residual"]
@@ -240,7 +270,10 @@ def test_an_isis_control_network(tmp_path):
             lines += ["    Group = ControlMeasure", f"      SerialNumber = {serial}"]
             lines += [f"      Sample = {float(x + 0.5)!r}", f"      Line = {float(y + 0.5)!r}", "    End_Group"]
         lines += ["  End_Object"]
-    matrix, _, count, _ = tied(tmp_path, "\n".join([*lines, "End_Object", "End"]))
+    ignored = [*lines[1:-1], "  End_Object"]  # the same points once more, elsewhere, and all of them ignored
+    ignored = [line.replace("PointId = ", "Ignore = True\n    PointId = 9") for line in ignored]
+    ignored = [line.replace("Sample = ", "Sample = 1") for line in ignored]
+    matrix, _, count, _ = tied(tmp_path, "\n".join([*lines, *ignored, "End_Object", "End"]))
     assert count == 4
     np.testing.assert_allclose(matrix, WANTED, atol=1e-6)
 

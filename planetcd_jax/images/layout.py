@@ -98,8 +98,8 @@ def whole_bytes(stored: np.ndarray, dataset, band: int) -> np.ndarray:
 
 def largest(dataset, band: int) -> int:
     """Largest value of a band of unsigned integers, by its bits (a TIFF may use 12 of 16); 0 for other types."""
-    kind = np.dtype(dataset.dtypes[band - 1]) if not dataset.dtypes[band - 1].startswith("complex") else np.dtype(float)
-    if kind.kind != "u":
+    kind = dataset.dtypes[band - 1]
+    if not kind.startswith("uint"):
         return 0
     bits = tags_of_band(dataset, band).get("NBITS", "")
     most = int(np.iinfo(kind).max)
@@ -117,7 +117,8 @@ def black_is_0(stored: np.ndarray, dataset, band: int) -> np.ndarray:
         band: Any of its bands, from 1.
     """
     top = largest(dataset, band)
-    if top == 0 or dataset.driver not in ("GTiff", "COG") or tags(dataset, "IMAGE_STRUCTURE").get("MINISWHITE") != "YES":
+    is_white = dataset.driver in ("GTiff", "COG") and tags(dataset, "IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+    if top == 0 or not is_white:
         return stored
     return (top - np.minimum(stored, top)).astype(stored.dtype)
 

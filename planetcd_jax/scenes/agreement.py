@@ -1,4 +1,4 @@
-"""What two images must agree on before they are brought together: their colours, and a system for points without one."""
+"""What two images must agree on before they are brought together: their colours, and a system for unnamed points."""
 
 from rasterio.crs import CRS
 

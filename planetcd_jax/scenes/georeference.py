@@ -29,9 +29,7 @@ _BENT = 0.5
 _WIDE = 90.0
 
 
-def grid_of(
-    dataset: rasterio.DatasetReader, name: str, unnamed: CRS | None = None
-) -> tuple[Grid | ControlGrid, str]:
+def grid_of(dataset: rasterio.DatasetReader, name: str, unnamed: CRS | None = None) -> tuple[Grid | ControlGrid, str]:
     """Where an image's pixels lie, and a note on how that was told and what was left aside; empty where all is plain.
 
     The transform counts; without one, control points; without these, RPCs. A reference system without any of them says
@@ -117,14 +115,16 @@ class _Points(NamedTuple):
     said: str = ""
 
 
-def _fitted(system: CRS, pixels, x, y, said: str = "") -> _Points:
-    return _Points(system, *pixels, x, y, *fit_affine(*pixels, x, y), said)
+def _fitted(system: CRS, cols, rows, x, y, said: str = "") -> _Points:
+    transform, off = fit_affine(cols, rows, x, y)
+    return _Points(system, cols, rows, x, y, transform, off, said)
 
 
 def _by_points(dataset, points, system: CRS, name: str) -> tuple[Grid | ControlGrid, str]:
-    pixels = np.array([p.col for p in points]), np.array([p.row for p in points])
+    cols, rows = np.array([p.col for p in points]), np.array([p.row for p in points])
     x, y = np.array([p.x for p in points]), np.array([p.y for p in points])
-    ways = _ways(system, pixels, x, y) if body.system_of(system).is_geographic else [_fitted(system, pixels, x, y)]
+    in_degrees = body.system_of(system).is_geographic
+    ways = _ways(system, cols, rows, x, y) if in_degrees else [_fitted(system, cols, rows, x, y)]
     best = min(ways, key=lambda way: way.off)  # the first of those that are alike
     said = f"placed by its {len(points)} control points{best.said}"
     if math.isinf(best.off):
@@ -134,8 +134,8 @@ def _by_points(dataset, points, system: CRS, name: str) -> tuple[Grid | ControlG
     if best.off < _AFFINE:
         grid = Grid(dataset.height, dataset.width, best.transform, best.system)
         return grid, f"{said} (an affine transform fits them)"
-    where = zip(best.rows, best.cols, best.x, best.y, strict=True)
-    moved = [GroundControlPoint(*map(float, at), p.z) for at, p in zip(where, points, strict=True)]
+    where = zip(points, best.x, best.y, strict=True)
+    moved = [GroundControlPoint(p.row, p.col, float(at_x), float(at_y), p.z) for p, at_x, at_y in where]
     for bent in (False, True):
         grid = ControlGrid(dataset.height, dataset.width, best.system, GCPTransformer(moved, tps=bent))
         new_cols, new_rows = grid.pixels(best.x, best.y)
@@ -146,19 +146,20 @@ def _by_points(dataset, points, system: CRS, name: str) -> tuple[Grid | ControlG
     return grid, f"{said} ({kind}, {off:.2g} px off at most)"
 
 
-def _ways(system: CRS, pixels, x, y) -> list[_Points]:
+def _ways(system: CRS, cols, rows, x, y) -> list[_Points]:
     """Control points in degrees, in each way that they can be meant.
 
     They may lie on both sides of the seam, or go once round the body from one edge of an image to the other; round a
     pole, where a longitude is no coordinate of an image, they are brought to a polar map.
     """
     short = x[0] + short_way(x - x[0])
-    ways = [_fitted(system, pixels, short, y)]
+    ways = [_fitted(system, cols, rows, short, y)]
     if np.ptp(x) > 180.0:
-        ways.append(_fitted(system, pixels, x, y))
+        ways.append(_fitted(system, cols, rows, x, y))
     if np.ptp(short) > _WIDE and np.abs(y).max() > 60.0:
         polar = _polar(system, np.sign(np.mean(y)))
-        ways.append(_fitted(polar, pixels, *crossing(system, polar)(x, y), " in a polar map"))
+        there = crossing(system, polar)(x, y)
+        ways.append(_fitted(polar, cols, rows, there[0], there[1], " in a polar map"))
     return ways
 
 

@@ -13,6 +13,7 @@ from rasterio.transform import GCPTransformer, RPCTransformer
 from planetcd_jax.scenes import body
 from planetcd_jax.scenes.coregister.models import move
 
+
 @dataclasses.dataclass(frozen=True)
 class Grid:
     """Where the pixels of an image lie.

@@ -117,10 +117,11 @@ def register(
     kinds = KINDS if way == "auto" else (way,)
     if way == "auto" and _may_stay(frame, lies):
         return _left(frame, way, lies)
-    if way == "auto" and _one_size(frame) and not lies.tells:
+    may_be_left = way == "auto" and _one_size(frame) and not lies.tells
+    found = None if may_be_left and not lies.squares.has_ground else _search(frame, kinds, lies)
+    if found is None and may_be_left:
         why = "too few or too plain pixels in common to tell how they lie"
         return Registration(way, f"left as the images lie: {why}", squares=lies.squares.count)
-    found = _search(frame, kinds, lies)
     if found is None:
         return _nothing_found(frame, way, lies)
     local = bending.find(frame, found)

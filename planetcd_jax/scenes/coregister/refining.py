@@ -18,6 +18,9 @@ _SPARE = {"shift": 3, "affine": 4, "homography": 8}
 # Probability below which an agreement is no chance. Models are chosen to agree, from some dozens of guesses.
 CHANCE_AMONG_GUESSES = 1e-7
 
+# Share of the squares of a coarse level that must agree where they are too few to tell.
+_MOST = 0.5
+
 # Least side of an overlap, pixels, and of its share of the smaller image, that can be judged.
 _LEAST_SIDE = 48
 
@@ -111,6 +114,12 @@ def _at_level(frame: Frame, matrix: np.ndarray, kind: str, step: int) -> tuple[n
     return matrix, now
 
 
+def _may_be_finer(coarse: Refined) -> bool:
+    """Whether most squares agree at a level with too few of them to tell: finer squares are more."""
+    squares = coarse.squares
+    return squares.chance(squares.count) >= CHANCE_AMONG_GUESSES and coarse.share > _MOST
+
+
 def refine(frame: Frame, matrix: np.ndarray, kind: str, *, finest: int = 1) -> Refined | None:
     """A model made better level by level; None where the images share too little ground under it.
 
@@ -129,5 +138,5 @@ def refine(frame: Frame, matrix: np.ndarray, kind: str, *, finest: int = 1) -> R
         matrix, now = _at_level(frame, matrix, kind, step)
         if best is None or now.beats_guessing:
             best = now
-        if step <= finest or not now.beats_guessing:  # finer ground may not agree: relief, other light, noise
-            return best
+        if step <= finest or not (now.beats_guessing or _may_be_finer(now)):
+            return best  # finer ground may not agree either: relief, other light, noise

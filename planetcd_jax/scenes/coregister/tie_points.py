@@ -77,9 +77,11 @@ def _read(path: str, frame: Frame) -> tuple[Points, Points]:
         return _of_network(path, text)
     lines = [line for line in text.splitlines() if line.strip()]
     system = next((line.partition(":")[2].strip() for line in lines if line.upper().startswith("#CRS:")), None)
-    rows = list(csv.reader(line for line in lines if not line.startswith("#")))
-    if not rows:
+    table = [line for line in lines if not line.startswith("#")]
+    if not table:
         raise DataError(f"{path} holds no tie points; {_HINT}.")
+    mark = max(",;\t", key=table[0].count)  # spreadsheets write ; where the comma is a decimal sign
+    rows = list(csv.reader(table, delimiter=mark))
     names = [re.sub(r"[\s_]", "", name).lower() for name in rows[0]]
     if "mapx" in names:
         return _of_qgis(path, names, rows[1:], system, frame)
@@ -89,7 +91,7 @@ def _read(path: str, frame: Frame) -> tuple[Points, Points]:
 def _numbers(path: str, rows: Sequence[Sequence[str]], columns: Sequence[int]) -> np.ndarray:
     """[4, N] float64."""
     try:
-        found = np.array([[float(row[k]) for k in columns] for row in rows], float).reshape(-1, 4).T
+        found = np.array([[float(row[k].replace(",", ".")) for k in columns] for row in rows], float).reshape(-1, 4).T
     except (ValueError, IndexError):
         raise DataError(f"{path}: a line holds something else than four numbers; {_HINT}.") from None
     if found.shape[1] == 0:
@@ -165,7 +167,10 @@ def _of_network(path: str, text: str) -> tuple[Points, Points]:
     here, there = [], []
     for point in re.split(r"^\s*Object\s*=\s*ControlPoint\s*$", text, flags=re.MULTILINE | re.IGNORECASE)[1:]:
         measures = {}
-        for group in re.split(r"^\s*Group\s*=\s*ControlMeasure\s*$", point, flags=re.MULTILINE | re.IGNORECASE)[1:]:
+        head, *groups = re.split(r"^\s*Group\s*=\s*ControlMeasure\s*$", point, flags=re.MULTILINE | re.IGNORECASE)
+        if re.search(r"^\s*Ignore\s*=\s*True", head, re.MULTILINE | re.IGNORECASE):
+            continue
+        for group in groups:
             said = dict(re.findall(r"^\s*(SerialNumber|Sample|Line|Ignore)\s*=\s*(\S+)", group, re.MULTILINE))
             if said.get("Ignore", "False").lower() != "true" and {"SerialNumber", "Sample", "Line"} <= set(said):
                 measures[said["SerialNumber"]] = float(said["Sample"]) - 0.5, float(said["Line"]) - 0.5
