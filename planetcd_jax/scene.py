@@ -146,6 +146,7 @@ def whole_numbers(name: str, text: str) -> tuple[int, ...]:
 
 
 def _target(settings: types.SimpleNamespace) -> pathlib.Path:
+    from planetcd_jax.files.room import check_name
     from planetcd_jax.report.output import default_folder
 
     if settings.output_dir is None:
@@ -156,6 +157,7 @@ def _target(settings: types.SimpleNamespace) -> pathlib.Path:
     if not settings.output_dir.strip():
         raise ConfigError("--output_dir is empty; name a folder, or leave the flag out.")
     target = pathlib.Path(settings.output_dir)
+    check_name(target)
     return target.resolve() if target.is_symlink() and target.is_dir() else target
 
 

@@ -69,6 +69,8 @@ def test_a_place_that_cannot_take_results_is_told(tmp_path, monkeypatch):
         ("file", "is not a folder"),
         ("file/below", "cannot be written"),
         ("link", "is a link to nothing"),
+        ("tab\tx", r"'.*tab\\tx' holds a tab, a line break or the like"),
+        ("x" * 300, r"has a name of 300 bytes in it, and 240 are the most"),
     ):
         with pytest.raises(OutputError, match=text):
             room.check_place(tmp_path / name, 0)

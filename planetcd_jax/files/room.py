@@ -7,6 +7,12 @@ import tempfile
 
 from planetcd_jax.errors import OutputError
 
+_FIRST_LETTER = 32
+"""Characters before the blank are control characters."""
+
+_LONGEST = 240
+"""Most bytes of a file's name: file systems take 255, and a run puts .NAME.partial beside its results."""
+
 
 def existing(folder: pathlib.Path) -> pathlib.Path:
     """The folder itself, or the nearest of those above it that is there."""
@@ -24,6 +30,23 @@ def works_inside(target: pathlib.Path) -> bool:
     return target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK))
 
 
+def check_name(target: pathlib.Path) -> None:
+    """Whether files can be made under a folder's name, by its letters alone.
+
+    Raises:
+        OutputError: if it holds a control character, with which no GeoPackage can be written, or is too long.
+    """
+    name = os.fspath(target)
+    if any(ord(letter) < _FIRST_LETTER for letter in name):
+        raise OutputError(f"--output_dir={name!r} holds a tab, a line break or the like; name a folder without.")
+    longest = max((len(os.fsencode(part)) for part in target.parts), default=0)
+    if longest > _LONGEST:
+        raise OutputError(
+            f"--output_dir={name[:60]}... has a name of {longest} bytes in it, and {_LONGEST} are the most; name a "
+            "folder with a shorter name."
+        )
+
+
 def check_place(target: pathlib.Path, needed: int) -> None:
     """Tries whether a folder can be made or filled, and whether its disk has room.
 
@@ -34,6 +57,7 @@ def check_place(target: pathlib.Path, needed: int) -> None:
     Raises:
         OutputError: if a file cannot be written there, or less than `needed` is free.
     """
+    check_name(target)
     if target.is_symlink() and not target.exists():
         raise OutputError(f"--output_dir={target} is a link to nothing; name a folder, or make the one it leads to.")
     if target.exists() and not target.is_dir():
