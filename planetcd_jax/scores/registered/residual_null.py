@@ -33,7 +33,8 @@ class ResidualNull:
         near_px: Ground around an outlier that is looked at again, pixels.
         change_margin_px: Ground around all that which is left out with it, pixels.
         usual_least, usual_cap: Least and largest robust standard deviation, in expected differences, that is put down
-            to the patch: a change that covers much of it must not pass for its noise.
+            to the patch: a change that covers much of it must not pass for its noise. Below the least, where most
+            pixels of both dates are equal, differences are cut at `residual_clip` plain standard deviations.
         steps_px: Least and largest step in each axis from where a difference comes: far enough that what is
             independent stays so, near enough that it lands on ground of the same kind.
         far_steps_px: The same where nothing so near may be taken.
@@ -207,6 +208,8 @@ class ResidualNull:
         more = jnp.sqrt((1 + likeness) / 2) / likeness
         unit = (b - a) / expected
         middle, deviation = masked.spread(unit, clean)
+        # Where most pixels are equal, as in two releases of one mosaic, the median tells of these alone.
+        deviation = jnp.where(deviation < self.usual_least, masked.moments(unit, clean)[1], deviation)
         deviation = jnp.where(known, deviation, 1.0)
         most = self.residual_clip * deviation
         return jnp.where(clean, jnp.clip(unit - middle, -most, most), 0), deviation, less * more * contrast
