@@ -466,9 +466,11 @@ def test_csv_holds_marks_and_what_lies_above_the_threshold(opened):
     ]  # fmt: skip
     assert rows[0]["class"] == "fresh impact" and rows[0]["note"] == '"quoted", and more'
     assert rows[0]["remark"] == EVIL and rows[0]["shift_rows"] == "" and float(rows[0]["tau"]) == 150.0
+    assert text(opened, "#said") == "Saved marks.csv: 4 places, 3 of them marked."
     find(opened, "#only-accepted").click()
     rows = list(csv.DictReader(io.StringIO(saved(opened, "#save-csv", "marks.csv"))))
     assert [row["rank"] for row in rows] == ["1", "6"]
+    assert text(opened, "#said") == "Saved marks.csv: 2 places, 2 of them marked."
 
 
 def test_json_holds_outlines_in_map_coordinates(opened):
@@ -487,12 +489,15 @@ def test_marks_are_taken_in_again(opened, tmp_path):
     other["planetcd"]["run"] = "another"
     other["features"][0]["properties"] |= {"rank": 5, "row": 92, "col": 108}  # 2 px beside place 1
     other["features"] = [other["features"][0]]
+    lost = json.loads(json.dumps(other))
+    lost["features"][0]["properties"] |= {"row": 9000, "col": 9000}
     foreign = json.loads(files["json"])
     foreign["planetcd"]["before"] = "c.tif"
     cases = {
         "csv": (files["csv"], "Took 3 marks.", ["✓ acceptedfresh impact", "✗ rejected", ""]),
         "json": (files["json"], "Took 3 marks.", ["✓ acceptedfresh impact", "✗ rejected", ""]),
-        "other": (json.dumps(other), "Took 1 marks of another run, by position.", ["✓ acceptedfresh impact", "", ""]),
+        "other": (json.dumps(other), "Took 1 mark of another run, by position.", ["✓ acceptedfresh impact", "", ""]),
+        "lost": (json.dumps(lost), "by position; 1 mark of the file found no place here.", ["", "", ""]),
         "foreign": (json.dumps(foreign), "nothing was taken", ["", "", ""]),
         "text": ("no marks at all", "holds no marks", ["", "", ""]),
     }

@@ -60,7 +60,7 @@ function counts() {
   const found = above(), reviewed = found.filter((place) => markOf(place).mark), accepted = found.filter((place) => markOf(place).mark === "accepted");
   const missed = found.length === all.length && data.changed > all.length ? ` (${data.changed} in candidates.csv)` : "";
   const by = data.expected !== null && state.tau === data.tau ? ` (by chance at most ${digits(data.expected, 2)})` : "";
-  el("counts").textContent = `${found.length} place${found.length === 1 ? "" : "s"} above the threshold${missed}${by}; ` +
+  el("counts").textContent = `${counted(found.length, "place")} above the threshold${missed}${by}; ` +
     `${reviewed.length} of ${found.length} reviewed, ${accepted.length} accepted`;
   const share = shareAbove(state.tau), own = state.tau === data.tau ? "The run's threshold." : `The run's threshold: ${digits(data.tau)}.`;
   const least = data.null.length ? data.windows / data.null.length : 0;

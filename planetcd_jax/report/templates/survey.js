@@ -161,7 +161,7 @@ function save() {
   link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
   link.download = "survey-marks.csv"; link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  el("said").textContent = `Exported ${marked.length} marks`;
+  el("said").textContent = `Exported ${marked.length} mark${marked.length === 1 ? "" : "s"}`;
 }
 
 // The map: longitude and latitude as they are (plate carrée), with lines every so many degrees.
