@@ -268,7 +268,8 @@ map.addEventListener("keydown", (e) => {
 
 for (const [id, action] of [["whole", whole], ["fit", fit], ["nearer", () => zoom(1.5)], ["farther", () => zoom(1 / 1.5)],
                             ["accept", () => mark("accepted")], ["reject", () => mark("rejected")], ["export", save]]) el(id).addEventListener("click", action);
-for (const id of ["find", "of-mark", "of-stratum", "only"]) el(id).addEventListener("input", arrange);
+el("find").addEventListener("input", arrange);
+for (const id of ["of-mark", "of-stratum", "only"]) el(id).addEventListener("change", arrange);
 el("note").addEventListener("change", () => { if (state.chosen) { state.chosen.note = el("note").value; keep(state.chosen); redraw(); } });
 for (const name of [...new Set(all.map((p) => p.stratum).filter(Boolean))].sort()) {
   const option = document.createElement("option"); option.textContent = name; el("of-stratum").append(option);
