@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from absl import app, logging
 
 from planetcd_jax import constants
-from planetcd_jax.cli import commandline, scene_dates
+from planetcd_jax.cli import commandline, interruptions, scene_dates
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.extras import require
@@ -393,6 +393,7 @@ def _left_behind(settings: types.SimpleNamespace) -> str:
 def run() -> None:
     """Runs the command line of this process and exits with its status."""
     logging.set_verbosity(logging.WARNING)  # JAX says at a lower level which backends are not there
+    interruptions.never_drop()
     app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
 
 

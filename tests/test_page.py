@@ -58,7 +58,9 @@ FRAME = page.MapFrame(
 )  # fmt: skip
 
 
-def make_page(found, *, tau=150.0, simulated=False, name=EVIL, run="0123456789abcdef", expected=float("nan"), frame=FRAME):
+def make_page(
+    found, *, tau=150.0, simulated=False, name=EVIL, run="0123456789abcdef", expected=float("nan"), frame=FRAME
+):
     rng = np.random.default_rng(0)
     rho = rng.random((20, 25)).astype(np.float32) * 300
     rho[:3] = np.nan
