@@ -211,7 +211,7 @@ def _start(settings: types.SimpleNamespace) -> None:
     _check_counts(settings)
     _check_register(settings)
     commandline.start_compilation_cache(settings)
-    require("scene", "rasterio", "geopandas", "skimage")
+    require("scene", "rasterio", "geopandas", "pyogrio", "pyproj", "shapely", "skimage")
     from planetcd_jax.images.network import reading
 
     with reading(GDAL_CACHEMAX=_CACHE_BYTES):  # a small cache: every block is used once or twice
