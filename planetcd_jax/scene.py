@@ -7,6 +7,7 @@ import os
 import pathlib
 import statistics
 import sys
+import time
 import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -204,6 +205,7 @@ def _check_register(settings: types.SimpleNamespace) -> None:
 
 def _start(settings: types.SimpleNamespace) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
+    begun = time.perf_counter()
     if settings.marks is not None:
         _write_accepted(settings)
         return
@@ -215,7 +217,7 @@ def _start(settings: types.SimpleNamespace) -> None:
     from planetcd_jax.images.network import reading
 
     with reading(GDAL_CACHEMAX=_CACHE_BYTES):  # a small cache: every block is used once or twice
-        _run(settings, config)
+        _run(settings, config, begun)
 
 
 def _write_accepted(settings: types.SimpleNamespace) -> None:
@@ -230,7 +232,7 @@ def _write_accepted(settings: types.SimpleNamespace) -> None:
     print(f"{count} accepted of {counted(len(read.rows), 'marked place')}: {', '.join(map(str, written))}")
 
 
-def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
+def _run(settings: types.SimpleNamespace, config: "ChangeConfig", begun: float) -> None:
     from planetcd_jax import scoremap
     from planetcd_jax.networks.winograd import engine_of, serve
     from planetcd_jax.scenes import body, quality, scene_run, scoring
@@ -281,7 +283,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     if report is None:
         print(f"{target} holds the results of this very run already")
         return
-    _say(report, target)
+    _say(report, target, time.perf_counter() - begun)
     if settings.demo:
         _say_truth(target)
 
@@ -325,13 +327,14 @@ def _rounded(count: float) -> str:
     return f"{float(f'{count:.2g}'):g}"
 
 
-def _say(report: dict[str, Any], target: pathlib.Path) -> None:
+def _say(report: dict[str, Any], target: pathlib.Path, seconds: float) -> None:
+    """What was found, and how long the user has waited for it: simulated images and registration count too."""
     expected = report.get("expected_false_places")
-    chance = "" if expected is None else f"chance alone gives at most about {_rounded(expected)}; "
+    chance = "" if expected is None else f"chance alone gives at most about {_rounded(expected)} places; "
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
         f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {counted(report['n_candidates'], 'place')} "
-        f"({chance}highest rho of a window {report['highest_rho']:.6g}); {report['seconds']:.0f} s"
+        f"({chance}highest rho of a window {report['highest_rho']:.6g}); {seconds:.0f} s"
     )
     print(f"open {target / 'report.html'}")
 
