@@ -167,12 +167,17 @@ def _images(settings: types.SimpleNamespace, target: pathlib.Path) -> tuple[str,
             raise ConfigError("--demo makes its own images; leave out --before, --after and --times.")
         if settings.demo_size < 800:
             raise ConfigError(f"--demo_size={settings.demo_size}: give 800 pixels or more.")
-        return _demo_images(settings, target.with_name(target.name + "-images"))
+        return _demo_images(settings, _demo_folder(target))
     for name, given in (("before", settings.before and all(settings.before)), ("after", settings.after)):
         if not given:
             raise ConfigError(f"--{name} is missing; name an image, or try --demo, see --help.")
     scene_dates.check_names(settings.before, settings.after, settings.times)
     return (*settings.before, settings.after)
+
+
+def _demo_folder(target: pathlib.Path) -> pathlib.Path:
+    """Where --demo keeps its images: beside the results."""
+    return target.with_name(target.name + "-images")
 
 
 def _demo_images(settings: types.SimpleNamespace, folder: pathlib.Path) -> tuple[str, str]:
@@ -184,7 +189,11 @@ def _demo_images(settings: types.SimpleNamespace, folder: pathlib.Path) -> tuple
         print(f"SIMULATED pair of {settings.demo_size} px with {demo_scene.CHANGES} changes: {folder}", flush=True)
         with as_output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            demo_scene.write_demo(folder, side=settings.demo_size, seed=settings.seed)
+            try:
+                demo_scene.write_demo(folder, side=settings.demo_size, seed=settings.seed)
+            finally:
+                if not any(folder.iterdir()):  # interrupted before the first image
+                    folder.rmdir()
     return os.fspath(paths[0]), os.fspath(paths[1])
 
 
@@ -341,7 +350,7 @@ def _say(report: dict[str, Any], target: pathlib.Path, seconds: float) -> None:
 
 def _say_truth(target: pathlib.Path) -> None:
     """For the demo: which of its changes are places, at what rank, and how far their centres are off."""
-    with open(target.with_name(target.name + "-images") / "truth.csv", newline="", encoding="utf-8") as file:
+    with open(_demo_folder(target) / "truth.csv", newline="", encoding="utf-8") as file:
         truth = [tuple(float(row[name]) for name in ("row", "col", "radius")) for row in csv.DictReader(file)]
     with open(target / "candidates.csv", newline="", encoding="utf-8") as file:
         rows = [(int(row["rank"]), int(row["row"]), int(row["col"])) for row in csv.DictReader(file)]
@@ -386,6 +395,12 @@ def _left_behind(settings: types.SimpleNamespace) -> str:
 
     kept = work_folder(pathlib.Path(settings.output_dir))
     if not kept.exists():
+        images = _demo_folder(pathlib.Path(settings.output_dir))
+        if settings.demo and images.exists():
+            return (
+                f"interrupted; no window was scored yet. The simulated images are in {images}. To go on with them, "
+                f"repeat the command with --output_dir={settings.output_dir} --resume."
+            )
         return "interrupted; nothing was done yet."
     return (
         f"interrupted; what is done is kept in {kept}. To go on, repeat the command with "
