@@ -117,6 +117,14 @@ def test_wrong_folders_are_told(tmp_path, names, message):
     assert "\n" not in str(err.value)
 
 
+def test_a_folder_without_images_is_told_by_what_it_holds(tmp_path):
+    with pytest.raises(DataError, match=r"the folder holds no files; name the folder of your images \(\.bmp, .*\.png"):
+        open_dataset("pairs", data_dir=str(tmp_path))
+    (tmp_path / "list.csv").write_text("id,before,after\n")
+    with pytest.raises(DataError, match=r"holds no image, only 1 other file; .*--data_dir, or list .*--pairs_csv"):
+        open_dataset("pairs", data_dir=str(tmp_path))
+
+
 def test_missing_files_can_be_kept_as_bad_pairs(tmp_path):
     _images(tmp_path, "1_before.png", "1_after.png", "2_before.png", "b.png")
     pairs = open_dataset("pairs", data_dir=str(tmp_path), missing="keep")

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -579,7 +578,7 @@ def run_scene(
     """Runs one scene and leaves its results in `target`, all of them at once.
 
     Returns:
-        What run.json says and "seconds"; None if the results were there already.
+        What run.json says; None if the results were there already.
 
     Raises:
         DataError, ConfigError, OutputError: in one line, for what a user can mend.
@@ -588,11 +587,10 @@ def run_scene(
     check_possible(request, scene, target)
     if finished(target, who, resume=resume, overwrite=overwrite):
         return None
-    started = time.monotonic()
     kept = Checkpoint(checkpoints.work_folder(target), who, resume=resume)
     with _dropping(kept, scene.pair):
         scored = score(request, scene, kept, quiet=quiet)
         with checkpoints.as_output_errors(target):
             report = write_results(request, scene, scored, kept, quiet=quiet)
             kept.publish(target, RUN_FILE)
-    return {**report, "seconds": time.monotonic() - started}
+    return report
