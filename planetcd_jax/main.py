@@ -12,7 +12,7 @@ from absl import app, flags, logging
 
 from planetcd_jax import constants
 from planetcd_jax.baselines import METHODS
-from planetcd_jax.cli import commandline, presets
+from planetcd_jax.cli import commandline, interruptions, presets
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.images.stretch import STRETCHES
@@ -276,6 +276,7 @@ def run() -> None:
     sys.path.append(os.getcwd())  # so that --dataset=module:NAME finds a module beside the user, installed or not
     logging.set_verbosity(logging.WARNING)  # JAX says at a lower level which backends are not there
     # The program's flags are its own (see `commandline.parse`); absl is handed none of them.
+    interruptions.never_drop()
     app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
 
 

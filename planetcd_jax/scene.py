@@ -7,6 +7,7 @@ import os
 import pathlib
 import statistics
 import sys
+import time
 import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import app, logging
 
 from planetcd_jax import constants
-from planetcd_jax.cli import commandline, scene_dates
+from planetcd_jax.cli import commandline, interruptions, scene_dates
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.extras import require
@@ -168,12 +169,17 @@ def _images(settings: types.SimpleNamespace, target: pathlib.Path) -> tuple[str,
             raise ConfigError("--demo makes its own images; leave out --before, --after and --times.")
         if settings.demo_size < 800:
             raise ConfigError(f"--demo_size={settings.demo_size}: give 800 pixels or more.")
-        return _demo_images(settings, target.with_name(target.name + "-images"))
+        return _demo_images(settings, _demo_folder(target))
     for name, given in (("before", settings.before and all(settings.before)), ("after", settings.after)):
         if not given:
             raise ConfigError(f"--{name} is missing; name an image, or try --demo, see --help.")
     scene_dates.check_names(settings.before, settings.after, settings.times)
     return (*settings.before, settings.after)
+
+
+def _demo_folder(target: pathlib.Path) -> pathlib.Path:
+    """Where --demo keeps its images: beside the results."""
+    return target.with_name(target.name + "-images")
 
 
 def _demo_images(settings: types.SimpleNamespace, folder: pathlib.Path) -> tuple[str, str]:
@@ -185,7 +191,11 @@ def _demo_images(settings: types.SimpleNamespace, folder: pathlib.Path) -> tuple
         print(f"SIMULATED pair of {settings.demo_size} px with {demo_scene.CHANGES} changes: {folder}", flush=True)
         with as_output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            demo_scene.write_demo(folder, side=settings.demo_size, seed=settings.seed)
+            try:
+                demo_scene.write_demo(folder, side=settings.demo_size, seed=settings.seed)
+            finally:
+                if not any(folder.iterdir()):  # interrupted before the first image
+                    folder.rmdir()
     return os.fspath(paths[0]), os.fspath(paths[1])
 
 
@@ -206,6 +216,7 @@ def _check_register(settings: types.SimpleNamespace) -> None:
 
 def _start(settings: types.SimpleNamespace) -> None:
     """Runs what the flags ask for. Imported late, so that --help and a mistyped flag do not wait for it."""
+    begun = time.perf_counter()
     if settings.marks is not None:
         _write_accepted(settings)
         return
@@ -213,11 +224,11 @@ def _start(settings: types.SimpleNamespace) -> None:
     _check_counts(settings)
     _check_register(settings)
     commandline.start_compilation_cache(settings)
-    require("scene", "rasterio", "geopandas", "skimage")
+    require("scene", "rasterio", "geopandas", "pyogrio", "pyproj", "shapely", "skimage")
     from planetcd_jax.images.network import reading
 
     with reading(GDAL_CACHEMAX=_CACHE_BYTES):  # a small cache: every block is used once or twice
-        _run(settings, config)
+        _run(settings, config, begun)
 
 
 def _write_accepted(settings: types.SimpleNamespace) -> None:
@@ -232,7 +243,7 @@ def _write_accepted(settings: types.SimpleNamespace) -> None:
     print(f"{count} accepted of {counted(len(read.rows), 'marked place')}: {', '.join(map(str, written))}")
 
 
-def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
+def _run(settings: types.SimpleNamespace, config: "ChangeConfig", begun: float) -> None:
     from planetcd_jax import scoremap
     from planetcd_jax.networks.winograd import engine_of, serve
     from planetcd_jax.scenes import body, quality, scene_run, scoring
@@ -284,7 +295,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig") -> None:
     if report is None:
         print(f"{target} holds the results of this very run already")
         return
-    _say(report, target)
+    _say(report, target, time.perf_counter() - begun)
     if settings.demo:
         _say_truth(target)
 
@@ -328,20 +339,21 @@ def _rounded(count: float) -> str:
     return f"{float(f'{count:.2g}'):g}"
 
 
-def _say(report: dict[str, Any], target: pathlib.Path) -> None:
+def _say(report: dict[str, Any], target: pathlib.Path, seconds: float) -> None:
+    """What was found, and how long the user has waited for it: simulated images and registration count too."""
     expected = report.get("expected_false_places")
-    chance = "" if expected is None else f"chance alone gives at most about {_rounded(expected)}; "
+    chance = "" if expected is None else f"chance alone gives at most about {_rounded(expected)} places; "
     print(
         f"{'SIMULATED: ' if report['source'] == 'simulated' else ''}{report['n_changed_windows']} of "
         f"{report['n_windows']} windows above tau = {report['tau']:.6g}, in {counted(report['n_candidates'], 'place')} "
-        f"({chance}highest rho of a window {report['highest_rho']:.6g}); {report['seconds']:.0f} s"
+        f"({chance}highest rho of a window {report['highest_rho']:.6g}); {seconds:.0f} s"
     )
     print(f"open {target / 'report.html'}")
 
 
 def _say_truth(target: pathlib.Path) -> None:
     """For the demo: which of its changes are places, at what rank, and how far their centres are off."""
-    with open(target.with_name(target.name + "-images") / "truth.csv", newline="", encoding="utf-8") as file:
+    with open(_demo_folder(target) / "truth.csv", newline="", encoding="utf-8") as file:
         truth = [tuple(float(row[name]) for name in ("row", "col", "radius")) for row in csv.DictReader(file)]
     with open(target / "candidates.csv", newline="", encoding="utf-8") as file:
         rows = [(int(row["rank"]), int(row["row"]), int(row["col"])) for row in csv.DictReader(file)]
@@ -386,6 +398,12 @@ def _left_behind(settings: types.SimpleNamespace) -> str:
 
     kept = work_folder(pathlib.Path(settings.output_dir))
     if not kept.exists():
+        images = _demo_folder(pathlib.Path(settings.output_dir))
+        if settings.demo and images.exists():
+            return (
+                f"interrupted; no window was scored yet. The simulated images are in {images}. To go on with them, "
+                f"repeat the command with --output_dir={settings.output_dir} --resume."
+            )
         return "interrupted; nothing was done yet."
     return (
         f"interrupted; what is done is kept in {kept}. To go on, repeat the command with "
@@ -396,6 +414,7 @@ def _left_behind(settings: types.SimpleNamespace) -> str:
 def run() -> None:
     """Runs the command line of this process and exits with its status."""
     logging.set_verbosity(logging.WARNING)  # JAX says at a lower level which backends are not there
+    interruptions.never_drop()
     app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
 
 

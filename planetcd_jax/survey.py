@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from absl import app, flags, logging
 
-from planetcd_jax.cli import commandline, survey_demo
+from planetcd_jax.cli import commandline, interruptions, survey_demo
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.cli.survey_commands import find_pairs, merge_marks, print_status, retry_pairs, write_catalogue
 from planetcd_jax.cli.survey_flags import CATALOGUE, DEMO, FIND, MARKS, PROGRAM, RETRY, RUN, STATUS, USAGE
@@ -129,6 +129,7 @@ def run() -> None:
         serve(scene.execute, int(sys.argv[2]))
         return
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # job systems ask by SIGTERM
+    interruptions.never_drop()
     app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
 
 

@@ -76,3 +76,23 @@ def test_the_bound_holds_for_every_threshold_at_once():
 
 def test_no_place_has_no_false_one():
     assert chance.Chance(np.ones(30), None, 10).most_false(0.5, 0) == 0
+
+
+def test_a_place_that_must_show_changed_ground_is_rarer():
+    """Scenes without a change: windows of 40 pieces, 5 % of which show a contour; places are pieces with both."""
+    law, rng = stats.expon(), np.random.default_rng(7)
+    null = drawn(law, 300, 8, True)
+    found = chance.of_scene(null.ravel(), np.repeat(np.arange(300), 16), 16 * 40)
+    for tau in (2.0, 4.0, 7.0):
+        above = drawn(law, 40 * 2000, 9, True).max(axis=1).reshape(-1, 40) > tau
+        contour = rng.uniform(size=above.shape) < 0.05
+        searched = round(float(above.sum(axis=1).mean()))
+        expected = found.expected_places(tau, searched)
+        assert (above & contour).sum(axis=1).mean() <= expected <= found.expected_places(tau)
+        assert expected <= 0.052 * searched + 1
+
+
+def test_where_nothing_was_searched_windows_decide_alone_or_nothing_is_expected():
+    found = chance.Chance(np.arange(100.0), None, 50)
+    assert found.expected_places(95.5, 0) <= 1 < found.expected_places(95.5) == found.expected_places(95.5, None)
+    assert found.record(95.5, 3, 12)["expected_false_places"] == found.expected_places(95.5, 12)

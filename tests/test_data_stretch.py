@@ -19,15 +19,19 @@ def test_bytes_are_divided_by_255():
     np.testing.assert_allclose(after, [[1, 0.4]], rtol=1e-6)
 
 
-def test_other_types_use_joint_percentiles_of_valid_pixels():
+def test_other_types_use_joint_percentiles_of_valid_pixels_and_keep_what_lies_beyond():
     rng = np.random.default_rng(0)
     first, second = rng.normal(3000, 100, (50, 60)), rng.normal(3300, 100, (50, 60))
+    second[20:22, 30:32] = [[2600, 2500], [2450, 2400]]  # a fresh impact, darker than all other ground
+    second[40, 5] = 60_000  # a hot pixel, which must not take the contrast
     valid = rng.random((50, 60)) > 0.1
     first[~valid] = -32768
     low, high = np.percentile(np.concatenate([first[valid], second.ravel()]), [0.5, 99.5])  # oracle: NumPy
+    low, high = 2400, high + (high - low) / 2
     before, after = stretched(_image(first, valid), _image(second), "auto")
     np.testing.assert_allclose(before[valid], np.clip((first[valid] - low) / (high - low), 0, 1), atol=1e-6)
     np.testing.assert_allclose(after, np.clip((second - low) / (high - low), 0, 1), atol=1e-6)
+    assert np.unique(after[20:22, 30:32]).size == 4
     assert before.dtype == after.dtype == np.float32 and (before[~valid] == 0).all()
 
 

@@ -102,7 +102,7 @@ def test_a_method_is_refused_before_any_work(method, without, capsys, tmp_path):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("module", ["rasterio", "geopandas", "skimage"])
+@pytest.mark.parametrize("module", ["rasterio", "geopandas", "pyogrio", "pyproj", "shapely", "skimage"])
 def test_a_scene_is_refused_before_any_work(module, without, capsys, tmp_path):
     without(module)
     assert scene.execute(["--demo", f"--output_dir={tmp_path / 'out'}"]) == 1

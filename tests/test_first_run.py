@@ -1,6 +1,7 @@
 """What a new user meets: presets side by side, the folder, what is told early, what is left behind."""
 
 import csv
+import functools
 import json
 import pathlib
 
@@ -131,6 +132,26 @@ def test_interrupted_runs_say_what_they_leave_behind(tmp_path, monkeypatch, caps
     assert scene.execute(["--demo", f"--output_dir={tmp_path / 'out'}"]) == 130
     told = capsys.readouterr().err
     assert f"kept in {tmp_path / '.out.partial'}" in told and f"--output_dir={tmp_path / 'out'} --resume" in told
+
+
+def test_an_interrupted_demo_names_its_images_or_leaves_nothing(tmp_path, monkeypatch, capsys):
+    from planetcd_jax.simulate import demo_scene
+
+    command = ["--demo", f"--output_dir={tmp_path / 'out'}"]
+    images = tmp_path / "out-images"
+
+    def stopped(folder, *, written=(), **_):
+        for name in written:
+            (folder / name).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo_scene, "write_demo", stopped)
+    assert scene.execute(command) == 130
+    assert "nothing was done yet" in capsys.readouterr().err and not images.exists()
+    monkeypatch.setattr(demo_scene, "write_demo", functools.partial(stopped, written=("before.tif",)))
+    assert scene.execute(command) == 130
+    told = capsys.readouterr().err
+    assert f"images are in {images}." in told and f"--output_dir={tmp_path / 'out'} --resume" in told
 
 
 def test_the_cache_is_removed_and_nothing_beside_it(tmp_path, monkeypatch, capsys):

@@ -27,6 +27,12 @@ def test_importing_imports_no_heavy_library():
     assert python(code) == "[]"
 
 
+@pytest.mark.parametrize("program", ["scene", "survey"])
+def test_help_and_an_early_interruption_do_not_wait_for_jax(program):
+    code = f"import sys, planetcd_jax.{program}; print(sorted({{'jax', 'numpy', 'scipy'}} & set(sys.modules)))"
+    assert python(code) == "[]"
+
+
 def test_using_every_name_touches_no_device():
     code = (
         "from planetcd_jax import *\n"

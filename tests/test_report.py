@@ -12,6 +12,7 @@ import scipy.stats
 import sklearn.metrics
 
 from planetcd_jax.errors import DataError, OutputError
+from planetcd_jax.experiments import outcome_files
 from planetcd_jax.files.json_files import jsonable, write_json
 from planetcd_jax.report import figures, metrics, output, results, table
 
@@ -352,3 +353,17 @@ def test_a_pair_has_a_scale_bar_of_a_round_number_of_pixels():
     assert [text.get_text() for text in first.texts] == ["20 px"]
     (bar,) = first.lines
     assert np.ptp(bar.get_xdata()) == pytest.approx(20 / 150)
+
+
+def test_each_row_of_the_ranking_has_a_scale_bar_of_its_own():
+    small, large = (np.random.default_rng(0).random(shape) for shape in ((60, 60), (150, 150)))
+    pairs = [figures.PairPicture(name, x, x, 1.0, 0.5, False) for name, x in (("a", small), ("b", large))]
+    sheet = figures.ranking_figure(pairs, title="ctx", simulated=False)
+    told = [text.get_text() for axes in sheet.axes for text in axes.texts]
+    assert told == ["10 px", "20 px"]  # the longest round lengths within 0.3 of 60 and of 150 px
+
+
+def test_a_picture_names_the_preset_of_the_proposed_method():
+    told = {"dataset": "pairs", "method": "proposed", "preset": "robust", "accuracy": None}
+    assert outcome_files.title_of(told) == "pairs, robust"
+    assert outcome_files.title_of({**told, "method": "rcva", "accuracy": 0.531}) == "pairs, rcva: accuracy 53.1 %"

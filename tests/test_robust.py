@@ -97,6 +97,32 @@ def draw_null(key, before, after):
     return SCORE.null.draw(key, before, after, first, second, keep, SCORE.brightness)
 
 
+def test_both_dates_count_as_far_as_both_can_show():
+    """By hand: mean, standard deviation and ends of both dates."""
+    rng = np.random.default_rng(0)
+    before = (0.3 + 0.1 * rng.standard_normal((40, 40)).clip(-2, 2)).astype(np.float32)
+    after = (0.6 + 0.05 * rng.standard_normal((40, 40)).clip(-2, 2)).astype(np.float32)
+    keep = np.ones((40, 40), bool)
+    keep[0] = False
+
+    def black_and_white():
+        dates = [x[keep] for x in (before, after)]
+        ends = [(0.004 + min(x.min(), 0), 0.996 + max(x.max() - 1, 0)) for x in dates]
+        low = max((end[0] - x.mean()) / x.std() for end, x in zip(ends, dates, strict=True))
+        high = min((end[1] - x.mean()) / x.std() for end, x in zip(ends, dates, strict=True))
+        return [(x.mean() + x.std() * low, x.mean() + x.std() * high) for x in dates]
+
+    found = SCORE.brightness.common_limits(before, after, jnp.asarray(keep))
+    np.testing.assert_allclose(found, black_and_white(), rtol=1e-4)
+    assert abs(float(found[0][0]) - 0.004) < 1e-5  # the first date is black first
+    before[21, 10], after[11, 30] = -0.05, 1.05  # resampling does that
+    assert abs(float(SCORE.brightness.common_limits(before, after, jnp.asarray(keep))[0][0]) - 0.004) < 1e-5
+    before[20, 10], after[10, 30], after[0, 0] = -0.3, 1.4, -9.0
+    found = SCORE.brightness.common_limits(before, after, jnp.asarray(keep))
+    np.testing.assert_allclose(found, black_and_white(), rtol=1e-4)
+    assert float(found[0][0]) < -0.25
+
+
 def test_the_null_carries_noise_but_not_the_change(texture):
     before = texture(1)[0]
     rng = np.random.default_rng(2)

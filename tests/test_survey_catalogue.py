@@ -286,6 +286,6 @@ def test_ten_thousand_places_sort_filter_and_mark_with_few_rows_drawn(browser, t
     assert js("return document.getElementById('count').textContent").startswith("22 of 10000")  # s77, s770 to s779
     js("document.querySelector('.place').click(); document.getElementById('accept').click()")
     browser.refresh()
-    js("const m = document.getElementById('of-mark'); m.value = 'accepted'; m.dispatchEvent(new Event('input'))")
+    js("const m = document.getElementById('of-mark'); m.value = 'accepted'; m.dispatchEvent(new Event('change'))")
     assert js("return document.getElementById('count').textContent") == "1 of 10000 places"
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]

@@ -55,6 +55,20 @@ def test_a_large_offset_changes_no_level(tmp_path, dtype, offset):
         np.testing.assert_allclose(lifted, plain, atol=1e-5)
 
 
+def test_the_darkest_ground_of_a_scene_keeps_its_levels(tmp_path):
+    """A spot of 0.2 % of the scene, darker than all else, and one hot pixel."""
+    rng = np.random.default_rng(0)
+    scene = rng.normal(2000, 100, (200, 200))
+    scene[50:58, 90:100] = np.linspace(1500, 1690, 10)
+    scene[150, 20] = 60_000
+    names = [write_image(tmp_path / f"{name}.tif", scene.astype(np.uint16)) for name in "ab"]
+    pair = AlignedPair(*(Source(name) for name in names))
+    samples = sample(pair)
+    pixels = samples.before(pair.read_before(0, 0, 200, 200)[0])
+    assert (np.diff(pixels[50, 90:100]) > 0.01).all() and pixels[50, 90] < -0.2
+    assert pixels.max() == 1.5
+
+
 def test_what_32_bits_cannot_hold_is_masked(tmp_path):
     image = np.ones((4, 5))
     image[0, 1], image[1, 2], image[2, 3] = -1.797e308, np.inf, np.nan

@@ -12,7 +12,6 @@ from absl import flags
 
 from planetcd_jax import constants
 from planetcd_jax.errors import ConfigError, PlanetCDError, WeightsError
-from planetcd_jax.files.compilations import count_from_now
 from planetcd_jax.files.own_values import named_value
 from planetcd_jax.version import __version__
 
@@ -172,6 +171,7 @@ def start_compilation_cache(settings: types.SimpleNamespace) -> None:
         ConfigError: if the folder cannot be made.
     """
     from planetcd_jax.files.caches import ensure_cache_home  # late: --help needs no JAX
+    from planetcd_jax.files.compilations import count_from_now
     from planetcd_jax.runtime import cache_compilations
 
     reason = ensure_cache_home()

@@ -43,7 +43,7 @@ def run_pairs(settings: types.SimpleNamespace, program: Program, survey_program:
     _shard(settings.shard)
     folder = folder_of(settings)
     require("survey", "distributed", "psutil", "rich")
-    require("scene", "rasterio", "geopandas", "skimage")
+    require("scene", "rasterio", "geopandas", "pyogrio", "pyproj", "shapely", "skimage")
     from planetcd_jax.surveys import shards
 
     shards.agree(folder, program.command)

@@ -31,6 +31,9 @@ from planetcd_jax.scores.null import patch_key
 from planetcd_jax.version import __version__
 from planetcd_jax.words import counted
 
+PROPOSED = "proposed"
+"""The paper's method with any preset, in `baselines.METHODS`."""
+
 LEADING = "robust"
 """The preset whose files lie at the top of the folder where several run: it ranks best on the evaluation's pairs."""
 
@@ -97,10 +100,15 @@ def _metrics(outcome: Outcome, pair_set: PairSet, about: Mapping[str, Any]) -> d
     return record.record(pair_set.name, pair_set.source, outcome.method.name, run, **about)
 
 
-def title_of(name: str, method: str, metrics: Mapping[str, Any]) -> str:
+def system_of(method: str, preset: str) -> str:
+    """What a picture calls a system: the proposed method by its preset, which says more than "proposed"."""
+    return preset if method == PROPOSED else method
+
+
+def title_of(metrics: Mapping[str, Any]) -> str:
     """The line above a histogram."""
-    accuracy = metrics["accuracy"]
-    return f"{name}, {method}" + ("" if accuracy is None else f": accuracy {table.percent(accuracy)} %")
+    accuracy, system = metrics["accuracy"], system_of(metrics["method"], metrics["preset"])
+    return f"{metrics['dataset']}, {system}" + ("" if accuracy is None else f": accuracy {table.percent(accuracy)} %")
 
 
 def _explanations(entry: Entry, pair_set: PairSet, count: int) -> dict[str, dict[str, Any]]:
@@ -138,7 +146,7 @@ def _write_outcome(
     kind = about["flags"]["figure_format"]
     results.write_results(folder / results.RESULTS, outcome.scores, explained, quality)
     results.save_scores(folder / results.SCORES, outcome.scores, metrics)
-    title = title_of(pair_set.name, outcome.name, metrics)
+    title = title_of(metrics)
     decision, simulated = outcome.config.decision, pair_set.source == "simulated"
     gallery.write_histogram(folder, outcome.scores, decision, title=title, simulated=simulated, kind=kind)
     if outcome.history:
@@ -199,7 +207,8 @@ def _draw(folder: pathlib.Path, entry: Entry, pair_set: PairSet, settings: types
             drawn.append(picture)
         if len(shown) < settings.page_pairs:
             shown.append(pairs_page.shown(picture))
-    title = f"{pair_set.name}, {outcome.name}: highest-ranked pairs"
+    system = system_of(outcome.method.name, entry.about["preset"])
+    title = f"{pair_set.name}, {system}: highest-ranked pairs"
     simulated = pair_set.source == "simulated"
     gallery.write_pairs(folder, drawn, title=title, simulated=simulated, kind=settings.figure_format)
     return pairs_page.Ranking(outcome.name, outcome.scores, outcome.config.decision, shown)

@@ -53,7 +53,7 @@ def decide_again(path: pathlib.Path, settings: types.SimpleNamespace) -> pathlib
         results.write_results(folder / results.RESULTS, scores, about.get("explanations", {}), about.get("quality", {}))
         results.save_scores(folder / results.SCORES, scores, metrics)
         simulated = about["source"] == "simulated"
-        title = title_of(about["dataset"], about["preset"], metrics)
+        title = title_of(metrics)
         gallery.write_histogram(folder, scores, decision, title=title, simulated=simulated, kind=settings.figure_format)
         write_json(folder / output.METRICS, metrics)
     print(f"tau at quantile {quantile:g}, from {path}\n\n{table.summary_table(metrics)}")

@@ -214,5 +214,5 @@ def open_image(path: str | os.PathLike):
 
 def _unreadable(path: str | os.PathLike, err: BaseException) -> BadPairError:
     cause = err.__cause__ or err
-    said = " ".join(str(cause).split())
+    said = " ".join(str(cause).split()).removeprefix(f"'{path}' ").rstrip(".")  # GDAL repeats the name
     return BadPairError(f"{path}: cannot be read as an image (truncated or damaged?): {said}; fetch it again.")

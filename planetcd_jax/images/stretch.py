@@ -19,6 +19,10 @@ STRETCHES = ("auto", "dtype", "percentile", "each", "none")
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
 """Percentiles that become 0 and 1."""
 
+BEYOND = 0.5
+"""How far values beyond the percentiles are kept, as a share of their distance: a fresh impact is often the darkest
+ground of an image."""
+
 
 class DateStretch(NamedTuple):
     """What is done to one date.
@@ -41,7 +45,10 @@ def describe(stretch: str) -> str:
         DataError: if there is no such stretch.
     """
     percent = f"percentiles {LOW_PERCENT} and {HIGH_PERCENT}"
-    joint = f"{percent} of both dates together, all bands alike, to 0 and 1, clipped"
+    joint = (
+        f"{percent} of both dates together, all bands alike, widened to the extremes by up to {BEYOND:g} of their "
+        "distance on each side, to 0 and 1, clipped"
+    )
     each = (
         f"{percent} of each date by itself, all bands alike, to 0 and 1, clipped; a square-root coded date is decoded"
     )
@@ -96,7 +103,7 @@ def choose(before: Image, after: Image, stretch: str) -> tuple[DateStretch, Date
     if stretch == "percentile":
         if unlike:
             raise BadPairError(f"the two dates are on different scales ({unlike}); choose --stretch=auto or each.")
-        joint = _percentiles(np.concatenate(data))
+        joint = _widened(np.concatenate(data))
         return joint, joint
     each = _each(before, after, data)
     if stretch == "each":
@@ -106,7 +113,7 @@ def choose(before: Image, after: Image, stretch: str) -> tuple[DateStretch, Date
     if {before.dtype, after.dtype} == {np.dtype(np.uint8)}:
         joint = DateStretch(0.0, 255.0)
         return joint, joint
-    joint = _percentiles(np.concatenate(data))
+    joint = _widened(np.concatenate(data))
     return joint, joint
 
 
@@ -161,6 +168,13 @@ def _percentiles(values: np.ndarray) -> DateStretch:
     return DateStretch(float(low), float(high))
 
 
+def _widened(values: np.ndarray) -> DateStretch:
+    """Percentiles, moved to the extremes by up to `BEYOND` of their distance on each side."""
+    low, high = _percentiles(values)[:2]
+    reach = BEYOND * (high - low)
+    return DateStretch(max(low - reach, float(values.min())), min(high + reach, float(values.max())))
+
+
 def _type_bounds(types: set[np.dtype]) -> DateStretch:
     if len(types) > 1 or not all(np.issubdtype(t, np.integer) for t in types):
         raise BadPairError(
@@ -190,7 +204,7 @@ def _scaled(image: Image, rule: DateStretch) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-    """Map of each band to [0, 1]: a line, and a curve where the image is square-root coded and the other is not.
+    """Map of each band: a line, and a curve in [0, 1] where the image is square-root coded and the other is not.
 
     Attributes:
         low, high: Value that becomes 0 and 1, for each band.
@@ -202,14 +216,14 @@ class Stretch:
     bend: tuple[float, ...] = ()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """[H, W, B] to [H, W, B] float32 in [0, 1]; one band loses its axis. Values beyond are clipped.
+        """[H, W, B] to [H, W, B] float32; one band loses its axis. Values beyond `BEYOND` are clipped.
 
         Subtracts in the pixels' own precision: metres on a radius of 1,737,400 m are lost in 32 bits.
         """
-        return self._as_image(np.clip(self._scaled(pixels), 0.0, 1.0))
+        return np.clip(self.open_ended(pixels), -BEYOND, 1.0 + BEYOND)
 
     def open_ended(self, pixels: np.ndarray) -> np.ndarray:
-        """As a call, but values beyond `low` and `high` lie below 0 and above 1: for pictures that lose nothing."""
+        """As a call, but nothing is clipped: for pictures that lose nothing."""
         scaled = self._scaled(pixels)
         inside = np.clip(scaled, 0.0, 1.0)
         beyond = scaled - inside

@@ -66,7 +66,8 @@ def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FileP
         missing: "error" if an image without its other date is an error, "keep" if it stays and fails when read.
 
     Raises:
-        DataError: if nothing matches, an id comes twice for one date, or, with "error", an id lacks a date.
+        DataError: if there is no image or no date, an id comes twice for one date, or, with "error", an id lacks a
+            date.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the folder with your pairs by --data_dir.")
@@ -74,10 +75,7 @@ def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FileP
     files = _without_labels([p for p in files if not p.name.startswith(".")])
     words, dates = _best_dates(root, files)
     if not (dates[0] or dates[1]):
-        raise DataError(
-            f"{root}: {counted(len(files), 'image file')}, and none with before/after, t1/t2 or pre/post in its name "
-            "or folder; rename them, or list the pairs in a table (id,before,after) and give it by --pairs_csv."
-        )
+        raise _no_dates(root, files)
     halves = {key: i for i in (0, 1) for key in dates[i].keys() - dates[1 - i].keys()}
     if halves and missing == "error":
         told = [f"{key} (no {words[1 - i]})" for key, i in sorted(halves.items())]
@@ -92,6 +90,20 @@ def folder_pairs(root: pathlib.Path, missing: str = "error") -> tuple[list[FileP
     used = len(dates[0]) + len(dates[1])
     facts = {"layout": "folder", "root": str(root), "date_words": "/".join(words), "other_images": len(files) - used}
     return pairs, facts
+
+
+def _no_dates(root: pathlib.Path, files: list[pathlib.Path]) -> DataError:
+    """Why no pair was found in a folder: it holds no image at all, or no name tells the dates apart."""
+    table = "list the pairs in a table (id,before,after) and give it by --pairs_csv."
+    if not files:
+        others = sum(p.is_file() for p in root.rglob("*"))
+        held = f"holds no image, only {counted(others, 'other file')}" if others else "the folder holds no files"
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        return DataError(f"{root}: {held}; name the folder of your images ({known}) by --data_dir, or {table}")
+    found = counted(len(files), "image file")
+    return DataError(
+        f"{root}: {found}, and none with before/after, t1/t2 or pre/post in its name or folder; rename them, or {table}"
+    )
 
 
 def _without_labels(files: list[pathlib.Path]) -> list[pathlib.Path]:

@@ -253,6 +253,8 @@ def ranking_figure(pairs: Sequence[PairPicture], *, title: str, simulated: bool)
             box = (text_width + column * side, bottom + 0.05, side - 0.08, side - 0.08)
             axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
             _draw_panel(axes, pair, panel, line=0.5)
+            if panel == "before":
+                _scale_bar(axes, pair.before.shape[1])
             if row == 0:
                 axes.set_title(panel, fontsize=9, color=_BLACK)
         rank = "" if pair.rank is None else f"#{pair.rank}  "

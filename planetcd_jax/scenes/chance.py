@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 
+from planetcd_jax.scores.pixel_level import RATE
+
 _SHARES = (0.35, 0.25, 0.15, 0.08, 0.04, 0.02, 0.01)
 """Shares of the tiles whose maximum lies in the tail, the largest first; a smaller one is tried where the law misfits.
 With more, two windows of one tile often exceed the start, and the larger of two is of another law."""
@@ -126,24 +128,34 @@ class Chance:
         """Extrapolated p-value of each score, [...] float64; NaN where the tail does not reach, or there is none."""
         return np.full(np.shape(scores), np.nan) if self.tail is None else self.tail.above(scores)
 
-    def expected_places(self, tau: float) -> float:
-        """Places that chance lifts above tau where nothing has changed, by the tiles of the null that it does.
+    def expected_places(self, tau: float, searched: int | None = None) -> float:
+        """Places that chance gives above tau where nothing has changed, at most.
 
-        An upper bound: a group of windows that spans several tiles is counted in each, and a place needs pixels that
-        stand out too. Several in one tile are as likely as a Poisson law says. Where fewer than ten tiles are above,
-        the tail decides.
+        By windows: the tiles of the null that chance lifts above tau, of as many as the scene is worth. A group of
+        windows that spans several is counted in each, and several in one are as likely as a Poisson law says. Where
+        fewer than ten tiles of the null are above, the tail decides.
+
+        By pixels: a place must show changed ground, which chance does in a share `RATE` of the pieces that are
+        searched for it; a peak without any is a place only where windows alone would give less than one so high.
+
+        Args:
+            tau: Threshold.
+            searched: Pieces of the scene that were searched for changed ground; None where the score tells none.
         """
         share = float((self.maxima > tau).mean())
         if share * len(self.maxima) < 10 and self.tail is not None and tau >= self.tail.start:
             over = float((self.maxima > self.tail.start).mean())
             share = over * float(self.tail.above(np.asarray([tau]))[0]) / self.tail.share
         share = min(share, 1 - 0.5 / len(self.maxima))  # more than all of the tiles that there are cannot be seen
-        return -math.log1p(-share) * self.tiles
+        by_windows = -math.log1p(-share) * self.tiles
+        if searched is None:
+            return by_windows
+        return min(by_windows, -math.log1p(-RATE) * searched + min(1.0, by_windows))
 
-    def record(self, tau: float, places: int) -> dict[str, Any]:
-        """What run.json says of it, for the places above tau."""
+    def record(self, tau: float, places: int, searched: int | None) -> dict[str, Any]:
+        """What run.json says of it, for the places above tau; searched: as in `expected_places`."""
         return {
-            "expected_false_places": self.expected_places(tau),
+            "expected_false_places": self.expected_places(tau, searched),
             "most_false_share": self.most_false(tau, places),
             "tail": None if self.tail is None else dataclasses.asdict(self.tail),
         }

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -101,6 +100,16 @@ class Scored(NamedTuple):
     left_out: int = 0
     earlier: Sequence[unchanged.Unchanged] | None = None
     drawn_tau: float | None = None
+
+
+class Listed(NamedTuple):
+    """How many places there are above tau; peaks above it that are none, since no ground in them stands out; and pieces
+    of the scene that were searched for changed ground, None where the score tells none.
+    """
+
+    places: int
+    without_ground: int
+    searched: int | None
 
 
 def _digest(path: str) -> str:
@@ -257,7 +266,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     for name, values in scored.layers.items():
         writing.write_geotiff(kept.final / f"{name}.tif", {name: values}, grid, tags)
     key = jax.random.fold_in(jax.random.key(request.seed), _MAPS)
-    changes = _find_changes(key, scene, scored, quiet=quiet)
+    changes, searched = _find_changes(key, scene, scored, quiet=quiet)
     on_page = min(request.page_candidates, _PAGE_MOST)
     maps = scored.rho, scored.p_value, tau
     found, spare = places.list_candidates(maps, changes, plan, pair, on_page, scored.chance)
@@ -278,7 +287,7 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
         dated=() if scene.dates is None else dating.COLUMNS,
     )
     qgis.dress_places(kept.final / "candidates.gpkg", writing.LAYER, kinds.FAMILIES)
-    report = _run_report(request, scene, scored, who, run, (len(changed), len(spare)))
+    report = _run_report(request, scene, scored, who, run, Listed(len(changed), len(spare), searched))
     html = page.scene_page(
         [page.PageCandidate(row, *pictures) for row, pictures in zip(rows, shown, strict=False)],
         _overview(scene, scored),
@@ -289,15 +298,20 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     return report
 
 
-def _find_changes(key: jax.Array, scene: Scene, scored: Scored, *, quiet: bool) -> list[outlines.Change] | None:
-    """The changes in the ground above tau; None where the score does not tell them from each other."""
+def _find_changes(
+    key: jax.Array, scene: Scene, scored: Scored, *, quiet: bool
+) -> tuple[list[outlines.Change] | None, int | None]:
+    """The changes in the ground above tau, and in how many pieces of the scene they were looked for.
+
+    None where the score does not tell changes from each other.
+    """
     if not scene.config.score.outlines:
-        return None
+        return None, None
     with np.errstate(invalid="ignore"):
         corners = np.argwhere(scored.rho > scored.tau) * scene.plan.stride
     count = len(outlines.tiles(corners, scene.plan.window))
     with tqdm(total=count, desc="changed ground", unit="tile", disable=quiet) as bar:
-        return outlines.find_changes(key, scene, corners, bar.update)
+        return outlines.find_changes(key, scene, corners, bar.update), count
 
 
 def _measure_and_draw(
@@ -411,7 +425,7 @@ def _overview(scene: Scene, scored: Scored) -> page.Overview:
 
 
 def _run_report(
-    request: Request, scene: Scene, scored: Scored, who: Mapping[str, Any], run: str, counts: tuple[int, int]
+    request: Request, scene: Scene, scored: Scored, who: Mapping[str, Any], run: str, listed: Listed
 ) -> dict[str, Any]:
     pair, samples = scene.pair, scene.samples
     with np.errstate(invalid="ignore"):
@@ -424,9 +438,10 @@ def _run_report(
         "n_windows": int(np.isfinite(scored.rho).sum()),
         "n_windows_not_scored": int((~np.isfinite(scored.rho)).sum()),
         "n_changed_windows": changed,
-        "n_candidates": counts[0],
-        "n_peaks_without_ground": counts[1],
-        **({} if scored.chance is None else scored.chance.record(scored.tau, counts[0])),
+        "n_candidates": listed.places,
+        "n_peaks_without_ground": listed.without_ground,
+        "n_pieces_searched": listed.searched,
+        **({} if scored.chance is None else scored.chance.record(scored.tau, listed.places, listed.searched)),
         "n_null": len(scored.null),
         "n_null_left_out": scored.left_out,
         "null_quartiles": np.percentile(scored.null, [0, 25, 50, 75, 100]).tolist(),
@@ -563,7 +578,7 @@ def run_scene(
     """Runs one scene and leaves its results in `target`, all of them at once.
 
     Returns:
-        What run.json says and "seconds"; None if the results were there already.
+        What run.json says; None if the results were there already.
 
     Raises:
         DataError, ConfigError, OutputError: in one line, for what a user can mend.
@@ -572,11 +587,10 @@ def run_scene(
     check_possible(request, scene, target)
     if finished(target, who, resume=resume, overwrite=overwrite):
         return None
-    started = time.monotonic()
     kept = Checkpoint(checkpoints.work_folder(target), who, resume=resume)
     with _dropping(kept, scene.pair):
         scored = score(request, scene, kept, quiet=quiet)
         with checkpoints.as_output_errors(target):
             report = write_results(request, scene, scored, kept, quiet=quiet)
             kept.publish(target, RUN_FILE)
-    return {**report, "seconds": time.monotonic() - started}
+    return report

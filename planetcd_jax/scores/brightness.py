@@ -116,6 +116,7 @@ class BrightnessDetail:
         outlier: Differences of more expected ones than this do not count towards what is expected.
         fit_steps: Rounds of reweighting.
         dark, bright: Brightness from where on an 8-bit image shows nothing but black, or white.
+        overshoot: How far beyond 0 and 1 resampling alone may bring values.
         allow_pixel_noise: Whether noise of single pixels is measured and allowed for beyond `spread_cap`.
 
     Chosen on the development split of `scripts/evaluate.py`; docs/evaluation.md has the ablation.
@@ -131,6 +132,7 @@ class BrightnessDetail:
     fit_steps: int = 4
     dark: float = 0.004
     bright: float = 0.996
+    overshoot: float = 0.1
     allow_pixel_noise: bool = True
 
     def __post_init__(self):
@@ -144,10 +146,19 @@ class BrightnessDetail:
         return (1 / a + 1 / b - 4 / (a + b)) / (4 * math.pi) if self.allow_pixel_noise else 0.0
 
     def common_limits(self, before: Array, after: Array, keep: Array) -> tuple[Limits, Limits]:
-        """For each date [H, W] the brightness that both can show, so that saturation of one is no difference."""
+        """For each date [H, W] the brightness that both can show, so that saturation of one is no difference.
+
+        A date whose values go beyond 0 or 1, by more than resampling does, shows as much as they say.
+        """
         moments = masked.moments(before, keep), masked.moments(after, keep)
-        low = jnp.stack([(self.dark - mean) / deviation for mean, deviation in moments]).max()
-        high = jnp.stack([(self.bright - mean) / deviation for mean, deviation in moments]).min()
+        ends = []
+        for x in (before, after):
+            least, most = jnp.where(keep, x, 0.0).min(), jnp.where(keep, x, 1.0).max()
+            black = self.dark + jnp.where(least < -self.overshoot, least, 0.0)
+            ends.append((black, self.bright + jnp.where(most > 1.0 + self.overshoot, most - 1.0, 0.0)))
+        low = jnp.stack([(end - mean) / deviation for (end, _), (mean, deviation) in zip(ends, moments, strict=True)])
+        high = jnp.stack([(end - mean) / deviation for (_, end), (mean, deviation) in zip(ends, moments, strict=True)])
+        low, high = low.max(), high.min()
         first, second = ((mean + deviation * low, mean + deviation * high) for mean, deviation in moments)
         return first, second
 

@@ -60,7 +60,7 @@ function counts() {
   const found = above(), reviewed = found.filter((place) => markOf(place).mark), accepted = found.filter((place) => markOf(place).mark === "accepted");
   const missed = found.length === all.length && data.changed > all.length ? ` (${data.changed} in candidates.csv)` : "";
   const by = data.expected !== null && state.tau === data.tau ? ` (by chance at most ${digits(data.expected, 2)})` : "";
-  el("counts").textContent = `${found.length} place${found.length === 1 ? "" : "s"} above the threshold${missed}${by}; ` +
+  el("counts").textContent = `${counted(found.length, "place")} above the threshold${missed}${by}; ` +
     `${reviewed.length} of ${found.length} reviewed, ${accepted.length} accepted`;
   const share = shareAbove(state.tau), own = state.tau === data.tau ? "The run's threshold." : `The run's threshold: ${digits(data.tau)}.`;
   const least = data.null.length ? data.windows / data.null.length : 0;
@@ -207,7 +207,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 function watch() {
-  const click = (id, action) => el(id).addEventListener("click", action), input = (id, action) => el(id).addEventListener("input", action);
+  const on = (event) => (id, action) => el(id).addEventListener(event, action);
+  const click = on("click"), input = on("input"), picked = on("change");           // every way to choose from a list sends it
   document.querySelectorAll("[data-sort]").forEach((button) => button.addEventListener("click", () => sortBy(button.dataset.sort)));
   document.querySelectorAll("[data-mode]").forEach((button) => button.addEventListener("click", () => setMode(button.dataset.mode)));
   document.querySelectorAll("[data-mark]").forEach((button) => button.addEventListener("click", () => setMark(button.dataset.mark)));
@@ -218,10 +219,10 @@ function watch() {
   input("tau", (event) => setTau((data.top * event.target.value) / 1000, "slider"));
   input("tau-number", (event) => { if (event.target.value !== "") setTau(Number(event.target.value), "number"); });
   input("class", () => setText("class", el("class").value)); input("note", () => setText("note", el("note").value));
-  input("speed", beat); input("swipe", draw); input("stretch", tone); input("alike", tone);
-  input("outline", () => { view.outline = el("outline").checked; draw(); });
-  input("marked", list); input("theme", () => setTheme(el("theme").value));
-  if (el("kind")) input("kind", list);
+  input("speed", beat); input("swipe", draw); picked("stretch", tone); picked("alike", tone);
+  picked("outline", () => { view.outline = el("outline").checked; draw(); });
+  picked("marked", list); picked("theme", () => setTheme(el("theme").value));
+  if (el("kind")) picked("kind", list);
   window.addEventListener("storage", (event) => { if (event.key === store || event.key === null) { recall(); marksChanged(); } });
   watchStage(); watchMap(); watchFiles();
 }

@@ -6,13 +6,17 @@ function csvCell(value) {
   return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 }
 
-/** Places above the threshold and those with a mark; or the accepted ones only. */
-function csv() {
+/** Places for the CSV file: those above the threshold and those with a mark; or the accepted ones only. */
+const forCsv = () => all.filter((place) => (TAKEN() ? markOf(place).mark === "accepted" : place.rho > state.tau || state.marks[place.rank]));
+
+/** Places for the JSON file: those with a mark; or the accepted ones only. */
+const forJson = () => all.filter((place) => (TAKEN() ? markOf(place).mark === "accepted" : state.marks[place.rank]));
+
+function csv(places) {
   const lines = [["run", "mark", "class", "note", "above_tau", "tau", ...data.columns.map((name) => (name === "note" || name === "class" ? `place_${name}` : name))]];
-  for (const place of all) {
-    const mark = markOf(place), above = place.rho > state.tau;
-    if (TAKEN() ? mark.mark !== "accepted" : !above && !state.marks[place.rank]) continue;
-    lines.push([data.run, mark.mark, mark.class, mark.note, above, state.tau, ...data.columns.map((name) => place[name])]);
+  for (const place of places) {
+    const mark = markOf(place);
+    lines.push([data.run, mark.mark, mark.class, mark.note, place.rho > state.tau, state.tau, ...data.columns.map((name) => place[name])]);
   }
   return lines.map((cells) => cells.map(csvCell).join(",")).join("\n") + "\n";
 }
@@ -26,15 +30,14 @@ function polygon(place) {
 }
 
 /** Marked places as GeoJSON. Its coordinates are those of the map; "crs" holds their system, as GeoJSON of 2008 has it. */
-function geojson() {
-  const marked = all.filter((place) => (TAKEN() ? markOf(place).mark === "accepted" : state.marks[place.rank]));
+function geojson(places) {
   const kept = data.columns.filter((name) => !["note", "class"].includes(name));
   return JSON.stringify({
     type: "FeatureCollection",
     name: "marks",
     ...(data.frame.wkt ? { crs: { type: "name", properties: { name: data.frame.wkt } } } : {}),
     planetcd: { run: data.run, before: data.before_name, after: data.after_name, tau: state.tau, simulated: data.simulated, version: data.version },
-    features: marked.map((place) => ({
+    features: places.map((place) => ({
       type: "Feature",
       geometry: { type: "Polygon", coordinates: polygon(place) },
       properties: { ...Object.fromEntries(kept.map((name) => [name, place[name]])), mark: null, class: null, note: null, ...markOf(place) },
@@ -42,13 +45,13 @@ function geojson() {
   }, null, 1);
 }
 
-function save(name, type, text) {
+function save(name, type, write, places) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.href = URL.createObjectURL(new Blob([write(places)], { type }));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  say(`Saved ${name}: ${Object.keys(state.marks).length} marks.`);
+  say(`Saved ${name}: ${counted(places.length, "place")}, ${places.filter((place) => state.marks[place.rank]).length} of them marked.`);
 }
 
 /** Rows of a CSV file, each by the names of its first line. */
@@ -95,13 +98,13 @@ function takeMarks(text) {
     const mark = clean(row), place = run === data.run ? byRank.get(Number(row.rank)) : nearest(Number(row.row), Number(row.col));
     if (mark && place) taken[place.rank] = mark; else if (mark) lost += 1;
   }
-  change(taken, `Took ${Object.keys(taken).length} marks` + (run === data.run ? "" : " of another run, by position") +
-    (lost ? `; ${lost} have no place here` : "") + ".");
+  change(taken, `Took ${counted(Object.keys(taken).length, "mark")}` + (run === data.run ? "" : " of another run, by position") +
+    (lost ? `; ${counted(lost, "mark")} of the file found no place here` : "") + ".");
 }
 
 function watchFiles() {
-  el("save-csv").addEventListener("click", () => save("marks.csv", "text/csv", csv()));
-  el("save-json").addEventListener("click", () => save("marks.json", "application/geo+json", geojson()));
+  el("save-csv").addEventListener("click", () => save("marks.csv", "text/csv", csv, forCsv()));
+  el("save-json").addEventListener("click", () => save("marks.json", "application/geo+json", geojson, forJson()));
   el("load").addEventListener("click", () => el("file").click());
   el("file").addEventListener("change", async () => {
     const [file] = el("file").files;

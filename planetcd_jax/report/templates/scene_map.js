@@ -85,6 +85,18 @@ function placeLabels(step) {
     texts[k].setAttribute("x", left);
     texts[k].setAttribute("y", Math.min(upright ? Math.max(end[1], chart.y) + 13 * step : end[1] - 3 * step, chart.y + chart.height - 4 * step));
   });
+  keepApart([...texts], step);
+}
+
+/** Hides each label that lies on one before it; latitudes come first. */
+function keepApart(texts, step) {
+  const kept = [], at = (text) => ["x", "y"].map((name) => Number(text.getAttribute(name)));
+  const latitudes = texts.filter((text) => /[NS]$/.test(text.textContent)), rest = texts.filter((text) => !latitudes.includes(text));
+  for (const text of [...latitudes, ...rest].filter((one) => one.style.display !== "none")) {
+    const [x, y] = at(text);
+    if (kept.some((other) => Math.abs(other[0] - x) < 46 * step && Math.abs(other[1] - y) < 12 * step)) text.style.display = "none";
+    else kept.push([x, y]);
+  }
 }
 
 function showMap() {

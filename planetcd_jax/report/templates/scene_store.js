@@ -8,6 +8,7 @@ const store = "planetcd-marks-" + data.run;
 const state = { tau: data.tau, chosen: null, sort: "rank", marks: {}, past: [], lasting: true };
 
 const digits = (value, n = 4) => (value === null || value === undefined ? "not measured" : Number(value.toPrecision(n)).toString());
+const counted = (number, one) => `${number} ${one}${number === 1 ? "" : "s"}`;
 const small = (p) => (p === null || p === undefined || p >= 0.001 ? digits(p, 2) : p.toExponential(p < 1e-9 ? 0 : 1));
 const degrees = (value, letters) => `${Math.abs(value).toFixed(5)}° ${letters[value < 0 ? 1 : 0]}`;
 const chance = (place) => (place.tail_p === null || place.tail_p === undefined ? place.p_value : place.tail_p);

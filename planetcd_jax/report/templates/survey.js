@@ -161,7 +161,7 @@ function save() {
   link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
   link.download = "survey-marks.csv"; link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  el("said").textContent = `Exported ${marked.length} marks`;
+  el("said").textContent = `Exported ${marked.length} mark${marked.length === 1 ? "" : "s"}`;
 }
 
 // The map: longitude and latitude as they are (plate carrée), with lines every so many degrees.
@@ -268,7 +268,8 @@ map.addEventListener("keydown", (e) => {
 
 for (const [id, action] of [["whole", whole], ["fit", fit], ["nearer", () => zoom(1.5)], ["farther", () => zoom(1 / 1.5)],
                             ["accept", () => mark("accepted")], ["reject", () => mark("rejected")], ["export", save]]) el(id).addEventListener("click", action);
-for (const id of ["find", "of-mark", "of-stratum", "only"]) el(id).addEventListener("input", arrange);
+el("find").addEventListener("input", arrange);
+for (const id of ["of-mark", "of-stratum", "only"]) el(id).addEventListener("change", arrange);
 el("note").addEventListener("change", () => { if (state.chosen) { state.chosen.note = el("note").value; keep(state.chosen); redraw(); } });
 for (const name of [...new Set(all.map((p) => p.stratum).filter(Boolean))].sort()) {
   const option = document.createElement("option"); option.textContent = name; el("of-stratum").append(option);
