@@ -82,3 +82,23 @@ def test_the_null_of_bands_has_the_noise_of_each(texture, bands):
     own, together = added.std(axis=(0, 1)), added.mean(axis=-1).std()
     np.testing.assert_allclose(own, 0.02 * np.sqrt(2), rtol=0.15)
     np.testing.assert_allclose(together, 0.02 * np.sqrt(2 / bands), rtol=0.15)
+
+
+def test_the_null_of_two_releases_of_one_mosaic_has_their_differences(texture):
+    """Most pixels are equal, the others differ by one grey level, as in a JPEG of quality 95."""
+    detail = pcd.ROBUST.score.brightness
+    rng = np.random.default_rng(2)
+    before = np.round(40 + 120 * texture(1, 96, 96, seed=6)[0]) / 255
+    after = before + np.where(rng.random(before.shape) < 0.22, rng.choice([-1, 1], before.shape), 0) / 255
+    dates = [jnp.asarray(x, jnp.float32) for x in (before, after)]
+    keep = jnp.ones((96, 96), bool)
+
+    @jax.jit
+    def drawn(key, one, two):
+        limits = detail.common_limits(one, two, keep)
+        seen = [detail.brightness(x, keep, limit) for x, limit in zip((one, two), limits, strict=True)]
+        return pcd.ROBUST.score.null.draw(key, one, two, *seen, keep, detail) - one
+
+    sizes = [float(np.asarray(drawn(jax.random.key(k), *dates)).std()) for k in range(3)]
+    np.testing.assert_allclose(sizes, (after - before).std(), rtol=0.2)
+    assert np.asarray(drawn(jax.random.key(0), dates[0], dates[0])).std() == 0.0
