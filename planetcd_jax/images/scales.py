@@ -1,4 +1,4 @@
-"""Whether two dates hold the same ground on different scales: other depth, other unit, or square-root coded.
+"""Whether two dates hold the same ground on different scales: other depth, other unit, square-root or log coded.
 
 A date that is coded by a square root, as many cameras send their images, follows the other by a parabola, not by a
 line. On values t that a linear stretch has brought to [0, 1], the curve
@@ -6,6 +6,11 @@ line. On values t that a linear stretch has brought to [0, 1], the curve
     t + b t (1 - t),    -1 <= b <= 0
 
 undoes the root of any such coding, whatever its pedestal: b = -1 is t^2, b = 0 the line. It keeps 0, 1 and the order.
+So does, for b < -1,
+
+    (e^(-b t) - 1) / (e^(-b) - 1)
+
+which undoes a logarithm, whatever its pedestal: decibels of radar against amplitudes.
 """
 
 import numpy as np
@@ -21,6 +26,17 @@ _WORST, _ROUNDS = 0.3, 8
 _EXPLAINED, _GAIN = 0.99, 0.35
 """A curve is taken where it explains this share of the variance, and leaves at most this share of what a line does."""
 
+_EXPONENTS = np.arange(1.5, 10.1, 0.5)
+"""Exponents -b that are tried; 2.3 is a range of 10 dB."""
+
+_LESS = 0.5
+"""An exponential is taken where it leaves at most this share of the variance that the parabola leaves."""
+
+_MOST_EXPONENT = 60.0
+
+_ROUNDING = 1e-6
+"""Two dates that are the same are bent by no more than this."""
+
 UNLIKE = 1.9
 """Ranges that differ by this factor are different scales: 11 bits against 12 differ by 2, 10 against 12 by 4."""
 
@@ -28,8 +44,13 @@ UNLIKE = 1.9
 def bent(values: np.ndarray, bend: float | np.ndarray) -> np.ndarray:
     """The curve of the module's head, any shape; `bend` broadcasts against the last axis. It never falls."""
     lowest = np.where(bend < 0, 0.5 * (1.0 + bend) / np.where(bend < 0, bend, 1.0), -np.inf)  # where it turns
-    values = np.maximum(values, lowest.astype(values.dtype))
-    return values + bend * values * (1.0 - values)
+    parabola = np.maximum(values, lowest.astype(values.dtype))
+    parabola = parabola + bend * parabola * (1.0 - parabola)
+    is_log = np.less(bend, -1.0)
+    if not np.any(is_log):
+        return parabola
+    k = np.where(is_log, np.negative(bend), 1.0).astype(values.dtype)
+    return np.where(is_log, np.expm1(np.minimum(k * values, _MOST_EXPONENT)) / np.expm1(k), parabola)
 
 
 def are_unlike(before: tuple[float, float], after: tuple[float, float]) -> bool:
@@ -57,9 +78,13 @@ def block_means(values: np.ndarray, valid: np.ndarray, side: int = BLOCK) -> np.
 
 
 def curve_means(values: np.ndarray, valid: np.ndarray, side: int = BLOCK) -> np.ndarray:
-    """[N, 2]: means of t and of t (1 - t) in the squares of an image [H, W] in [0, 1]; what `bends` takes."""
+    """Means of t, t (1 - t) and the exponentials in the squares of an image [H, W] in [0, 1]: what `bends` takes.
+
+    [N, 2 + K] float64, N squares and K exponents.
+    """
     values = values.astype(np.float64)
-    return np.stack([block_means(x, valid, side) for x in (values, values * (1.0 - values))], axis=1)
+    curves = [values, values * (1.0 - values), *(bent(values, -k) for k in _EXPONENTS)]
+    return np.stack([block_means(x, valid, side) for x in curves], axis=1)
 
 
 def bends(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
@@ -69,7 +94,7 @@ def bends(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     makes no error.
 
     Args:
-        before, after: [N, 2] `curve_means` of the same squares of both dates, each stretched to [0, 1] linearly.
+        before, after: `curve_means` of the same squares of both dates, each stretched to [0, 1] linearly.
     """
     known = np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
     before, after = before[known], after[known]
@@ -84,7 +109,34 @@ def bends(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 
 
 def _fit(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
-    """Bend of `coded` [N, 2], and the shares of the variance of `other` [N] that the curve and a line explain."""
+    """Bend of `coded` [N, 2 + K], and the shares of the variance of `other` [N] that the curve and a line explain."""
+    parabola = _fit_parabola(coded[:, :2], other)
+    exponentials = [_explained_by_most(column, other) for column in coded[:, 2:].T]
+    best = int(np.argmax(exponentials))
+    if 1 - exponentials[best] > _LESS * (1 - parabola[1]):
+        return parabola
+    exponent = float(_EXPONENTS[best])
+    if 0 < best < len(_EXPONENTS) - 1:  # between them, by the parabola through three
+        one, two, three = exponentials[best - 1 : best + 2]
+        exponent += 0.5 * (_EXPONENTS[1] - _EXPONENTS[0]) * (one - three) / min(one - 2 * two + three, -1e-12)
+    return -float(exponent), exponentials[best], _explained_by_most(coded[:, 0], other)
+
+
+def _explained_by_most(x: np.ndarray, y: np.ndarray) -> float:
+    """Share of the variance of y [N] that a rising line in x [N] explains, those apart that are farthest from it."""
+    keep = np.ones(len(x), bool)
+    for _ in range(_ROUNDS):
+        middle, power = x[keep].mean(), x[keep].var()
+        slope = np.mean((x[keep] - middle) * y[keep]) / power if power > 0 else 0.0
+        if slope <= 0:
+            return 0.0
+        rest = abs(y - slope * (x - middle) - y[keep].mean())
+        keep = rest <= np.quantile(rest, 1 - _WORST)
+    return _explained(x[keep], y[keep])
+
+
+def _fit_parabola(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+    """As `_fit`, of [N, 2] `coded`, by the parabola alone."""
     terms = np.concatenate([np.ones((len(coded), 1)), coded], axis=1)
     keep = np.ones(len(coded), bool)
     for _ in range(_ROUNDS):
@@ -94,6 +146,7 @@ def _fit(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     if weights[1] <= 0:
         return 0.0, 0.0, 0.0
     bend = float(np.clip(weights[2] / weights[1], -1.0, 0.0))
+    bend = bend if bend < -_ROUNDING else 0.0
     curve = coded[:, 0] + bend * coded[:, 1]
     return bend, _explained(curve[keep], other[keep]), _explained(coded[keep, 0], other[keep])
 

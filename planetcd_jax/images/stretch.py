@@ -49,12 +49,10 @@ def describe(stretch: str) -> str:
         f"{percent} of both dates together, all bands alike, widened to the extremes by up to {BEYOND:g} of their "
         "distance on each side, to 0 and 1, clipped"
     )
-    each = (
-        f"{percent} of each date by itself, all bands alike, to 0 and 1, clipped; a square-root coded date is decoded"
-    )
+    each = f"{percent} of each date by itself, all bands alike, to 0 and 1, clipped; a date coded by a root or a logarithm is decoded"
     words = {
         "auto": f"8-bit: value / 255; other types: {joint}; a pair whose dates differ in type, in scale (ranges apart, "
-        f"or of widths that differ by a factor of {scales.UNLIKE:g}) or by a square-root code: {each}; then on the "
+        f"or of widths that differ by a factor of {scales.UNLIKE:g}) or by a root or log code: {each}; then on the "
         "scale of the 8-bit date, value / 255, where one is",
         "dtype": "integers: value over the largest of the type, from its smallest",
         "percentile": joint,
@@ -130,7 +128,7 @@ def _differ(before: Image, after: Image, data: list[np.ndarray]) -> str:
 
 
 def _each(before: Image, after: Image, data: list[np.ndarray]) -> tuple[DateStretch, DateStretch]:
-    """Each date by its own percentiles, and the curve that undoes a square-root code of one of them."""
+    """Each date by its own percentiles, and the curve that undoes a root or log code of one of them."""
     if min(part.size for part in data) == 0:
         joint = _percentiles(np.concatenate(data))
         return joint, joint
@@ -204,11 +202,11 @@ def _scaled(image: Image, rule: DateStretch) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-    """Map of each band: a line, and a curve in [0, 1] where the image is square-root coded and the other is not.
+    """Map of each band: a line, and a curve in [0, 1] where the image is root or log coded and the other is not.
 
     Attributes:
         low, high: Value that becomes 0 and 1, for each band.
-        bend: Curve of each band that undoes a square-root code (see `scales.bent`); empty for none.
+        bend: Curve of each band that undoes a root or log code (see `scales.bent`); empty for none.
     """
 
     low: tuple[float, ...]
