@@ -49,7 +49,9 @@ def describe(stretch: str) -> str:
         f"{percent} of both dates together, all bands alike, widened to the extremes by up to {BEYOND:g} of their "
         "distance on each side, to 0 and 1, clipped"
     )
-    each = f"{percent} of each date by itself, all bands alike, to 0 and 1, clipped; a date coded by a root or a logarithm is decoded"
+    each = (
+        f"{percent} of each date by itself, all bands alike, to 0 and 1, clipped; a root or log coded date is decoded"
+    )
     words = {
         "auto": f"8-bit: value / 255; other types: {joint}; a pair whose dates differ in type, in scale (ranges apart, "
         f"or of widths that differ by a factor of {scales.UNLIKE:g}) or by a root or log code: {each}; then on the "
