@@ -11,6 +11,8 @@ from scripts import alternatives, evaluate
 from scripts.alternatives import VARIANTS
 from scripts.evaluation.trials import Trial, stack
 
+pytestmark = pytest.mark.slow
+
 SIDE = 48
 
 

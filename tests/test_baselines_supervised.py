@@ -13,6 +13,8 @@ from planetcd_jax.baselines.supervised import LabelledPairs, fit, predict
 from planetcd_jax.errors import ConfigError, DataError
 from planetcd_jax.report.curves import CURVES, write_learning_curves
 
+pytestmark = pytest.mark.slow
+
 TINY = training.TrainConfig(
     learning_rate=3e-3, batch_size=8, max_epochs=5, patience=5, width=0.125, last_stage="mixed0", dropout=0.0,
     augment=False, autoencoder_epochs=2,

@@ -19,6 +19,7 @@ def pairs(texture):
     return texture(4, 32, 32, seed=1), texture(4, 32, 32, seed=2)
 
 
+@pytest.mark.slow
 def test_vmap_over_seeds(params, pairs):
     keys = jax.random.split(jax.random.key(0), 3)
     found = jax.jit(jax.vmap(lambda key: pcd.detect(key, params, *pairs, QUICK)))(keys)

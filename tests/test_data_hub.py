@@ -82,6 +82,7 @@ def _repository(root):
     return files
 
 
+@pytest.mark.slow
 def test_fetches_a_split_records_commit_and_hashes_and_reuses_the_copy(tmp_path):
     (tmp_path / "made").mkdir()
     files = _repository(tmp_path / "made")
@@ -261,6 +262,7 @@ def _whole(home, name):
     return any(path.exists() for path in home.rglob(f"snapshots/*/{name}"))
 
 
+@pytest.mark.slow
 def test_a_slow_hub_is_waited_for_with_a_bar(tmp_path):
     hub = Hub(REPO, COMPOSITE, delay=2.5, pause=0.2)  # each answer comes later than a silent hub is given up
     with serving(hub) as endpoint:
@@ -269,6 +271,7 @@ def test_a_slow_hub_is_waited_for_with_a_bar(tmp_path):
     assert "waiting for the hub" in got["stderr"] and "Fetching 2 files: 100%" in got["stderr"]
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_not_whole_is_not_taken_for_the_set(tmp_path):
     with serving(Hub(REPO, COMPOSITE)) as endpoint:
         assert _run(tmp_path, endpoint, {"source": "real"})["n"] == 6
@@ -304,6 +307,7 @@ def _fetch(home, endpoint, *flags):
     return subprocess.run([sys.executable, "-c", FETCH, *flags], capture_output=True, text=True, env=env, timeout=90)
 
 
+@pytest.mark.slow
 def test_fetch_tells_sizes_before_and_the_folder_after_and_keeps_checksums(tmp_path):
     with serving(Hub(REPO, COMPOSITE)) as endpoint:
         done = _fetch(tmp_path, endpoint, "--fetch=ctx")
@@ -334,6 +338,7 @@ def test_what_is_on_no_hub_is_told_in_one_line(capsys):
     assert "lroc is on no hub; name your own folder by --data_dir" in told and told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_first_command_runs_on_the_real_pairs_and_says_which_they_are(tmp_path):
     flags = ["--dataset=ctx", "--method=rcva", "--num_devices=1", "--figures=0", f"--output_dir={tmp_path / 'out'}"]
     with serving(Hub(REPO, COMPOSITE, xet="works")) as endpoint:

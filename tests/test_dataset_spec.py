@@ -60,6 +60,7 @@ def test_a_record_says_what_it_lacks():
         open_dataset("pairs", source="simulated")
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_a_module_beside_the_user(tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     command = "import sys; from planetcd_jax.main import run; sys.argv[0] = 'planetcd'; run()"

@@ -31,6 +31,7 @@ def test_a_patch_against_itself_is_0(texture, params, preset, name):
     assert float(rho) == 0.0
 
 
+@pytest.mark.slow
 def test_windows_away_from_a_spot_are_0(texture, params):
     before = texture(1, 260, 260, seed=3)[0]
     after = before.copy()

@@ -101,6 +101,7 @@ def scores(params, bn_params):
     return of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", sorted(pcd.PRESETS))
 def test_a_patch_against_itself_is_0(scores, preset):
     @FEW

@@ -12,6 +12,8 @@ from scripts import ablate, evaluate
 from scripts.evaluation import backgrounds, insertions, measures
 from scripts.evaluation.trials import SIDE, Trial, stack
 
+pytestmark = pytest.mark.slow
+
 
 def test_best_accuracy_is_found_by_trying_all():
     rng = np.random.default_rng(0)

@@ -9,6 +9,7 @@ import importlib
 import pathlib
 
 import numpy as np
+import pytest
 
 import planetcd_jax as pcd
 
@@ -37,6 +38,7 @@ def given():
     return {"jax": jax, "jnp": jnp, "np": np, "pcd": pcd, **public, **made}
 
 
+@pytest.mark.slow
 def test_examples_in_docstrings_run_and_print_what_they_say():
     known, said, ran = given(), [], 0
     for name in modules_with_examples():

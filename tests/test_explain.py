@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 import planetcd_jax as pcd
 from planetcd_jax import explain
@@ -39,6 +40,7 @@ def test_nothing_to_say(texture, params):
     np.testing.assert_allclose(found.channel_change, 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_saliency_points_at_the_change(texture, params):
     before = texture(1)[0]
     after = before + 0.01 * np.random.default_rng(0).standard_normal(before.shape).astype(np.float32)

@@ -45,6 +45,7 @@ def exporter():
     return module
 
 
+@pytest.mark.slow
 def test_it_runs_without_the_package(exporter, params, texture, tmp_path):
     before, after = texture(5, 24, 28, seed=1), texture(5, 24, 28, seed=2)
     made = exporter.export_scores(params, QUICK, (24, 28))

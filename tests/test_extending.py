@@ -93,6 +93,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -116,6 +117,7 @@ def test_by_name_in_the_program_for_pairs(own, tmp_path, flags, capsys):
         assert "Stem" in metrics["config"]["backbone"]["function"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

@@ -70,6 +70,7 @@ def test_in_c_plus_plus_too(texture):
     same(config.replace(backbone=serve("winograd", config.backbone)), texture, (), 2e-6)
 
 
+@pytest.mark.slow
 def test_the_registered_score_and_its_null_are_those_of_the_pair_alone(texture):
     # Not to 1e-6: two programs for one and the same array differ by 1e-5 already. The size that fills least of the
     # array, since each size alone is a program that takes a dozen seconds to compile.
@@ -83,6 +84,7 @@ def test_whose_statistics_cannot_be_told_apart_is_not_padded_into_larger_arrays(
     assert not pcd.PAPER.replace(score="rcva").score.pads(pcd.PAPER.backbone)
 
 
+@pytest.mark.slow
 def test_what_is_explained_and_drawn_is_that_of_the_pair_alone(params, texture):
     config = pcd.PAPER.replace(layer="conv2_2")
 
@@ -102,6 +104,7 @@ def test_what_is_explained_and_drawn_is_that_of_the_pair_alone(params, texture):
     np.testing.assert_array_equal(large_mask[:53, :61], mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [pcd.PAPER, pcd.ROBUST])
 def test_changed_pixels_and_their_level_are_those_of_the_pair_alone(config, params, texture):
     config = config.replace(layer="conv1_2")
@@ -167,6 +170,7 @@ def test_what_fills_no_batch_shares_arrays_and_the_rest_keeps_its_shape(texture)
     assert {len(batch.before) for batch in batches(source, lambda shape: 5)} == {5, 1}
 
 
+@pytest.mark.slow
 def test_a_set_of_many_sizes_compiles_a_few_programs_and_decides_as_alone(params, texture, monkeypatch):
     sizes = [(32 + 3 * n, 60 - 2 * n) for n in range(9)]
     source = Memory([Pair(*dates(texture, size)) for size in sizes])

@@ -44,6 +44,7 @@ def without(monkeypatch):
     return hide
 
 
+@pytest.mark.slow
 def test_the_first_command_runs_without_any_extra(tmp_path):
     program = (
         f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL!r})); from planetcd_jax import main; "

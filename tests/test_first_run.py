@@ -17,6 +17,8 @@ from planetcd_jax.experiments import dataset_run
 from planetcd_jax.files import cache_clearing, caches
 from planetcd_jax.pairs import opening
 
+pytestmark = pytest.mark.slow
+
 
 def _presets(*given):
     settings = main.parse(given)

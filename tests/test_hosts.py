@@ -15,6 +15,8 @@ import planetcd_jax as pcd
 from planetcd_jax import main
 from planetcd_jax.runtime import hosts, start_hosts
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 

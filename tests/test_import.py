@@ -90,6 +90,7 @@ def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_cut_short_is_made_anew(tmp_path):
     home = {"XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin", "JAX_PLATFORMS": "cpu"}
     python(_COMPILE, **home)

@@ -19,6 +19,8 @@ from planetcd_jax.baselines.inception import InceptionV3
 from planetcd_jax.baselines.inception_weights import load_inception
 from planetcd_jax.errors import ConfigError, PatchError, WeightsError
 
+pytestmark = pytest.mark.slow
+
 
 def assert_stages_agree(got, wanted):
     """Largest absolute error, relative to the largest value of the stage."""

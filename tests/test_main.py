@@ -126,6 +126,7 @@ def test_decide_again_refuses_what_is_no_share(lroc, capsys):
     assert "quantile is 1.5; give a share" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_default_folder_and_latest(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main.execute(["--dataset=lroc", "--source=simulated", "--method=rcva", *QUICK[1:]]) == 0

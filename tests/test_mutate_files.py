@@ -3,6 +3,8 @@
 import mutate_files
 import pytest
 
+pytestmark = pytest.mark.slow
+
 GROUPS = 9
 
 

@@ -42,6 +42,7 @@ def see(params):
 ALL = np.ones((SIDE, SIDE), bool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contrast", [-0.5, 0.5])
 def test_the_contour_covers_the_change_and_little_else(see, contrast):
     factor, inside = disc(42, 60, 8, contrast)
@@ -58,6 +59,7 @@ def test_unchanged_pairs_show_no_contour(see):
     assert sum(shown) <= 1
 
 
+@pytest.mark.slow
 def test_changed_ground_alone_is_the_same_and_draws_no_null_for_nothing(params, see):
     network = prepared(pcd.ROBUST.backbone, params)
     ground_of = jax.jit(lambda key, b, a: pcd.ROBUST.score.changed_ground(key, network, b, a, jnp.asarray(ALL)))

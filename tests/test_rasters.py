@@ -257,8 +257,8 @@ def test_stretch_is_one_for_each_image_and_ignores_what_either_masks(tmp_path):
 
 
 def test_stretch_by_hand_and_constant_images():
-    stretched = Stretch((10.0,), (20.0,))(np.array([[[5.0], [10.0], [15.0], [30.0]]], np.float32))
-    np.testing.assert_array_equal(stretched, [[0.0, 0.0, 0.5, 1.0]])
+    stretched = Stretch((10.0,), (20.0,))(np.array([[[1.0], [8.0], [10.0], [15.0], [22.0], [30.0]]], np.float32))
+    np.testing.assert_allclose(stretched, [[-0.5, -0.2, 0.0, 0.5, 1.2, 1.5]])
 
 
 def test_constant_and_wholly_masked_images_are_errors(tmp_path):

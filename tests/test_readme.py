@@ -24,6 +24,7 @@ def test_its_two_commands_are_those_of_the_gate():
     assert len(commands) == 2 and "planetcd_jax.main --dataset=ctx" in commands[0] and "pytest" in commands[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_its_python_runs_as_it_stands(snippet, tmp_path):
     done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True)

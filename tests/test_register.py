@@ -205,6 +205,7 @@ def test_change_of_much_of_the_ground_is_no_other_place(tmp_path):
     assert register(write(tmp_path / "a.tif", before), write(tmp_path / "b.tif", after, seed=1)).correction is None
 
 
+@pytest.mark.slow
 def test_two_places_are_refused_and_none_insists(tmp_path):
     images = write(tmp_path / "a.tif", seen(ground(8))), write(tmp_path / "b.tif", seen(ground(9)), seed=1)
     with pytest.raises(DataError, match="do not show the same ground.*--register=none") as error:
@@ -306,6 +307,7 @@ def test_a_correction_reads_what_the_ground_shows(tmp_path):
     assert np.corrcoef(one[both].ravel(), two[both].ravel())[0, 1] > 0.97
 
 
+@pytest.mark.slow
 def test_a_scene_says_and_records_its_registration(tmp_path, capsys):
     from planetcd_jax.scene import execute
 
@@ -338,6 +340,7 @@ def test_flags_that_contradict_each_other_are_refused(tmp_path, capsys):
     assert "--register=file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [9.0, 14.0])
 def test_local_shifts_leave_a_block_that_moved_to_be_found(tmp_path, by):
     """Ground of 150 px a side that slid by `by` px in an image that lies 40 px off: no field of shifts undoes that."""

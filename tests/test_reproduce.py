@@ -8,6 +8,8 @@ from planetcd_jax.errors import DataError
 from planetcd_jax.pairs import open_dataset
 from scripts import reproduce, stand_ins
 
+pytestmark = pytest.mark.slow
+
 
 def _small(monkeypatch, texture):
     """Simulated sets of ten pairs in place of the simulator's."""

@@ -79,6 +79,7 @@ def test_constant_and_missing_pixels(texture, score):
     assert np.isnan(score(before, holed)) and np.isnan(score(holed, before))
 
 
+@pytest.mark.slow
 def test_the_null_hangs_on_the_pairs_own_number_alone_and_needs_no_other_pair(texture, params):
     before, after = texture(3), texture(3, seed=1) * 0.2 + texture(3) * 0.8
     run = jax.jit(lambda a, b, i: pcd.batch_scores(jax.random.key(0), params, a, b, i, CONFIG))

@@ -66,6 +66,7 @@ def test_missing_ground_is_not_compared(scene, score):
     assert np.isnan(none).all()
 
 
+@pytest.mark.slow
 def test_the_null_is_like_the_score_of_unchanged_windows(scene, score, params):
     options = dict(config=CONFIG, window=WINDOW, stride=STRIDE, margin=MARGIN, min_valid=0.02)
     null = jax.jit(lambda k, a, b: scoremap.null_score_map(k, params, a, after=b, **options))

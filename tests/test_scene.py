@@ -185,6 +185,7 @@ scene.execute(sys.argv[2:])
 """Runs a scene and is killed when one more chunk than the first argument says is written and has no name yet."""
 
 
+@pytest.mark.slow
 def test_killed_while_it_writes_a_run_resumes_and_ends_with_the_same_files(results, images, tmp_path):
     out = tmp_path / "out"
     arguments = [
@@ -236,6 +237,7 @@ def test_results_are_not_overwritten_unasked(results, images, tmp_path, capsys):
     assert (other / "mine.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [600, 20_000], ids=["while scoring", "while writing"])
 def test_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(images, tmp_path, limit):
     """A disk that takes no file above `limit` bytes; then, with room again, --resume ends the run."""
@@ -313,6 +315,7 @@ def test_bad_images_are_one_line(images, tmp_path, capsys, realdata):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_images_without_a_reference_system_run_and_say_so(images, tmp_path, capsys):
     bare = []
     for name in images:
@@ -414,6 +417,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_scene(tmp_path):
     """An image four times as large, 64 MB more of it as float32, takes no more than 30 MB more."""
     # One after the other in one process, which compiles once; its peak so far is that of the larger one at the end.
@@ -457,6 +461,7 @@ def test_residual_shift_and_correlation():
     assert np.isnan(correlation(image, np.ones_like(image), valid))
 
 
+@pytest.mark.slow
 def test_demo_images_are_georeferenced_misaligned_and_known(tmp_path):
     before, after = demo_scene.write_demo(tmp_path, side=800, seed=0)
     with rasterio.open(before) as one, rasterio.open(after) as two:

@@ -131,6 +131,7 @@ def test_a_resumed_run_compares_all_files(results, stack, tmp_path, capsys):
     assert "holds earlier results" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_times_by_a_flag_and_the_order_as_given(stack, tmp_path, capsys):
     given = "--times=2001-01-01,2002-01-01,2003-01-01,2004-01-01"
     assert run(stack, tmp_path / "by_flag", given) == 0

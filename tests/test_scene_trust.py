@@ -81,6 +81,7 @@ def test_windows_inside_marked_ground(images, ground):  # noqa: F811
         stable.inside("nowhere.gpkg", pair, plan, shape)
 
 
+@pytest.mark.slow
 def test_a_scene_with_stable_ground_and_false_discovery_rate(images, ground, tmp_path):  # noqa: F811
     box = (0, 0, 300, CHANGE[1] - 40) if CHANGE[1] > 165 else (0, CHANGE[1] + 40, 300, 330)
     arguments = [f"--before={images[0]}", f"--after={images[1]}", *FAST, f"--stable_ground={ground(box)}"]

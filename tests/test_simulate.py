@@ -190,6 +190,7 @@ def test_the_sets_stand_in_for_the_papers(name, n, side, shift):
         assert np.abs(truth.shift).max() <= shift
 
 
+@pytest.mark.slow
 def test_a_pair_depends_on_seed_split_and_index_alone():
     first, second = (simulated_set("lroc", seed=4) for _ in range(2))
     late = first.read(9)

@@ -24,6 +24,8 @@ from planetcd_jax.surveys.engine import Survey
 from planetcd_jax.surveys.ledger import Ledger
 from planetcd_jax.surveys.workers import Workers
 
+pytestmark = pytest.mark.slow
+
 
 def free_port():
     with socket.socket() as own:

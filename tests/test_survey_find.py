@@ -67,6 +67,7 @@ def made():
     return np.stack([quad(rng, centre, rng.uniform(0.005, 0.04)) for centre in centres])
 
 
+@pytest.mark.slow
 def test_pairs_of_a_made_archive_are_those_of_brute_force(made):
     images = [Footprint(f"{n:04d}", sphere.lon_lat(corners)) for n, corners in enumerate(made)]
     bounds = Bounds(overlap=0.3)

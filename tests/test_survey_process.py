@@ -18,6 +18,8 @@ from survey_work import ROOT, STANDIN, lines, task
 from planetcd_jax.surveys import scene_process, serving
 from planetcd_jax.surveys.attempt import score_pair
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def ended():

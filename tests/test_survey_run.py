@@ -23,6 +23,8 @@ from planetcd_jax.surveys.limits import Limits
 from planetcd_jax.surveys.pair_table import Pair
 from planetcd_jax.surveys.workers import Workers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def book(tmp_path):
