@@ -31,6 +31,14 @@ def test_a_tail_says_small_probabilities(name, clustered):
         assert 1 / 3 < ratio < (3 if p >= 1e-5 and name != "normal" else 40), (p, ratio)
 
 
+def test_a_tail_goes_no_further_than_a_thousandth_of_what_was_seen():
+    null = drawn(stats.expon(), 100, 0, False)
+    tail = chance.fit_tail(list(null))
+    assert tail is not None
+    found = tail.above(np.asarray([tail.start, 12.0, 40.0, 400.0]))
+    assert found[1] > found[2] == found[3] == pytest.approx(1e-3 / null.size)
+
+
 def test_below_its_start_a_tail_says_nothing():
     tail = chance.fit_tail(list(drawn(stats.expon(), 200, 0, False)))
     assert np.isnan(tail.above(np.asarray([tail.start - 1e-6]))[0])

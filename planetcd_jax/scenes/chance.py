@@ -28,6 +28,10 @@ _SHAPE_SPREAD = 0.07
 """Standard deviation of the shape of a tail, before it is seen, about 0, the exponential: it weighs as much as two
 hundred excesses. Below 0 the law would end, and a score beyond its end have no chance at all: that is never taken."""
 
+_FARTHEST = 1e-3
+"""A p-value is extrapolated to this share of the least that the null scores themselves show, and no further: nothing is
+known of the law out there, and 1e-50 would only look like knowledge."""
+
 _MISFIT = 0.05
 _DRAWS = 39
 
@@ -44,6 +48,7 @@ class Tail:
         shape, scale: Of the law; 0 is the exponential, above 0 the tail is heavier.
         excesses: Number of excesses that were fitted, one for each tile.
         fit_p: p-value of the hypothesis that the excesses are of this law (Cramer-von Mises, 39 draws).
+        least: Probability below which nothing is extrapolated.
     """
 
     start: float
@@ -52,12 +57,13 @@ class Tail:
     scale: float
     excesses: int
     fit_p: float
+    least: float
 
     def above(self, scores: np.ndarray) -> np.ndarray:
-        """Probability that a null score lies above each score, [M] float64; NaN at scores below `start`."""
+        """Probability that a null score lies above each score, at least `least`; [M] float64, NaN below `start`."""
         scores = np.asarray(scores, np.float64)
         found = self.share * stats.genpareto.sf(scores - self.start, self.shape, scale=self.scale)
-        return np.where(scores >= self.start, found, np.nan)
+        return np.where(scores >= self.start, np.maximum(found, self.least), np.nan)
 
 
 def _fitted(excesses: np.ndarray) -> tuple[float, float]:
@@ -106,7 +112,8 @@ def fit_tail(tiles: Sequence[np.ndarray]) -> Tail | None:
         shape, scale = _fitted(excesses)
         fit_p = _fit_p(excesses, shape, scale)
         if fit_p >= _MISFIT:
-            return Tail(start, float((every > start).mean()), shape, scale, len(excesses), fit_p)
+            share_above, least = float((every > start).mean()), _FARTHEST / len(every)
+            return Tail(start, share_above, shape, scale, len(excesses), fit_p, least)
     return None
 
 
