@@ -70,6 +70,7 @@ def test_a_run_interrupted_twice_ends_as_an_unbroken_one(unbroken, tmp_path):
     assert done[-1] == SCHEDULE.max_epochs * STEPS_PER_EPOCH
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_taken_up_again(unbroken, tmp_path):
     root = pathlib.Path(planetcd_jax.__file__).parents[1]
     program = subprocess.Popen(

@@ -111,6 +111,7 @@ def test_fetches_a_split_records_commit_and_hashes_and_reuses_the_copy(tmp_path)
     assert offline["source"] == "real" and "HF_HUB_OFFLINE" in offline["facts"]["notes"][0]
 
 
+@pytest.mark.slow
 def test_a_repository_of_another_layout_is_not_taken_for_the_set(tmp_path):
     with serving(Hub(REPO, {"README.md": b"elsewhere", "data/test-00000.arrow": b"x"})) as endpoint:
         got = _run(tmp_path, endpoint)
@@ -147,6 +148,7 @@ def test_the_hub_has_five_seconds_with_the_import_of_its_client(monkeypatch):
     assert hub.DEADLINE_S + 1.0 < 5
 
 
+@pytest.mark.slow
 def test_no_hub_at_all_falls_back_and_says_so_or_is_an_error(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -226,6 +228,7 @@ def test_a_broken_download_goes_on_where_it_was_cut(tmp_path):
     assert len(parts) == 2 and 0 < int(parts[1].partition("bytes=")[2].rstrip("-")) <= len(COMPOSITE[shard]) // 2
 
 
+@pytest.mark.slow
 def test_a_killed_download_fetches_only_what_is_not_whole(tmp_path):
     """The hub's client keeps whole files, and begins a file anew that a killed process left half."""
     small, large = (f"data/test-0000{i}-of-00002.parquet" for i in (1, 0))
@@ -284,6 +287,7 @@ def test_a_copy_that_is_not_whole_is_not_taken_for_the_set(tmp_path):
     assert half["source"] == "simulated" and "SIMULATED" in half["facts"]["notes"][0]
 
 
+@pytest.mark.slow
 def test_what_the_hub_holds_but_nobody_can_read_falls_back_or_ends(tmp_path):
     import pyarrow
     from pyarrow import parquet

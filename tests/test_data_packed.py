@@ -147,6 +147,7 @@ def _script(*flags):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_script_packs_skips_and_explains(tmp_path):
     for i, shape in enumerate([(40, 40), (40, 40), (30, 40)]):
         for date in ("t1", "t2"):

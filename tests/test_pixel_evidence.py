@@ -54,6 +54,7 @@ def test_the_contour_covers_the_change_and_little_else(see, contrast):
     assert np.sign(np.asarray(found.signed)[changed].mean()) == np.sign(contrast)
 
 
+@pytest.mark.slow
 def test_unchanged_pairs_show_no_contour(see):
     shown = [bool(see(jax.random.key(k), *dates(k), ALL).changed.any()) for k in range(12)]
     assert sum(shown) <= 1

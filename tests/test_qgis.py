@@ -161,6 +161,7 @@ app.exitQgis()
 """
 
 
+@pytest.mark.slow
 def test_qgis_itself_opens_and_draws_them(results):
     python = _python_of_qgis()
     if python is None:

@@ -15,6 +15,8 @@ from planetcd_jax import scene
 from planetcd_jax.scenes import dating
 from planetcd_jax.scenes.source import Source
 
+pytestmark = pytest.mark.slow
+
 geopandas = pytest.importorskip("geopandas", reason="needs the extra 'scene'")
 
 GRID = Affine(6.0, 0.0, 4_446_000.0, 0.0, -6.0, 1_104_000.0)
@@ -131,7 +133,6 @@ def test_a_resumed_run_compares_all_files(results, stack, tmp_path, capsys):
     assert "holds earlier results" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_times_by_a_flag_and_the_order_as_given(stack, tmp_path, capsys):
     given = "--times=2001-01-01,2002-01-01,2003-01-01,2004-01-01"
     assert run(stack, tmp_path / "by_flag", given) == 0
