@@ -134,6 +134,19 @@ def test_the_null_carries_noise_but_not_the_change(texture):
     assert added[8:-8, 8:-8].mean() > 0.01
 
 
+def test_a_strong_change_leaves_the_null_of_other_ground_as_it_was():
+    """A spot of eight standard deviations, which adds to the contrast of its date. Oracle: the pair without it."""
+    rng = np.random.default_rng(0)
+    relief = ndimage.gaussian_filter(rng.standard_normal((128, 128)), 2)
+    before = (0.5 + 0.05 * relief / relief.std()).astype(np.float32)
+    after = before + 0.003 * rng.standard_normal(before.shape).astype(np.float32)
+    rows, columns = np.mgrid[:128, :128] - 95
+    spot = (0.4 * np.exp(-(rows**2 + columns**2) / 72)).astype(np.float32)
+    draw = jax.jit(draw_null)
+    plain, spotted = (np.asarray(draw(jax.random.key(0), before, x)) - before for x in (after, after - spot))
+    assert spotted[8:56, 8:56].std() == pytest.approx(plain[8:56, 8:56].std(), rel=0.03)
+
+
 def test_much_ground_is_left_out_where_it_changed_one_way_only():
     rng = np.random.default_rng(0)
     units = rng.standard_normal((64, 64)).astype(np.float32)

@@ -92,12 +92,19 @@ def contrast(x: Array, keep: Array) -> Array:
     return jnp.sqrt(jnp.maximum(ground, jnp.square(deviation) / 4))
 
 
-def differences(before: Brightness, after: Brightness, keep: Array) -> Differences:
-    """How the dates differ where `keep`, [H, W] bool, is True."""
-    a, b = contrast(before.level, keep), contrast(after.level, keep)
+def differences(before: Brightness, after: Brightness, keep: Array, ground: Array | None = None) -> Differences:
+    """How the dates differ where `keep`, [H, W] bool, is True.
+
+    Args:
+        before, after: `Brightness` of both dates.
+        keep: Pixels that are compared.
+        ground: [H, W] bool, what says how contrasted and how noisy the dates are; None: all that is compared.
+    """
+    ground = keep if ground is None else ground
+    a, b = contrast(before.level, ground), contrast(after.level, ground)
     dates = before.fine / a, after.fine / b
     slope = (before.slope / jnp.square(a) + after.slope / jnp.square(b)) / 2
-    noise = pixel_noise(jax.lax.stop_gradient(after.level / b - before.level / a), keep)
+    noise = pixel_noise(jax.lax.stop_gradient(after.level / b - before.level / a), ground)
     return Differences(jnp.where(keep, dates[1] - dates[0], 0), dates, jnp.where(keep, slope, 0), noise)
 
 

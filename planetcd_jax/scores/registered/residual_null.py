@@ -48,6 +48,8 @@ class ResidualNull:
             where on it is one large change.
         least_clean: Share of the compared ground that must be left; with less, all differences are noise of the
             expected spread, since nothing else is known of ground that did not change.
+        least_clean_again: The same for a second look, in which what is usual is that of the ground that the first one
+            left: a strong change hides a weaker one. With less, the first decides.
         tries, far_tries: Near and far places that a difference may come from before noise of the same spread is put
             there.
     """
@@ -67,6 +69,7 @@ class ResidualNull:
     most_changed: float = 0.15
     one_way: float = 0.5
     least_clean: float = 0.1
+    least_clean_again: float = 0.5
     tries: int = 3
     far_tries: int = 4
 
@@ -129,10 +132,14 @@ class ResidualNull:
             6.2).
         """
         found = differences(seen_before, seen_after, keep)
-        expected = detail.expected_difference(found, keep)
-        left_out = self.changed(found.fine / expected, keep)
-        clean = keep & ~left_out
-        clean &= clean.sum(dtype=jnp.float32) >= self.least_clean * keep.sum(dtype=jnp.float32)
+        left_out = self.changed(found.fine / detail.expected_difference(found, keep), keep)
+        clean = self._enough(keep & ~left_out, keep)
+        # A strong change adds to the contrast, and so to the differences, of all ground: once more without it.
+        rest = jnp.where(clean.any(), clean, keep)
+        found = differences(seen_before, seen_after, keep, rest)
+        expected = detail.expected_difference(found, rest)
+        cleaner = clean & ~self.changed(found.fine / expected, keep)
+        clean = jnp.where(_share(cleaner, keep) >= self.least_clean_again, cleaner, clean)
         places = self._places(key, keep)
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
 
@@ -160,6 +167,10 @@ class ResidualNull:
             return x + added(one, two, noise)
 
         return jax.vmap(band, in_axes=-1, out_axes=-1)(before, after, noise)
+
+    def _enough(self, clean: Array, keep: Array) -> Array:
+        """Clean ground, [H, W] bool; none of it where it is less than `least_clean` of what is compared."""
+        return clean & (_share(clean, keep) >= self.least_clean)
 
     def changed(self, units: Array, keep: Array) -> Array:
         """Ground that stands out as a change does.
@@ -213,6 +224,11 @@ class ResidualNull:
         deviation = jnp.where(known, deviation, 1.0)
         most = self.residual_clip * deviation
         return jnp.where(clean, jnp.clip(unit - middle, -most, most), 0), deviation, less * more * contrast
+
+
+def _share(part: Array, whole: Array) -> Array:
+    """How much of the pixels of one mask another one holds; 0 where there are none."""
+    return part.sum(dtype=jnp.float32) / jnp.maximum(whole.sum(dtype=jnp.float32), 1.0)
 
 
 def _moved_places(key: Array, keep: Array, steps_px: Array) -> tuple[Array, Array]:
