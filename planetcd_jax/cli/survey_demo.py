@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from planetcd_jax.cli.survey_flags import DEMO_SCENES, PROGRAM
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.extras import require
+from planetcd_jax.words import counted
 
 
 def demo(settings: types.SimpleNamespace, execute: Callable[[Sequence[str]], None]) -> None:
@@ -63,6 +64,6 @@ def _say_truth(folder: pathlib.Path, truth: pathlib.Path) -> None:
                 explained.add(row["place"])
     others = len(places) - len(explained)
     print(
-        f"SIMULATED: {len(found)} of {len(known)} known changes are in the catalogue, and {others} places that are "
-        "none of them; some images are broken on purpose"
+        f"SIMULATED: {len(found)} of {len(known)} known changes are in the catalogue, and {counted(others, 'place')} "
+        "beside them; some images are broken on purpose"
     )
