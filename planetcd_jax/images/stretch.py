@@ -225,19 +225,15 @@ class Stretch:
     def open_ended(self, pixels: np.ndarray) -> np.ndarray:
         """As a call, but nothing is clipped: for pictures that lose nothing."""
         scaled = self._scaled(pixels)
-        inside = np.clip(scaled, 0.0, 1.0)
-        beyond = scaled - inside
-        return self._as_image(inside) + (beyond[..., 0] if beyond.shape[-1] == 1 else beyond)
+        if any(self.bend):
+            inside = np.clip(scaled, 0.0, 1.0)
+            scaled = scales.bent(inside, np.asarray(self.bend, np.float32)) + (scaled - inside)
+        return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
 
     def _scaled(self, pixels: np.ndarray) -> np.ndarray:
         exact = np.result_type(pixels, np.float32)
         low, high = np.asarray(self.low, exact), np.asarray(self.high, exact)
         return ((pixels - low) / (high - low)).astype(np.float32)
-
-    def _as_image(self, scaled: np.ndarray) -> np.ndarray:
-        if any(self.bend):
-            scaled = scales.bent(scaled, np.asarray(self.bend, np.float32))
-        return scaled[..., 0] if scaled.shape[-1] == 1 else scaled
 
 
 def own_percentiles(name: str, pixels: np.ndarray) -> Stretch:

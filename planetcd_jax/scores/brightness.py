@@ -158,14 +158,14 @@ class BrightnessDetail:
         A date whose values go beyond 0 or 1, by more than resampling does, shows as much as they say.
         """
         moments = masked.moments(before, keep), masked.moments(after, keep)
-        ends = []
-        for x in (before, after):
+        lows, highs = [], []
+        for x, (mean, deviation) in zip((before, after), moments, strict=True):
             least, most = jnp.where(keep, x, 0.0).min(), jnp.where(keep, x, 1.0).max()
             black = self.dark + jnp.where(least < -self.overshoot, least, 0.0)
-            ends.append((black, self.bright + jnp.where(most > 1.0 + self.overshoot, most - 1.0, 0.0)))
-        low = jnp.stack([(end - mean) / deviation for (end, _), (mean, deviation) in zip(ends, moments, strict=True)])
-        high = jnp.stack([(end - mean) / deviation for (_, end), (mean, deviation) in zip(ends, moments, strict=True)])
-        low, high = low.max(), high.min()
+            white = self.bright + jnp.where(most > 1.0 + self.overshoot, most - 1.0, 0.0)
+            lows.append((black - mean) / deviation)
+            highs.append((white - mean) / deviation)
+        low, high = jnp.maximum(*lows), jnp.minimum(*highs)
         first, second = ((mean + deviation * low, mean + deviation * high) for mean, deviation in moments)
         return first, second
 

@@ -133,7 +133,8 @@ class ResidualNull:
         """
         found = differences(seen_before, seen_after, keep)
         left_out = self.changed(found.fine / detail.expected_difference(found, keep), keep)
-        clean = self._enough(keep & ~left_out, keep)
+        clean = keep & ~left_out
+        clean &= _share(clean, keep) >= self.least_clean
         # A strong change adds to the contrast, and so to the differences, of all ground: once more without it.
         rest = jnp.where(clean.any(), clean, keep)
         found = differences(seen_before, seen_after, keep, rest)
@@ -167,10 +168,6 @@ class ResidualNull:
             return x + added(one, two, noise)
 
         return jax.vmap(band, in_axes=-1, out_axes=-1)(before, after, noise)
-
-    def _enough(self, clean: Array, keep: Array) -> Array:
-        """Clean ground, [H, W] bool; none of it where it is less than `least_clean` of what is compared."""
-        return clean & (_share(clean, keep) >= self.least_clean)
 
     def changed(self, units: Array, keep: Array) -> Array:
         """Ground that stands out as a change does.
