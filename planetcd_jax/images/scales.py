@@ -83,8 +83,14 @@ def curve_means(values: np.ndarray, valid: np.ndarray, side: int = BLOCK) -> np.
     [N, 2 + K] float64, N squares and K exponents.
     """
     values = values.astype(np.float64)
-    curves = [values, values * (1.0 - values), *(bent(values, -k) for k in _EXPONENTS)]
-    return np.stack([block_means(x, valid, side) for x in curves], axis=1)
+    means = [block_means(x, valid, side) for x in (values, values * (1.0 - values))]
+    # Each exponential is the one before times a root: one is computed, since every pair that is read comes by here.
+    step = _EXPONENTS[1] - _EXPONENTS[0]
+    root, power = np.exp(step * values), np.exp((_EXPONENTS[0] - step) * values)
+    for exponent in _EXPONENTS:
+        power *= root
+        means.append((block_means(power, valid, side) - 1.0) / np.expm1(exponent))
+    return np.stack(means, axis=1)
 
 
 def bends(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
