@@ -1,7 +1,8 @@
 """Why a pair was scored as it was: what moved, what else differs between its dates, and where. Pure, for one pair."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +15,35 @@ from planetcd_jax.scores.brightness import BrightnessDetail, pixel_noise
 from planetcd_jax.scores.registered.relief import Relighting
 from planetcd_jax.types import Array, Params
 
-QUANTUM = 0.002
-"""Half a step of an 8-bit image: less noise than this cannot be told from none."""
 
-NOTABLE_BRIGHTNESS = 0.05
-NOTABLE_CONTRAST = 1.25
-NOTABLE_SHIFT_PX = 3.0
-NOTABLE_NOISE = 2.0
-NOTABLE_LIGHT_TURN = 0.25
-"""From where on a difference between the dates is put into words: share of full scale, ratio, pixels, ratio, share."""
+@dataclasses.dataclass(frozen=True)
+class ExplainRules:
+    """How the difference of two dates is measured, and from where on it is put into words. No score depends on it.
 
+    Attributes:
+        brightness, light: How brightness is filtered, and the light fitted.
+        border_px: Light is not measured on ground this close to missing pixels.
+        quantum: Half a step of an 8-bit image: less noise than this cannot be told from none.
+        notable_brightness: Share of full scale that is told.
+        notable_contrast, notable_noise: Ratios that are told.
+        notable_shift_px: Shift that is told, pixels.
+        notable_light_turn: `Explanation.light_turn` that is told.
+        unlike_below: Correlation below which the dates are called unlike, and light, which needs common ground, is not
+            told.
+    """
 
-UNLIKE_BELOW = 0.5
-"""Below this correlation the dates are called unlike, and light, which needs common ground, is not told."""
+    brightness: BrightnessDetail = BrightnessDetail()
+    light: Relighting = Relighting()
+    border_px: int = 8
+    quantum: float = 0.002
+    notable_brightness: float = 0.05
+    notable_contrast: float = 1.25
+    notable_noise: float = 2.0
+    notable_shift_px: float = 3.0
+    notable_light_turn: float = 0.25
+    unlike_below: float = 0.5
+
+    kind: ClassVar[str] = "explanation"
 
 
 class Explanation(NamedTuple):
@@ -56,16 +73,21 @@ class Explanation(NamedTuple):
     likeness: Array
 
 
-BORDER_PX = 8
-"""Light is not measured on ground this close to missing pixels."""
-
-
-def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *, top: int = 5) -> Explanation:
+def explain(
+    params: Params,
+    before: Array,
+    after: Array,
+    config: ChangeConfig,
+    *,
+    top: int = 5,
+    rules: ExplainRules = ExplainRules(),
+) -> Explanation:
     """What moved and what else differs between the two dates of one pair.
 
     Args:
         params, before, after, config: As in `change_score`.
         top: Number of features to name.
+        rules: How the dates are measured.
 
     Returns:
         `Explanation`.
@@ -82,10 +104,10 @@ def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *
     da, db = (jnp.where(second.valid, x - (x * weight).sum(), 0) for x in (a, second.after))
     everywhere = extents.inside(a.shape)[1:, 1:]  # pixels with a neighbour below and to the right
     everywhere = jnp.pad(everywhere, ((0, 1), (0, 1)))
-    keep = masked.erode(second.valid, BORDER_PX)
-    dates = BrightnessDetail().of_dates(a, second.after, second.valid, keep)
+    keep = masked.erode(second.valid, rules.border_px)
+    dates = rules.brightness.of_dates(a, second.after, second.valid, keep)
     one, two = (x.fine / masked.moments(x.level, keep)[1] for x in dates)
-    light = Relighting().fit(one, two, keep)
+    light = rules.light.fit(one, two, keep)
     likeness = (da * db).sum() / jnp.sqrt(jnp.square(da).sum() * jnp.square(db).sum() + 1e-12)
     return Explanation(
         channels.astype(jnp.int32),
@@ -94,7 +116,7 @@ def explain(params: Params, before: Array, after: Array, config: ChangeConfig, *
         spread,
         extents.mean(b)[0, 0] - extents.mean(a)[0, 0],
         (_deviation(b) + 1e-6) / (_deviation(a) + 1e-6),
-        (pixel_noise(b, everywhere) + QUANTUM) / (pixel_noise(a, everywhere) + QUANTUM),
+        (pixel_noise(b, everywhere) + rules.quantum) / (pixel_noise(a, everywhere) + rules.quantum),
         jnp.hypot(*light.turn),
         likeness,
     )
@@ -104,21 +126,21 @@ def _deviation(x: Array) -> Array:
     return jnp.sqrt(extents.mean(jnp.square(x - extents.mean(x)))[0, 0])
 
 
-def sentence(found: Explanation, changed: bool) -> str:
+def sentence(found: Explanation, changed: bool, rules: ExplainRules = ExplainRules()) -> str:
     """An explanation in words, such as "brighter overall, otherwise alike"."""
     row, column = (float(v) for v in found.shift)
     brightness, contrast, noise = float(found.brightness), float(found.contrast), float(found.noise)
-    alike = float(found.likeness) >= UNLIKE_BELOW
+    alike = float(found.likeness) >= rules.unlike_below
     parts = []
-    if abs(brightness) > NOTABLE_BRIGHTNESS:
+    if abs(brightness) > rules.notable_brightness:
         parts.append("brighter overall" if brightness > 0 else "darker overall")
-    if max(contrast, 1 / contrast) > NOTABLE_CONTRAST:
+    if max(contrast, 1 / contrast) > rules.notable_contrast:
         parts.append("more contrast" if contrast > 1 else "less contrast")
-    if max(noise, 1 / noise) > NOTABLE_NOISE:
+    if max(noise, 1 / noise) > rules.notable_noise:
         parts.append("noisier or sharper" if noise > 1 else "smoother")
-    if alike and float(found.light_turn) > NOTABLE_LIGHT_TURN:
+    if alike and float(found.light_turn) > rules.notable_light_turn:
         parts.append("lit from another side")
-    if max(abs(row), abs(column)) > NOTABLE_SHIFT_PX:
+    if max(abs(row), abs(column)) > rules.notable_shift_px:
         ways = ((row, "down", "up"), (column, "right", "left"))
         moved = [f"{abs(v):.0f} px {ahead if v > 0 else back}" for v, ahead, back in ways if round(abs(v)) > 0]
         parts.append("shifted by " + " and ".join(moved))

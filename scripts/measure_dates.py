@@ -145,7 +145,7 @@ def _programs() -> tuple[Callable, Callable]:
 
         def one(date: jax.Array):
             difference, known = score.difference(dates[0], date, valid, ground)
-            return project(difference, change, place, known & seen, ground)
+            return project(difference, change, place, known & seen, ground, least_seen=PresenceRules().least_seen)
 
         return jax.lax.map(one, dates[1:-1])
 

@@ -118,7 +118,9 @@ def test_other_scores_have_a_level_of_their_own_null(params):
 def test_family_wise_level_of_gumbel_draws():
     """Oracle: the quantile of the distribution that the draws come from."""
     draws = np.random.default_rng(0).gumbel(3.0, 0.5, 20_000)
-    assert float(family_wise_level(jnp.asarray(draws))) == pytest.approx(3.0 - 0.5 * np.log(-np.log(0.95)), rel=0.01)
+    assert float(family_wise_level(jnp.asarray(draws), 0.05)) == pytest.approx(
+        3.0 - 0.5 * np.log(-np.log(0.95)), rel=0.01
+    )
 
 
 def test_above_half_by_hand():

@@ -143,6 +143,7 @@ def _write_outcome(
 ) -> dict:
     """The files of one method, without the pictures of pairs; returns what metrics.json holds."""
     metrics = {**_metrics(outcome, pair_set, about), "explanations": dict(explained), "quality": dict(quality)}
+    metrics["explain_rules"] = records.plain(explain.ExplainRules())
     kind = about["flags"]["figure_format"]
     results.write_results(folder / results.RESULTS, outcome.scores, explained, quality)
     results.save_scores(folder / results.SCORES, outcome.scores, metrics)

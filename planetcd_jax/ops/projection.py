@@ -9,9 +9,6 @@ from planetcd_jax.ops import masked
 from planetcd_jax.ops.filters import fast_length
 from planetcd_jax.types import Array
 
-LEAST_SEEN = 0.5
-"""Share of the squared change that ground elsewhere must show for its projection to count as one of chance."""
-
 
 class Projection(NamedTuple):
     """A difference projected on a change. Scalars, float32.
@@ -36,7 +33,9 @@ def _correlated(small: Array, large: Array) -> Array:
     return jnp.fft.irfft2(jnp.conj(one) * two, s=size)
 
 
-def project(difference: Array, change: Array, place: Array, known: Array, ground: Array) -> Projection:
+def project(
+    difference: Array, change: Array, place: Array, known: Array, ground: Array, *, least_seen: float
+) -> Projection:
     """How much of a change a difference holds at its place, and how much of it chance shows elsewhere.
 
     Args:
@@ -45,6 +44,8 @@ def project(difference: Array, change: Array, place: Array, known: Array, ground
         place: [H, W] bool, ground that changed.
         known: [H, W] bool, where both differences are known.
         ground: [H, W] bool, ground that did not change; the projection there tells the error.
+        least_seen: Share of the squared change that ground elsewhere must show for its projection to count as one of
+            chance.
 
     Returns:
         `Projection`.
@@ -58,8 +59,8 @@ def project(difference: Array, change: Array, place: Array, known: Array, ground
     elsewhere = ground & known
     weight = elsewhere.astype(jnp.float32)
     seen = _correlated(power, weight) / jnp.where(whole > 0, whole, 1)
-    found = _correlated(pattern, difference * weight) / (jnp.where(whole > 0, whole, 1) * jnp.maximum(seen, LEAST_SEEN))
-    counted = (seen >= LEAST_SEEN) & (whole > 0)
+    found = _correlated(pattern, difference * weight) / (jnp.where(whole > 0, whole, 1) * jnp.maximum(seen, least_seen))
+    counted = (seen >= least_seen) & (whole > 0)
     _, away, _ = masked.quartiles(jnp.abs(found), counted)
     error = jnp.where(counted.any(), 1.4826 * away, jnp.inf)
     covered = here / jnp.where(whole > 0, whole, 1)

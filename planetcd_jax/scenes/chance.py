@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 
-from planetcd_jax.scores.pixel_level import RATE
+from planetcd_jax.scores.pixel_level import PixelLevel
 
 _SHARES = (0.35, 0.25, 0.15, 0.08, 0.04, 0.02, 0.01)
 """Shares of the tiles whose maximum lies in the tail, the largest first; a smaller one is tried where the law misfits.
@@ -125,11 +125,13 @@ class Chance:
         maxima: [T] float, largest null score of each tile of neighbouring windows.
         tail: The tail of the null scores, or None.
         tiles: Number of such tiles that the scene is worth: its scored windows over the windows of one tile.
+        rate: Share of unchanged pieces of ground that show changed pixels, as in `PixelLevel`.
     """
 
     maxima: np.ndarray
     tail: Tail | None
     tiles: float
+    rate: float = PixelLevel.rate
 
     def tail_p(self, scores: np.ndarray) -> np.ndarray:
         """Extrapolated p-value of each score, [...] float64; NaN where the tail does not reach, or there is none."""
@@ -142,7 +144,7 @@ class Chance:
         windows that spans several is counted in each, and several in one are as likely as a Poisson law says. Where
         fewer than ten tiles of the null are above, the tail decides.
 
-        By pixels: a place must show changed ground, which chance does in a share `RATE` of the pieces that are
+        By pixels: a place must show changed ground, which chance does in a share `rate` of the pieces that are
         searched for it; a peak without any is a place only where windows alone would give less than one so high.
 
         Args:
@@ -157,7 +159,7 @@ class Chance:
         by_windows = -math.log1p(-share) * self.tiles
         if searched is None:
             return by_windows
-        return min(by_windows, -math.log1p(-RATE) * searched + min(1.0, by_windows))
+        return min(by_windows, -math.log1p(-self.rate) * searched + min(1.0, by_windows))
 
     def record(self, tau: float, places: int, searched: int | None) -> dict[str, Any]:
         """What run.json says of it, for the places above tau; searched: as in `expected_places`."""
@@ -178,14 +180,15 @@ class Chance:
         return min(1.0, factor * (1 + self.expected_places(tau)) / places) if places else 0.0
 
 
-def of_scene(null: np.ndarray, tile: np.ndarray, windows: int) -> Chance:
+def of_scene(null: np.ndarray, tile: np.ndarray, windows: int, rate: float = PixelLevel.rate) -> Chance:
     """What chance gives in a scene.
 
     Args:
         null: [N] float, null scores.
         tile: [N] int, the tile of each.
         windows: Number of windows of the scene that were scored.
+        rate: As in `Chance`.
     """
     tiles = [null[tile == number] for number in np.unique(tile)]
     per_tile = len(null) / len(tiles)
-    return Chance(np.asarray([part.max() for part in tiles]), fit_tail(tiles), windows / per_tile)
+    return Chance(np.asarray([part.max() for part in tiles]), fit_tail(tiles), windows / per_tile, rate)

@@ -16,7 +16,7 @@ from planetcd_jax.ops.projection import Projection, project
 from planetcd_jax.scenes.dates import Dates
 from planetcd_jax.scenes.outlines import burnt
 from planetcd_jax.scenes.places import Candidate, Chip
-from planetcd_jax.scenes.presence import NOT_SEEN, SEEN, UNSURE, bracket
+from planetcd_jax.scenes.presence import NOT_SEEN, SEEN, UNSURE, PresenceRules, bracket
 from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.types import Array
 
@@ -41,7 +41,7 @@ class Dated(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)  # a process that scores many scenes compiles once
-def _program(config: ChangeConfig, around_px: int) -> Callable[..., Any]:
+def _program(config: ChangeConfig, rules: PresenceRules) -> Callable[..., Any]:
     """A compiled function of dates [K, H, W(, C)], their masks [K, H, W], and a place [H, W]: K - 2 `Projection`s.
 
     The first date is the one that others are compared with, the last the one that shows the change.
@@ -49,12 +49,12 @@ def _program(config: ChangeConfig, around_px: int) -> Callable[..., Any]:
     score = config.score
 
     def shares(dates: Array, valid: Array, place: Array) -> Projection:
-        ground = ~masked.dilate(place, around_px)
+        ground = ~masked.dilate(place, rules.around_px)
         change, seen = score.difference(dates[0], dates[-1], valid[0] & valid[-1], ground)
 
         def one(date: tuple[Array, Array]) -> Projection:
             difference, known = score.difference(dates[0], date[0], valid[0] & date[1], ground)
-            return project(difference, change, place, known & seen, ground)
+            return project(difference, change, place, known & seen, ground, least_seen=rules.least_seen)
 
         return jax.lax.map(one, (dates[1:-1], valid[1:-1]))
 
@@ -75,7 +75,7 @@ def dater(scene: Scene) -> Callable[[Candidate, Chip], Dated]:
         raise ValueError("the scene has one before-image; give a scene with dates.")
     config, rules = scene.config, scene.dates.presence
     around = scoremap.halo(config) if scoremap.halo(config) else config.score.registering.block_px // 2
-    program = _program(config, rules.around_px)
+    program = _program(config, rules)
 
     def dated(candidate: Candidate, chip: Chip) -> Dated:
         dates, valid = _read(scene, chip, around)

@@ -20,6 +20,7 @@ class PresenceRules:
         not_seen_to: Share up to which it is not there; what lies between is unsure.
         most_error: Largest error of the share with which either is said.
         least_known: Share of the squared change that must have data.
+        least_seen: The same for other places of the ground, whose projections tell the error.
         around_px: Ground this near to the outline neither tells the contrast of the dates nor the error, pixels.
     """
 
@@ -27,10 +28,11 @@ class PresenceRules:
     not_seen_to: float = 0.35
     most_error: float = 0.25
     least_known: float = 0.7
+    least_seen: float = 0.5
     around_px: int = 8
 
     def __post_init__(self):
-        check_above_zero(self, "seen_from", "most_error", "least_known")
+        check_above_zero(self, "seen_from", "most_error", "least_known", "least_seen")
         if not self.not_seen_to < self.seen_from:
             raise ConfigError(
                 f"not_seen_to is {self.not_seen_to!r} and seen_from {self.seen_from!r}; give two shares of which the "

@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 from tqdm import tqdm
 
-from planetcd_jax import records, scoremap, thresholds
+from planetcd_jax import explain, records, scoremap, thresholds
 from planetcd_jax.errors import ConfigError, DataError, OutputError
 from planetcd_jax.files.digests import sha256_of, sha256_of_file
 from planetcd_jax.files.folders import write_whole
@@ -211,12 +211,13 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
         scored = int(np.isfinite(rho).sum())
         clean = null_scores.counted(drawn, rho, scene.config.decision)
         left_out = len(drawn.rho) - len(clean.rho)
-        chance = of_scene(clean.rho, clean.tile, scored)
+        rate = scene.config.score.pixels.rate
+        chance = of_scene(clean.rho, clean.tile, scored, rate)
         if scene.dates is not None:
             drawn_tau = float(thresholds.threshold(jnp.asarray(clean.rho), scene.config.decision))
             earlier = _unchanged(scene, (rho, clean.rho, chance), kept, quiet=quiet)
             clean = null_scores.joined(clean, earlier)
-            chance = of_scene(clean.rho, clean.tile, scored)
+            chance = of_scene(clean.rho, clean.tile, scored, rate)
         null = clean.rho
     else:
         assert request.stable_ground is not None
@@ -457,6 +458,7 @@ def _run_report(
         **({} if scene.dates is None else {"dates": _dates_record(scene.dates, scored)}),
         "halo": scoremap.halo(scene.config),
         "kind_rules": dataclasses.asdict(kinds.KindRules()),
+        "explain_rules": records.plain(explain.ExplainRules()),
         "settings": jsonable(request.settings),
         "identity": who,
         "versions": {**record.versions(), "gdal": rasterio.__gdal_version__, "proj": rasterio.__proj_version__},

@@ -22,7 +22,7 @@ from planetcd_jax.scores.brightness import BrightnessDetail
 from planetcd_jax.scores.dcva import Dcva
 from planetcd_jax.scores.features import usable_cells
 from planetcd_jax.scores.null import NoiseAndShift, Null
-from planetcd_jax.scores.pixel_level import PixelChange, from_draws
+from planetcd_jax.scores.pixel_level import PixelChange, PixelLevel
 from planetcd_jax.types import Array
 
 WINDOW_STEP_PX = 4
@@ -63,10 +63,6 @@ class WindowGrid(NamedTuple):
         return (share > 0) & (share >= self.min_valid)
 
 
-BORDER_PX = 4
-"""Ground this near to missing pixels has no `Score.difference`: resampling is one-sided there."""
-
-
 def over_bands(mask: Array, image: Array) -> Array:
     """A mask [H, W] in the number of axes of `image`."""
     return mask.reshape(mask.shape + (1,) * (image.ndim - 2))
@@ -79,20 +75,24 @@ class Score:
     Attributes:
         null: How a pseudo-unchanged pair is made.
         pixel_map: How its evidence is shown pixel by pixel.
+        pixels: How changed pixels are told from chance.
+        border_px: Ground this near to missing pixels has no `difference`: resampling is one-sided there.
+        tile_px: Side of the ground of a scene whose windows must be scored from one array; None: any.
 
     A subclass gives `rho`. What else stands here may be replaced where something better is known.
     """
 
     null: Null = NoiseAndShift()
     pixel_map: Dcva = Dcva()
+    pixels: PixelLevel = PixelLevel()
+    border_px: int = 4
+    tile_px: int | None = None
 
     kind: ClassVar[str] = "own"
     uses_network: ClassVar[bool] = True
     """Whether rho depends on the network; else parameters are not needed."""
     outlines: ClassVar[bool] = False
     """Whether `pixel_change` is cheap and sharp enough to tell the changes of a scene from each other."""
-    tile_px: ClassVar[int | None] = None
-    """Side of the ground of a scene whose windows must be scored from one array; None: any."""
 
     # One pair.
 
@@ -227,7 +227,7 @@ class Score:
         known = extents.everywhere(before.shape[:2]) if valid is None else valid
         one, two = (filled(x.astype(jnp.float32), known) for x in (before, after))
         seen = self.known_evidence(network.backbone, known) if valid is not None and self.uses_network else known
-        return from_draws(key, lambda x, y: self.evidence(network, x, y), (one, two), self.null, seen)
+        return self.pixels.from_draws(key, lambda x, y: self.evidence(network, x, y), (one, two), self.null, seen)
 
     def changed_ground(
         self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
@@ -249,7 +249,7 @@ class Score:
             [H, W] float32, after less before, and [H, W] bool, where it is known.
         """
         one, second = self.register_array(before, after, valid)
-        keep, detail = masked.erode(second.valid, BORDER_PX), BrightnessDetail()
+        keep, detail = masked.erode(second.valid, self.border_px), BrightnessDetail()
         first, other = detail.of_dates(one, second.after, second.valid, keep)
         return jnp.where(keep, detail.difference(first, other, keep & ground), 0), keep
 

@@ -31,8 +31,6 @@ from planetcd_jax.types import Array
 
 SCALINGS = ("saturate", "standardize", "none")
 
-OTSU_BINS = 256
-
 
 def _place(percent: float, count: Any) -> tuple[Any, Any]:
     """Rank of a percentile among `count` values, and what part of the way to the next it lies, in whole hundredths."""
@@ -97,13 +95,14 @@ class Dcva:
 
     Attributes:
         layers: Layers to combine; None for the network's own (`Backbone.map_layers`).
-        keep: Share of each layer's features that each part of the image chooses, in (0, 1]; None for DCVA's own: 10 %,
-            or 5 % of layers with `many_features` and more; 1 for all.
+        keep: Share of each layer's features that each part of the image chooses, in (0, 1]; None for `own_keep`; 1 for
+            all.
+        own_keep: DCVA's own share, and that of layers with `many_features` and more. Source: DCVA's code.
         scaling: Of each feature of each date: "saturate" (DCVA), "standardize" (zero mean, unit standard deviation)
             or "none".
         splits: Parts of the image along each axis in which features are chosen: quadrants. Source: DCVA's code.
         saturated_percent: Percent of the values of a feature that are cut at the top. Source: DCVA's code.
-        many_features: See `keep`.
+        many_features: See `own_keep`.
         feature_clip: None, or the bound at which features are clipped to [-bound, bound] first.
         percentile_every: Rows and columns from one whose values count for that percentile to the next.
 
@@ -113,6 +112,7 @@ class Dcva:
 
     layers: tuple[str, ...] | None = None
     keep: float | None = None
+    own_keep: tuple[float, float] = (0.10, 0.05)
     scaling: str = "saturate"
     splits: int = 2
     saturated_percent: float = 5.0
@@ -135,7 +135,7 @@ class Dcva:
         """Share of the features of a layer that each part of the image keeps."""
         if self.keep is not None:
             return self.keep
-        return 0.05 if features >= self.many_features else 0.10
+        return self.own_keep[features >= self.many_features]
 
     def chosen_features(self, difference: Array, step: int = 1) -> Array:
         """Which features of a layer vary most between the dates, in any part of the image.
@@ -230,7 +230,7 @@ class Dcva:
         return jnp.where(span > 0, jnp.minimum(scaled, 1), 0)
 
 
-def otsu_threshold(values: Array, *, bins: int = OTSU_BINS) -> Array:
+def otsu_threshold(values: Array, *, bins: int = 256) -> Array:
     """The value that parts a histogram into two classes of greatest variance between them.
 
     With w the share and m the mean of the classes below and above: max over the bins of w1 w2 (m1 - m2)^2.

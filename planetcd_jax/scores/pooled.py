@@ -43,7 +43,7 @@ class Pooled(Score):
         feature_clip: None, or the bound at which features are clipped to [-bound, bound].
         feature_standardize: Bring each feature channel of a patch to zero spatial mean and unit spatial standard
             deviation before pooling.
-        null, pixel_map: As in `Score`.
+        null, pixel_map, pixels, border_px, tile_px: As in `Score`.
 
     Source: Saha & Zhu, sections III-A to III-C, equation 1.
     """

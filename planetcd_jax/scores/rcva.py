@@ -57,7 +57,7 @@ class Rcva(Score):
         window: Half-width w of the neighbourhood, pixels, >= 0: 5x5. Assumed, see the module's text.
         comparison: "signed" (as found; at most one of a and b is above 0 at a pixel) or "absolute" (differs: a pixel
             that is darker than all its surroundings counts too).
-        null, pixel_map: As in `Score`.
+        null, pixel_map, pixels, border_px, tile_px: As in `Score`.
 
     Example:
         >>> Rcva().rho(None, jnp.zeros((16, 16)), jnp.full((16, 16), 0.25)).item()

@@ -18,7 +18,7 @@ from planetcd_jax.ops.regions import highest_reached, reached, widened, without_
 from planetcd_jax.records import check_above_zero
 from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, differences
 from planetcd_jax.scores.dcva import Dcva, enlarged
-from planetcd_jax.scores.pixel_level import PixelChange, family_wise_level
+from planetcd_jax.scores.pixel_level import PixelChange, PixelLevel
 from planetcd_jax.types import Array
 
 FOLDED_RANGE, FOLDED_MEDIAN = 0.8317, 0.6745
@@ -48,7 +48,7 @@ def _plain(network: Network) -> Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelEvidence:
+class PixelEvidence(PixelLevel):
     """How a registered score shows pixel by pixel what changed; its methods do it.
 
     Attributes:
@@ -57,7 +57,7 @@ class PixelEvidence:
         reach_px: Standard deviation of the window in which brightness that stands out is gathered, as root mean
             square: so the inside of a change counts with its rim.
         features_px: Standard deviation of the blur of the difference of features.
-        draws: Pseudo-unchanged pairs that the level is made of.
+        draws, rate: As in `PixelLevel`.
         least_level: Least level: 95 of 100 unchanged development pairs are below.
         stands_out: Standard deviations of brightness from where on a pixel above the level begins a contour.
         beside: Share of the strongest difference of the ground above the level that such a pixel has at least.
@@ -93,7 +93,8 @@ class PixelEvidence:
     kind: ClassVar[str] = "registered"
 
     def __post_init__(self):
-        check_above_zero(self, "coarse_px", "reach_px", "features_px", "draws", "least_level")
+        super().__post_init__()
+        check_above_zero(self, "coarse_px", "reach_px", "features_px", "least_level")
         check_above_zero(self, "outline_px", "end", "thickest_px")
 
     def standardized(
@@ -188,8 +189,8 @@ class PixelEvidence:
         return jnp.where(keep, (soft - middle) / (deviation + 1e-3), 0)
 
     def level(self, largest: Array) -> Array:
-        """The level, from the largest size of each pseudo-unchanged pair, [K]."""
-        return jnp.maximum(family_wise_level(largest), self.least_level)
+        """As `PixelLevel.level`, at least `least_level`."""
+        return jnp.maximum(super().level(largest), self.least_level)
 
     def change(self, maps: Maps, largest: Array, difference: Array, keep: Array) -> PixelChange:
         """All of it; arguments as in `outline` and `level`."""
