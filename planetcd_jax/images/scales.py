@@ -144,7 +144,7 @@ def _explained_by_most(x: np.ndarray, y: np.ndarray) -> float:
 def _fit_parabola(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     """As `_fit`, of [N, 2] `coded`, by the parabola alone."""
     terms = np.concatenate([np.ones((len(coded), 1)), coded], axis=1)
-    keep = np.ones(len(coded), bool)
+    keep, weights = np.ones(len(coded), bool), np.zeros(3)
     for _ in range(_ROUNDS):
         weights = np.linalg.lstsq(terms[keep], other[keep], rcond=None)[0]
         rest = abs(other - terms @ weights)

@@ -201,7 +201,11 @@ class Winograd(Vgg16):
         y = _convolutions(self)(self.prepare(params), x, jnp.broadcast_to(size, (*x.shape[:-3], 2)))
         return {self.layer: y, self.layer.replace("conv", "relu"): jax.nn.relu(y)}
 
-    context_px = Backbone.context_px
+    @property
+    def context_px(self) -> int:
+        """As `Backbone.context_px`."""
+        return super(Vgg16, self).context_px
+
     group_features = Backbone.group_features
     unpadded_group_features = Backbone.unpadded_group_features
 

@@ -18,12 +18,12 @@ from planetcd_jax.types import Array
 
 
 class Moments(NamedTuple):
-    """What is known of a set of cells: [..., 1] count and [..., D] each of mean, squared deviations and maximum.
+    """What is known of a set of cells: [..., 1] number and [..., D] each of mean, squared deviations and maximum.
 
     A field is None where it is not asked for.
     """
 
-    count: Array
+    number: Array
     mean: Array | None
     deviations: Array | None
     top: Array | None
@@ -34,28 +34,28 @@ def _join(sets: list[Moments]) -> Moments:
 
     Source: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
     """
-    count = functools.reduce(jnp.add, [s.count for s in sets])
+    number = functools.reduce(jnp.add, [s.number for s in sets])
     mean = deviations = top = None
     means = [s.mean for s in sets if s.mean is not None]
     if means:
-        sums = [m * s.count for m, s in zip(means, sets, strict=True)]
-        mean = functools.reduce(jnp.add, sums) / jnp.maximum(count, 1.0)
+        sums = [m * s.number for m, s in zip(means, sets, strict=True)]
+        mean = functools.reduce(jnp.add, sums) / jnp.maximum(number, 1.0)
         spreads = [s.deviations for s in sets if s.deviations is not None]
         if spreads:
             known = zip(spreads, means, sets, strict=True)
-            deviations = functools.reduce(jnp.add, [d + s.count * jnp.square(m - mean) for d, m, s in known])
+            deviations = functools.reduce(jnp.add, [d + s.number * jnp.square(m - mean) for d, m, s in known])
     tops = [s.top for s in sets if s.top is not None]
     if tops:
         top = functools.reduce(jnp.maximum, tops)
     # Computed once and kept: fused into what follows, every block would be computed again for each of its windows.
-    return jax.lax.optimization_barrier(Moments(count, mean, deviations, top))
+    return jax.lax.optimization_barrier(Moments(number, mean, deviations, top))
 
 
 def _each(cells: Moments, change: Callable[..., Array], *values: Any) -> Moments:
     """`change` of every field that is there."""
-    count, *others = (None if x is None else change(x, *v) for x, *v in zip(cells, *values, strict=True))
-    assert count is not None  # a count is always there
-    return Moments(count, *others)
+    number, *others = (None if x is None else change(x, *v) for x, *v in zip(cells, *values, strict=True))
+    assert number is not None  # it is always there
+    return Moments(number, *others)
 
 
 def _slide(cells: Moments, side: int, stride: int, many: int, axis: int) -> Moments:
@@ -109,11 +109,11 @@ def summaries(
     )
     found = _slide(cells, side, stride, shape[0], maps.ndim - 3)  # [..., R, w, D]
     found = _slide(found, side, stride, shape[1], maps.ndim - 2)  # [..., R, S, D]
-    some = found.count > 0
+    some = found.number > 0
     pooled = found.mean if found.top is None else jnp.where(some, found.top, 0.0)
     assert pooled is not None  # either the largest or the mean was asked for
     if found.deviations is not None and found.mean is not None:
-        variance = found.deviations / jnp.maximum(found.count, 1.0)
+        variance = found.deviations / jnp.maximum(found.number, 1.0)
         pooled = (pooled - found.mean) * jax.lax.rsqrt(variance + constants.STANDARDIZE_EPSILON)
-    share = found.count.reshape(-1, *shape)[0] / side**2
+    share = found.number.reshape(-1, *shape)[0] / side**2
     return pooled, share

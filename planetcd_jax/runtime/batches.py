@@ -5,6 +5,7 @@ not fill a batch, which is all of a set where each pair has its own, is padded i
 the score allows it.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -65,7 +66,8 @@ class PairSource(Protocol):
         ...
 
 
-class Batch(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Batch:
     """Pairs in arrays of one shape.
 
     Attributes:
@@ -133,7 +135,8 @@ def _stack_padded(pairs: list[Numbered], shape: tuple[int, int], size: int) -> B
 
     padded = [(i, _PaddedPair(enlarged(p.before), enlarged(p.after))) for i, p in pairs]
     sizes = [p.before.shape[:2] for _, p in pairs]
-    return _stack(padded, size)._replace(size=np.array(sizes + sizes[-1:] * (size - len(pairs)), np.int32))
+    every = np.array(sizes + sizes[-1:] * (size - len(pairs)), np.int32)
+    return dataclasses.replace(_stack(padded, size), size=every)
 
 
 def padded_side(side: int) -> int:

@@ -1,9 +1,9 @@
 """A data set through the method: read, score on the devices, decide."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -24,7 +24,8 @@ from planetcd_jax.words import counted
 _IN_FLIGHT = 2
 
 
-class RunResult(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class RunResult:
     """Results of one data set, M scored pairs in the order of the set.
 
     Attributes:
@@ -107,14 +108,15 @@ class Scorer:
         return self._compiled[shape](self._key, self._params, *arrays)
 
 
-class _Done(NamedTuple):
+@dataclasses.dataclass
+class _Done:
     """What one process scored: a list entry for each batch, and the plan of its first shape, for the record."""
 
     index: list[np.ndarray]
     rho: list[np.ndarray]
     rho_null: list[np.ndarray]
     skipped: list[tuple[str, str]]
-    plan: Plan | None
+    plan: Plan | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         empty = {"index": np.uint32, "rho": np.float32, "rho_null": np.float32}
@@ -125,7 +127,7 @@ def _score_all(
     scorer: Scorer, own: PairSource, plan: Callable[[tuple[int, ...]], Plan], on_bad_pair: str, progress: bool
 ) -> _Done:
     """Scores the pairs of this process; each is known by its number in the whole set."""
-    done = _Done([], [], [], [], None)
+    done = _Done([], [], [], [])
     numbers = own.numbers if isinstance(own, Share) else np.arange(len(own), dtype=np.uint32)
     stream = batches(
         own,
@@ -145,8 +147,8 @@ def _score_all(
 
     with tqdm(total=len(own), unit="pair", disable=not progress, dynamic_ncols=True) as bar:
         for batch in stream:
-            batch = batch._replace(index=numbers[batch.index])
-            done = done if done.plan else done._replace(plan=plan(batch.before.shape[1:]))
+            batch = dataclasses.replace(batch, index=numbers[batch.index])
+            done.plan = done.plan or plan(batch.before.shape[1:])
             flying.append((batch, scorer(batch)))
             if len(flying) == _IN_FLIGHT:
                 land(*flying.pop(0))
@@ -193,7 +195,7 @@ def run_detection(
     scorer = Scorer(key, params, config, choose_devices(num_devices), plan, quiet=not progress)
     processes = jax.process_count()
     own = pair_set if processes == 1 else Share(pair_set, jax.process_index(), processes)
-    stopped, done = None, _Done([], [], [], [], None)
+    stopped, done = None, _Done([], [], [], [])
     start = time.perf_counter()
     try:
         done = _score_all(scorer, own, plan, on_bad_pair, progress)

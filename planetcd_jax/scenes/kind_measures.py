@@ -58,7 +58,7 @@ def levelled(difference: np.ndarray, ground: np.ndarray) -> np.ndarray:
     """The difference less a plane through that of the ground."""
     rows, cols = np.indices(difference.shape) / max(difference.shape)
     terms = np.stack([rows, cols, np.ones_like(rows)], axis=-1)
-    kept = ground
+    kept, plane = ground, np.zeros_like(difference)
     for _ in range(2):
         plane = terms @ np.linalg.lstsq(terms[kept], difference[kept], rcond=None)[0]
         off = np.abs(difference - plane)
@@ -201,7 +201,7 @@ def explained_by_light(
     some = np.zeros_like(ground)
     some[::2, ::2] = ground[::2, ::2]
     known, wanted = terms[some], after[some]
-    weight = np.ones(len(known))
+    weight, found = np.ones(len(known)), np.zeros(3)
     for _ in range(3):
         found = np.linalg.solve((known * weight[:, None]).T @ known + 1e-6 * np.eye(3), known.T @ (weight * wanted))
         off = np.abs(wanted - known @ found)

@@ -84,7 +84,7 @@ def improved(matrix: np.ndarray, kind: str, squares: Squares) -> np.ndarray | No
     """The model of a kind that squares, measured under another, ask for; None if too few agree on one."""
     cols, rows = squares.cols + squares.by_col, squares.rows + squares.by_row
     there = move(matrix, cols, rows)
-    good = _agreeing(kind, squares, there)
+    good, found = _agreeing(kind, squares, there), None
     for _ in range(3):
         if good.sum() < LEAST[kind] + _SPARE[kind]:
             return None
