@@ -216,3 +216,9 @@ def rho_by_shift(params: Params, before: Array, after: Array, config: ChangeConf
         return config.score.rho(network, before, after[jnp.clip(rows + shift, 0, count - 1)])
 
     return jax.lax.map(one, jnp.asarray(shifts, jnp.int32))
+
+
+def why(params: Params, before: Array, after: Array, config: ChangeConfig) -> tuple[Explanation, Array]:
+    """What `row` makes a row of: the `explain`ed pair, and its `rho_by_shift` at `SHIFTS_PX`."""
+    curve = rho_by_shift(params, before, after, config, SHIFTS_PX)
+    return explain(params, before, after, config), curve

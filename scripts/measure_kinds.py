@@ -21,8 +21,8 @@ from absl import app, flags
 
 import planetcd_jax as pcd
 from planetcd_jax.scenes import kinds, outlines
-from planetcd_jax.scenes.candidates import correlation, residual_shift
 from planetcd_jax.scenes.kinds import Kind, View
+from planetcd_jax.scenes.misregistration import undone
 from planetcd_jax.scores.pixel_level import PixelChange
 from scripts.evaluation import kind_trials
 from scripts.evaluation.kind_trials import KindTrial
@@ -65,13 +65,10 @@ def look_at() -> Callable[[int, np.ndarray, np.ndarray], PixelChange]:
 
 
 def shift_of(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """The shift that brings the dates closer, as `places.measure` finds it; NaN for none."""
+    """The shift that brings the dates closer, as `place_measures.measure` finds it; NaN for none."""
     every = np.ones(before.shape, bool)
-    rows, cols = residual_shift(before, after, every)
-    there = np.roll(after, (-round(rows), -round(cols)), (0, 1)) if np.isfinite(rows) else after
-    closer = correlation(before, there, every) > correlation(before, after, every)
-    still = np.isfinite(rows) and (round(rows), round(cols)) == (0, 0)
-    return (rows, cols) if closer or still else (np.nan, np.nan)
+    found = undone((before, after, every), lambda *shift: (before, np.roll(after, [-k for k in shift], (0, 1)), every))
+    return found.rows, found.cols
 
 
 def outline_on(found: PixelChange, mask: np.ndarray) -> tuple[np.ndarray | None, bool]:

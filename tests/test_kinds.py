@@ -228,17 +228,17 @@ def test_shapes_by_hand():
 
 
 def test_the_outline_of_a_place_is_laid_on_its_chip():
-    from planetcd_jax.scenes import places
+    from planetcd_jax.scenes import place_measures, places
     from planetcd_jax.scenes.outlines import Change
 
     one = disc(3, -0.4)
     outline = shapely.Point(57.5 + 200, 60.5 + 100).buffer(8)
     change = Change(outline, 160, 257, 9.0, 2.2, -1.0)
     found = places.Candidate(1, 160, 257, 110, 207, 9.0, 0.01, True, 1, np.zeros((1, 2)), change)
-    chip = places.Chip(one.before, one.after, one.valid, one.valid, 100, 200)
-    told = places._with_kind(found, chip, (math.nan, math.nan))
+    chip = place_measures.Chip(one.before, one.after, one.valid, one.valid, 100, 200)
+    told = place_measures._with_kind(found, chip, (math.nan, math.nan))
     assert told.kind == "new dark spot" and 0 < told.kind_sure <= 1
-    assert places._with_kind(dataclasses.replace(found, change=None), chip, (math.nan, math.nan)).kind == ""
+    assert place_measures._with_kind(dataclasses.replace(found, change=None), chip, (math.nan, math.nan)).kind == ""
 
 
 def test_files_of_a_scene_hold_kind_and_sure(tmp_path):

@@ -16,10 +16,12 @@ from affine import Affine
 from planetcd_jax import scene, scoremap
 from planetcd_jax.config import PAPER
 from planetcd_jax.errors import DataError
+from planetcd_jax.images.pair_quality import correlation
 from planetcd_jax.scenes import scoring
 from planetcd_jax.scenes.alignment import AlignedPair
-from planetcd_jax.scenes.candidates import correlation, find_peaks, residual_shift, sites
+from planetcd_jax.scenes.candidates import find_peaks, sites
 from planetcd_jax.scenes.checkpoint import Checkpoint
+from planetcd_jax.scenes.misregistration import residual_shift
 from planetcd_jax.scenes.samples import sample
 from planetcd_jax.scenes.source import Source, no_grid_warning
 from planetcd_jax.simulate import demo_scene
@@ -495,7 +497,7 @@ def test_help_names_every_flag(capsys):
 
 
 def test_the_bar_of_places_says_that_the_first_one_compiles(capsys):
-    from planetcd_jax.scenes.scene_run import _moving
+    from planetcd_jax.scenes.results import _moving
 
     seen = []
     for place in _moving(iter(range(3)), 3, quiet=False):

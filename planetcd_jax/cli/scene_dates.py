@@ -2,38 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from planetcd_jax.cli.scene_pairs import Opening, measured_shift, open_pair
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.words import counted
 
 if TYPE_CHECKING:
-    from planetcd_jax.config import ChangeConfig
     from planetcd_jax.scenes.alignment import AlignedPair
     from planetcd_jax.scenes.dates import Dates, OtherDate
-    from planetcd_jax.scenes.samples import Samples
-    from planetcd_jax.scenes.scoring import Plan
     from planetcd_jax.scenes.source import Source
-
-# Pixels within which sampled places must agree on a misregistration for it to be removed unasked.
-_AGREED = 2.0
-
-
-class Opening(NamedTuple):
-    """What opening a further date needs to know of the scene.
-
-    Attributes:
-        pair: Of the scene.
-        plan, config: How it is cut and scored.
-        register: Value of --register.
-        resampling: Value of --resampling.
-    """
-
-    pair: "AlignedPair"
-    plan: "Plan"
-    config: "ChangeConfig"
-    register: str
-    resampling: str
 
 
 def check_names(befores: Sequence[str], after: str, times: str | None) -> None:
@@ -71,36 +49,16 @@ def given_times(text: str, count: int) -> tuple[float, ...]:
     return times
 
 
-def measured_shift(pair: "AlignedPair", samples: "Samples", name: str = "") -> tuple[int, int]:
-    """Whole rows and columns to undo a misregistration that many places agree on, and a line about them.
-
-    Args:
-        pair, samples: Of two dates.
-        name: Of the second, where it is not the after-image.
-    """
-    from planetcd_jax.scenes import places, scene_run
-
-    of = f" of {name}" if name else ""
-    found = places.typical_shift(pair, samples)
-    if found is None:
-        print(f"misregistration{of}: could not be told from the images; taken as none")
-        return 0, 0
-    said = f"{found['rows']:+.1f} rows, {found['cols']:+.1f} columns on {found['squares']} squares"
-    if found["spread"] > _AGREED:
-        print(f"misregistration{of}: {said}, which differ by {found['spread']:.1f} px; left as it is")
-        return 0, 0
-    shift = round(found["rows"]), round(found["cols"])
-    print(f"misregistration{of}: {said}; {scene_run.lies(*shift)}")
-    return shift
-
-
-def open_dates(first: "Source", others: Sequence["Source"], opening: Opening, times: str | None) -> "Dates":
+def open_dates(
+    first: "Source", others: Sequence["Source"], scene: "AlignedPair", opening: Opening, times: str | None
+) -> "Dates":
     """All dates of a scene, each brought to the first before-image, with lines about them.
 
     Args:
         first: The first before-image.
         others: The further ones.
-        opening: Of the scene, with the after-image.
+        scene: The first before-image and the after-image.
+        opening: How.
         times: Value of --times.
 
     Raises:
@@ -108,9 +66,9 @@ def open_dates(first: "Source", others: Sequence["Source"], opening: Opening, ti
     """
     from planetcd_jax.scenes.dates import Dates
 
-    images = [first, *others, opening.pair.after]
+    images = [first, *others, scene.after]
     known, how = _times(images, times)
-    found = tuple(_open_date(first, other, opening) for other in others)
+    found = tuple(_open_date(first, other, scene, opening) for other in others)
     dates = Dates(found, tuple(image.name for image in images), known, how)
     print(f"dates: {dates.said()}")
     return dates
@@ -127,29 +85,17 @@ def _times(images: Sequence["Source"], text: str | None) -> tuple[tuple[float, .
     return known, f"as given, since {' and '.join(lacking)} states no time"
 
 
-def _open_date(first: "Source", other: "Source", opening: Opening) -> "OtherDate":
-    from planetcd_jax.scenes import body, scoring
-    from planetcd_jax.scenes.agreement import agree_on_system, check_bands
-    from planetcd_jax.scenes.alignment import AlignedPair
-    from planetcd_jax.scenes.coregister.deciding import register
+def _open_date(first: "Source", other: "Source", scene: "AlignedPair", opening: Opening) -> "OtherDate":
+    from planetcd_jax.scenes import scoring
     from planetcd_jax.scenes.dates import OtherDate, over_scene
     from planetcd_jax.scenes.samples import sample
 
-    check_bands(first, other)
-    agree_on_system(first, other)
-    body.check_systems(first.grid.crs, other.grid.crs, first.name, other.name)
     # Tie points are of the after-image; a further before-image is registered where it needs it.
     way = "auto" if opening.register == "file" else opening.register
-    registered = register(first, other, way=way, resampling=opening.resampling)
-    print(f"registration of {other.name}: {registered.said()}")
-    plan = opening.plan
-    own = AlignedPair(
-        first, other, resampling=opening.resampling, beyond_seam=max(0, plan.window - plan.stride),
-        correction=registered.correction,
-    )  # fmt: skip
+    own, registered = open_pair(first, other, opening._replace(register=way, gcps=None), other.name)
     samples = sample(own)
-    pair = over_scene(own, opening.pair)
-    scoring.check_plan(plan, pair, opening.config)
+    pair = over_scene(own, scene)
+    scoring.check_plan(opening.plan, pair, opening.config)
     # The same rows and columns for reads over the scene, which counts from another corner.
     pair.after_shift = measured_shift(own, samples, other.name)
     return OtherDate(pair, samples, registered)

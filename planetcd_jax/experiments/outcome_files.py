@@ -121,8 +121,7 @@ def _explanations(entry: Entry, pair_set: PairSet, count: int) -> dict[str, dict
 
     def found(params, before, after, size):
         with extent(before.shape[:2], size):
-            curve = explain.rho_by_shift(params, before, after, config, explain.SHIFTS_PX)
-            return explain.explain(params, before, after, config), curve
+            return explain.why(params, before, after, config)
 
     explained = announcing(found, "explanations")
     rows, highest = {}, outcome.scores.ranking()[:count]

@@ -1,12 +1,10 @@
-"""From a score map to places: peaks, the windows that belong to each or see it, and what was measured there."""
+"""From a score map to places: peaks, and the windows that belong to each or see it."""
 
 import dataclasses
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import scipy.ndimage
-
-from planetcd_jax.images.pair_quality import correlation as correlation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,31 +80,3 @@ def windows_that_see(
 def near(mask: np.ndarray, reach: int) -> np.ndarray:
     """Windows that are at most `reach` from a True one, in rows and columns; [R, S] bool to the same."""
     return scipy.ndimage.maximum_filter(mask, 2 * reach + 1)
-
-
-def residual_shift(before: np.ndarray, after: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
-    """Rows and columns by which the after-image's content lies further down and right, by phase correlation.
-
-    Args:
-        before, after: [H, W] float.
-        valid: [H, W] bool; the rest is put to the mean.
-
-    Returns:
-        Rows and columns, pixels, to a tenth; NaN if an image is constant.
-    """
-    from skimage.registration import phase_cross_correlation  # slow to import, and only scenes need it
-
-    images = [_tapered(image, valid) for image in (before, after)]
-    if min(np.abs(image).max() for image in images) < 1e-6:
-        return float("nan"), float("nan")
-    plain = cast(Any, None)  # scikit-image does not annotate it, and its default is a str
-    shift, _, _ = phase_cross_correlation(*images, upsample_factor=10, normalization=plain)
-    return -float(shift[0]), -float(shift[1])
-
-
-def _tapered(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """The image less its mean, fading to 0 at its edges, so that opposite edges do not correlate."""
-    if not valid.any():
-        return np.zeros(image.shape)
-    centred = np.where(valid, image - image[valid].mean(), 0.0)
-    return centred * np.hanning(image.shape[0] + 2)[1:-1, None] * np.hanning(image.shape[1] + 2)[None, 1:-1]

@@ -15,7 +15,8 @@ from planetcd_jax.ops import masked
 from planetcd_jax.ops.projection import Projection, project
 from planetcd_jax.scenes.dates import Dates
 from planetcd_jax.scenes.outlines import burnt
-from planetcd_jax.scenes.places import Candidate, Chip
+from planetcd_jax.scenes.place_measures import Chip
+from planetcd_jax.scenes.places import Candidate
 from planetcd_jax.scenes.presence import NOT_SEEN, SEEN, UNSURE, PresenceRules, bracket
 from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.types import Array

@@ -9,7 +9,7 @@ from planetcd_jax.scenes.samples import Samples
 
 def of_pair(pair: AlignedPair, samples: Samples) -> Quality:
     """The quality of a pair from the sampled squares, the labels and the overlap."""
-    squares = [_square(pair, samples, int(row), int(col)) for row, col in samples.squares]
+    squares = [samples.grey_dates(pair, (row, col), samples.side) for row, col in samples.squares.tolist()]
     found = [correlation(one, two, both) for one, two, both in squares]
     known = [value for value in found if np.isfinite(value)]
     described = [image.describe()["angles"] for image in (pair.before, pair.after)]
@@ -19,16 +19,6 @@ def of_pair(pair: AlignedPair, samples: Samples) -> Quality:
         dates.append(Date(noise, sharpness, share, _common(pair, samples, date), described[date]))
     both = angles_between(*described)
     return Quality(float(np.median(known)) if known else float("nan"), dates[0], dates[1], both)
-
-
-def _square(pair: AlignedPair, samples: Samples, row: int, col: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both dates of a square, grey, and where both are valid."""
-    (one, here), (two, there) = (
-        read(row, col, samples.side, samples.side) for read in (pair.read_before, pair.read_after)
-    )
-    images = [stretch(pixels) for stretch, pixels in ((samples.before, one), (samples.after, two))]
-    first, second = (image if image.ndim == 2 else image.mean(axis=-1) for image in images)
-    return first, second, here & there
 
 
 def _common(pair: AlignedPair, samples: Samples, date: int) -> float:

@@ -8,7 +8,11 @@ import numpy as np
 from planetcd_jax.errors import DataError
 from planetcd_jax.images import scales
 from planetcd_jax.images.stretch import Stretch, own_percentiles
+from planetcd_jax.ops.filters import grey
 from planetcd_jax.scenes.alignment import AlignedPair
+
+GreyDates = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Grey brightness of both dates, [h, w] float32 each, and where both are valid, [h, w] bool."""
 
 # Samples are squares of this side, pixels, on a lattice of at most this many squares in each axis.
 _SQUARE, _SQUARES = 96, 12
@@ -32,6 +36,22 @@ class Samples:
     digest: str
     squares: np.ndarray
     side: int
+
+    def grey_dates(
+        self, pair: AlignedPair, corner: tuple[int, int], side: int, shift: tuple[int, int] = (0, 0)
+    ) -> GreyDates:
+        """Both dates of a square of the overlap, as they are compared.
+
+        Args:
+            pair: Of these samples.
+            corner: First row and column of the square.
+            side: Of it, pixels.
+            shift: Rows and columns by which the second date is read further on.
+        """
+        (row, col), (down, along) = corner, shift
+        before, here = pair.read_before(row, col, side, side)
+        after, there = pair.read_after(row + down, col + along, side, side)
+        return grey(self.before(before)), grey(self.after(after)), here & there
 
 
 def _starts(size: int) -> np.ndarray:

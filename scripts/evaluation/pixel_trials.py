@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from planetcd_jax.scenes.misregistration import residual_shift
 from scripts.evaluation import backgrounds, insertions
 from scripts.evaluation.backgrounds import Background
 from scripts.evaluation.sets import read_scarp
@@ -70,11 +71,7 @@ def _grounds(folder: pathlib.Path, seed: int, count: int) -> Iterator[tuple[Back
 
 def _displacement(ground: Background) -> np.ndarray:
     """Rows and columns by which the content of the second date lies further down and right; to a tenth."""
-    from skimage.registration import phase_cross_correlation
-
-    window = np.hanning(ground.before.shape[0])[:, None] * np.hanning(ground.before.shape[1])
-    dates = [(x - x.mean()) * window for x in (ground.before, ground.after)]
-    return -phase_cross_correlation(*dates, upsample_factor=10, normalization=None)[0]
+    return np.asarray(residual_shift(ground.before, ground.after, np.ones(ground.before.shape, bool)))
 
 
 def trials(folder: pathlib.Path, seed: int, count: int, split: str) -> Iterator[PixelTrial]:
