@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.dates import Dates, OtherDate
 from planetcd_jax.scenes.null_scores import NULL_SIDE, NullScores
 from planetcd_jax.scenes.samples import Samples
+from planetcd_jax.scores.base import WindowGrid
 from planetcd_jax.scores.features import TILE
 from planetcd_jax.types import Array, Params
 
@@ -85,35 +86,25 @@ class Scene:
         config = with_engine(self.config, self.engine)
         return config, config.backbone.prepare(self.params)
 
-    def options(self) -> "Options":
-        """What `scoremap` wants to know of the windows."""
+    def windows(self) -> WindowGrid:
+        """How an array of the scene is cut into windows: keywords of `scoremap.score_layers`."""
         plan = self.plan
-        return Options(plan.window, plan.stride, plan.min_valid, scoremap.halo(self.config), _tile())
-
-
-class Options(NamedTuple):
-    """How windows are cut and the network tiled: keywords of `scoremap.score_layers`."""
-
-    window: int
-    stride: int
-    min_valid: float
-    margin: int
-    tile: int | None
+        return WindowGrid(plan.window, plan.stride, plan.min_valid, scoremap.halo(self.config), _tile())
 
 
 # A process that scores many scenes compiles each program once; settings hardly vary within one.
 @functools.lru_cache(maxsize=8)
-def _layers_program(config: ChangeConfig, options: Options, what: str) -> Callable[..., Any]:
+def _layers_program(config: ChangeConfig, grid: WindowGrid, what: str) -> Callable[..., Any]:
     def layers(params: Params, before: Array, after: Array, valid: Array) -> dict[str, Array]:
-        return scoremap.score_layers(params, before, after, config, valid=valid, **options._asdict())
+        return scoremap.score_layers(params, before, after, config, valid=valid, **grid._asdict())
 
     return announcing(layers, what)
 
 
 @functools.lru_cache(maxsize=8)
-def _null_program(config: ChangeConfig, options: Options) -> Callable[..., Any]:
+def _null_program(config: ChangeConfig, grid: WindowGrid) -> Callable[..., Any]:
     def null(key: Array, params: Params, before: Array, valid: Array, after: Array | None) -> Array:
-        return scoremap.null_score_map(key, params, before, config, valid=valid, after=after, **options._asdict())
+        return scoremap.null_score_map(key, params, before, config, valid=valid, after=after, **grid._asdict())
 
     return announcing(null, "the threshold of a scene")
 
@@ -220,7 +211,7 @@ def score_scene(scene: Scene, checkpoint: Checkpoint, progress: Progress) -> dic
         return samples.before(before), samples.after(after), here & there
 
     config, params = scene.scorer()
-    score = _layers_program(config, scene.options(), f"the windows of {height}x{width} px of a scene")
+    score = _layers_program(config, scene.windows(), f"the windows of {height}x{width} px of a scene")
     saves: collections.deque[Future] = collections.deque()
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
         for corner, (before, after, valid) in _read_ahead(todo, read):
@@ -301,7 +292,7 @@ def score_null(key: jax.Array, scene: Scene, checkpoint: Checkpoint, progress: P
         return samples.before(before), valid & there, samples.after(after)
 
     config, params = scene.scorer()
-    score = _null_program(config, scene.options())
+    score = _null_program(config, scene.windows())
     kept: list[np.ndarray] = []
     windows: list[np.ndarray] = []
     # Tiles with nothing to score are passed over, but not for ever.
