@@ -31,12 +31,13 @@ def problem():
         logits = jnp.tanh((x - stats["mean"]) @ params["first"]) @ params["last"]
         return jnp.logaddexp(0, logits) - y * logits, stats
 
-    return loss, params, stats, training.ArrayData(x[:37], y[:37]), training.ArrayData(x[37:], y[37:])
+    data = training.ArrayData(x[:37], y[:37]), training.ArrayData(x[37:], y[37:])
+    return training.Problem(loss, params, stats, *data)
 
 
 def run(folder=None, on_checkpoint=None, schedule=SCHEDULE):
     """The training, in a folder or without one."""
-    return training.train(*problem(), schedule, checkpoint_dir=folder, on_checkpoint=on_checkpoint)
+    return training.train(problem(), schedule, watch=training.Watch(folder, on_checkpoint=on_checkpoint))
 
 
 if __name__ == "__main__":

@@ -92,13 +92,13 @@ def test_a_killed_process_is_taken_up_again(unbroken, tmp_path):
 
 def test_early_stopping(tmp_path):
     hopeless = SCHEDULE._replace(learning_rate=1e-12, max_epochs=50, patience=2)
-    loss, params, stats, data, validation = killed_training.problem()
+    problem = killed_training.problem()
 
     def worse(params, stats, batch, key, train):
-        losses, stats = loss(params, stats, batch, key, train)
+        losses, stats = problem.loss_fn(params, stats, batch, key, train)
         return losses + 100 * np.float32(not train) * abs(stats["mean"]).sum(), stats
 
-    done = training.train(worse, params, stats, data, validation, hopeless)
+    done = training.train(problem._replace(loss_fn=worse), hopeless)
     assert len(done.history["validation"]) < 50
     assert len(done.history["validation"]) - 1 - done.history["best_epoch"] == 2
 
@@ -111,10 +111,10 @@ def test_other_settings_do_not_go_on_from_old_ones(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run():
-    loss, params, stats, data, validation = killed_training.problem()
-    data.arrays[0][5] = np.nan
+    problem = killed_training.problem()
+    problem.data.arrays[0][5] = np.nan
     with pytest.raises(DataError, match="the loss is not finite after step 5; lower the learning rate"):
-        training.train(loss, params, stats, data, validation, SCHEDULE)
+        training.train(problem, SCHEDULE)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,6 +12,7 @@ import numpy as np
 from planetcd_jax.baselines import autoencoder, inception, representations, training
 from planetcd_jax.baselines.inception_weights import InceptionWeights
 from planetcd_jax.baselines.initial import initial_variables
+from planetcd_jax.baselines.systems import Method
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.extras import brought_by
 from planetcd_jax.types import Array
@@ -102,9 +101,7 @@ def fit_autoencoder(
     train: GreyPairs,
     validation: GreyPairs,
     config: training.TrainConfig,
-    *,
-    checkpoint_dir: pathlib.Path | None = None,
-    progress: bool = False,
+    watch: training.Watch,
 ) -> tuple[Encoder, dict[str, Any]]:
     """An autoencoder trained on all patches of both dates, without labels, and its loss curves."""
     network = autoencoder.Autoencoder()
@@ -116,18 +113,10 @@ def fit_autoencoder(
         return jnp.square(rebuilt - x).mean(axis=(1, 2, 3)), stats
 
     initial = initial_variables(network, (1, *train.before.shape[1:], 1), config.seed)["params"]
-    done = training.train(
-        loss,
-        initial,
-        {},
-        training.ArrayData(np.concatenate(train[:2])),
-        training.ArrayData(np.concatenate(validation[:2])),
-        config.autoencoder_schedule(),
-        name="autoencoder",
-        checkpoint_dir=checkpoint_dir,
-        settings={"contrast": config.contrast, "size": list(train.before.shape[1:])},
-        progress=progress,
-    )
+    data = (training.ArrayData(np.concatenate(pairs[:2])) for pairs in (train, validation))
+    settings = {"contrast": config.contrast, "size": list(train.before.shape[1:])}
+    problem, schedule = training.Problem(loss, initial, {}, *data), config.autoencoder_schedule()
+    done = training.train(problem, schedule, name="autoencoder", settings=settings, watch=watch)
     sample = [jnp.asarray(x[:_SCALE_PAIRS]) for x in train[:2]]
     difference = network_input("bottleneck", Encoder(done.params, jnp.ones(3, jnp.float32)), *sample)
     scale = jnp.maximum(difference.std(axis=(0, 1, 2)), 1e-6)  # [3]
@@ -171,28 +160,22 @@ def _loss(network: ChangeClassifier, representation: str, encoder: Encoder | Non
 
 
 def fit_inception(
-    name: str,
-    representation: str,
+    method: Method,
     train: GreyPairs,
     validation: GreyPairs,
     config: training.TrainConfig,
     *,
     weights: InceptionWeights | None = None,
-    checkpoint_dir: str | pathlib.Path | None = None,
-    progress: bool = False,
-    on_checkpoint: Callable[[int], None] | None = None,
+    watch: training.Watch = training.Watch(),
 ) -> InceptionFit:
     """Trains Inception-v3 (and first the autoencoder, for "bottleneck") to tell changed pairs from unchanged ones.
 
     Args:
-        name: Of the method, for progress bar and checkpoint.
-        representation: One of `representations.REPRESENTATIONS`.
+        method: Its name is for progress bar and checkpoint, its input one of `representations.REPRESENTATIONS`.
         train, validation: Pairs of one size.
         config: Settings.
         weights: Initial Inception-v3 weights, or None.
-        checkpoint_dir: None, or a folder of this method; sub-folders "autoencoder" and "classifier" are made in it.
-        progress: Whether to show progress bars.
-        on_checkpoint: See `training.train`; of the classifier.
+        watch: How it is followed; the folder gets sub-folders "autoencoder" and "classifier".
 
     Returns:
         `InceptionFit`.
@@ -200,28 +183,19 @@ def fit_inception(
     Raises:
         ConfigError, DataError: as `training.train`, and for pretrained weights with a width below 1.
     """
-    parts = "autoencoder", "classifier"
-    folders = {part: None if checkpoint_dir is None else pathlib.Path(checkpoint_dir) / part for part in parts}
-    encoder, history = None, {}
+    encoder, history, representation = None, {}, method.classifier_input
     if representation == "bottleneck":
-        encoder, history["autoencoder"] = fit_autoencoder(
-            train, validation, config, checkpoint_dir=folders["autoencoder"], progress=progress
-        )
+        own = watch.part("autoencoder")._replace(on_checkpoint=None)
+        encoder, history["autoencoder"] = fit_autoencoder(train, validation, config, own)
     flavour = weights.flavour if weights else "keras"
     network = ChangeClassifier(config.width, flavour, config.dropout, config.last_stage)
     variables = _initial_variables(network, train.before.shape[1:], config.seed, weights)
+    loss = _loss(network, representation, encoder, config.augment)
+    data = (training.ArrayData(*pairs) for pairs in (train, validation))
+    problem = training.Problem(loss, variables["params"], variables["batch_stats"], *data)
+    settings = dataclasses.asdict(config) | {"weights": weights.origin["sha256"] if weights else None}
     done = training.train(
-        _loss(network, representation, encoder, config.augment),
-        variables["params"],
-        variables["batch_stats"],
-        training.ArrayData(*train),
-        training.ArrayData(*validation),
-        config.classifier_schedule(),
-        name=name,
-        checkpoint_dir=folders["classifier"],
-        settings=dataclasses.asdict(config) | {"weights": weights.origin["sha256"] if weights else None},
-        progress=progress,
-        on_checkpoint=on_checkpoint,
+        problem, config.classifier_schedule(), name=method.name, settings=settings, watch=watch.part("classifier")
     )
     history["classifier"] = done.history
     return InceptionFit(network, {"params": done.params, "batch_stats": done.stats}, encoder, history)

@@ -210,17 +210,9 @@ def fit(
         train, validation = split_validation(train, config.seed)
     validation = _checked(validation, "validation pairs")
     loaded = load_inception(weights) if isinstance(weights, str | pathlib.Path) else weights
-    fitted = classifier.fit_inception(
-        row.name,
-        row.classifier_input,
-        _grey_pairs(train, size, config.contrast),
-        _grey_pairs(validation, size, config.contrast),
-        config,
-        weights=loaded,
-        checkpoint_dir=checkpoint_dir,
-        progress=progress,
-        on_checkpoint=on_checkpoint,
-    )
+    pairs = (_grey_pairs(part, size, config.contrast) for part in (train, validation))
+    watch = training.Watch(checkpoint_dir, progress, on_checkpoint)
+    fitted = classifier.fit_inception(row, *pairs, config, weights=loaded, watch=watch)
     origin = f"{loaded.origin['source']} (SHA-256 {loaded.origin['sha256'][:12]})" if loaded else "from scratch"
     return SupervisedModel(row, config, size, fitted, origin, fitted.history)
 

@@ -21,7 +21,19 @@ from planetcd_jax.types import Array
 with brought_by("supervised"):
     import optax
 
-__all__ = ["FULL", "PRESETS", "SMALL", "ArrayData", "Schedule", "TrainConfig", "TrainState", "Trained", "train"]
+__all__ = [
+    "FULL",
+    "PRESETS",
+    "SMALL",
+    "ArrayData",
+    "Problem",
+    "Schedule",
+    "TrainConfig",
+    "TrainState",
+    "Trained",
+    "Watch",
+    "train",
+]
 
 MAX_GRADIENT_NORM = 1.0
 """Norm to which the gradient of a step is cut."""
@@ -29,6 +41,41 @@ MAX_GRADIENT_NORM = 1.0
 Batch = tuple[Array | np.ndarray, ...]
 LossFn = Callable[[Any, Any, Batch, Array, bool], tuple[Array, Any]]
 """`loss(params, stats, batch, key, train) -> ([B] losses, new stats)`."""
+
+
+class Problem(NamedTuple):
+    """What is learned, and from what.
+
+    Attributes:
+        loss_fn: `loss(params, stats, batch, key, train) -> ([B] losses, new stats)`.
+        params, stats: Initial pytrees of arrays; `stats` may be an empty dict.
+        data, validation: Anything with `len` and `batch(indices) -> tuple of arrays`, such as `ArrayData`.
+    """
+
+    loss_fn: LossFn
+    params: Any
+    stats: Any
+    data: "ArrayData"
+    validation: "ArrayData"
+
+
+class Watch(NamedTuple):
+    """How a training is kept and followed.
+
+    Attributes:
+        checkpoint_dir: None, or a folder of this training alone. If it holds a state, training goes on from there.
+        progress: Whether to show a progress bar.
+        on_checkpoint: Called with the number of steps done, after each checkpoint (or where one would be).
+    """
+
+    checkpoint_dir: str | pathlib.Path | None = None
+    progress: bool = False
+    on_checkpoint: Callable[[int], None] | None = None
+
+    def part(self, name: str) -> "Watch":
+        """Of one of several trainings, in a folder of its own inside."""
+        folder = None if self.checkpoint_dir is None else pathlib.Path(self.checkpoint_dir) / name
+        return self._replace(checkpoint_dir=folder)
 
 
 class TrainState(NamedTuple):
@@ -173,31 +220,21 @@ def _stale(state: TrainState, epochs: int, patience: int) -> bool:
 
 
 def train(
-    loss_fn: LossFn,
-    params: Any,
-    stats: Any,
-    data: ArrayData,
-    validation: ArrayData,
+    problem: Problem,
     schedule: Schedule,
     *,
     name: str = "training",
-    checkpoint_dir: str | pathlib.Path | None = None,
     settings: dict[str, Any] | None = None,
-    progress: bool = False,
-    on_checkpoint: Callable[[int], None] | None = None,
+    watch: Watch = Watch(),
 ) -> Trained:
     """Trains with Adam, stops early on the validation loss, and keeps the best epoch.
 
     Args:
-        loss_fn: `loss(params, stats, batch, key, train) -> ([B] losses, new stats)`.
-        params, stats: Initial pytrees of arrays; `stats` may be an empty dict.
-        data, validation: Anything with `len` and `batch(indices) -> tuple of arrays`, such as `ArrayData`.
+        problem: What is learned.
         schedule: How long and how fast.
         name: For the progress bar and errors.
-        checkpoint_dir: None, or a folder of this training alone. If it holds a state, training goes on from there.
         settings: What else must be the same for going on, JSON-able.
-        progress: Whether to show a progress bar.
-        on_checkpoint: Called with the number of steps done, after each checkpoint (or where one would be).
+        watch: How it is kept and followed.
 
     Returns:
         `Trained`.
@@ -208,16 +245,17 @@ def train(
     """
     import tqdm  # imported late: needed for this alone
 
+    loss_fn, params, stats, data, validation = problem
     n, batch = len(data), min(schedule.batch_size, len(data))
     steps, key = -(-n // batch), jax.random.key(schedule.seed)
     optimizer = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT_NORM), optax.adam(schedule.learning_rate))
     train_step, losses = _compiled(loss_fn, optimizer)
     counts = {"name": name, "examples": n, "validation_examples": len(validation)}
-    checkpoints = Checkpoints(checkpoint_dir, schedule._asdict() | counts | (settings or {}))
+    checkpoints = Checkpoints(watch.checkpoint_dir, schedule._asdict() | counts | (settings or {}))
     start = _new_state(params, stats, optimizer, schedule.max_epochs)
     state = TrainState(**checkpoints.restore(start._asdict()))
     last = schedule.max_epochs * steps
-    bar = tqdm.tqdm(total=last, initial=int(state.step), desc=name, disable=not progress, unit="step")
+    bar = tqdm.tqdm(total=last, initial=int(state.step), desc=name, disable=not watch.progress, unit="step")
     try:
         while (step := int(state.step)) < last and not (
             step % steps == 0 and _stale(state, step // steps, schedule.patience)
@@ -232,8 +270,8 @@ def train(
             bar.update()
             if ended or (step + 1) % schedule.checkpoint_steps == 0:
                 checkpoints.save(step + 1, state._asdict())
-                if on_checkpoint is not None:
-                    on_checkpoint(step + 1)
+                if watch.on_checkpoint is not None:
+                    watch.on_checkpoint(step + 1)
     finally:
         bar.close()
         checkpoints.close()
