@@ -127,7 +127,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig", begun: float) 
     checked = quality.of_pair(pair, samples)
     print(f"quality: {checked.verdict()}")
     engine = engine_of(serve(settings.engine, config.backbone))
-    said = _said(settings)
+    said = _recorded_flags(settings)
     scene = scoring.Scene(pair, samples, weights.params, config, plan, engine, dates)
     request = Request(
         weights.sha256, settings.seed, settings.page_candidates, settings.pixel_maps, settings.parquet,
@@ -140,7 +140,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig", begun: float) 
     if report is None:
         print(f"{target} holds the results of this very run already")
         return
-    _say(report, target, time.perf_counter() - begun)
+    _print_summary(report, target, time.perf_counter() - begun)
     if settings.demo:
         say_truth(target)
 
@@ -154,7 +154,7 @@ def _source(settings: types.SimpleNamespace, date: str, name: str) -> "Source":
     return Source(name, bands=chosen, nodata=getattr(settings, f"{date}_nodata"), mask_bands=settings.mask_bands)
 
 
-def _said(settings: types.SimpleNamespace) -> dict[str, Any]:
+def _recorded_flags(settings: types.SimpleNamespace) -> dict[str, Any]:
     """Flags by name, for run.json: those that decide results. One before-image is a text, several are a list."""
     hidden = {"resume", "overwrite", "output_dir", "quiet", "compilation_cache_dir", "marks"}
     names = [flag.name for group in FLAGS.values() for flag in group if flag.name not in hidden]
@@ -174,7 +174,7 @@ def _rounded(count: float) -> str:
     return f"{float(f'{count:.2g}'):g}"
 
 
-def _say(report: dict[str, Any], target: pathlib.Path, seconds: float) -> None:
+def _print_summary(report: dict[str, Any], target: pathlib.Path, seconds: float) -> None:
     """What was found, and how long the user has waited for it: simulated images and registration count too."""
     expected = report.get("expected_false_places")
     chance = "" if expected is None else f"chance alone gives at most about {_rounded(expected)} places; "

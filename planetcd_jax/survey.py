@@ -93,7 +93,7 @@ def parsed(arguments: Sequence[str]) -> tuple[Command, types.SimpleNamespace]:
     return command, commandline.parse(f"{PROGRAM} {name}", command.flags, rest)
 
 
-def _help(arguments: Sequence[str]) -> str:
+def _help_text(arguments: Sequence[str]) -> str:
     name = next((text for text in arguments if text in COMMANDS), None)
     if name is None:
         return USAGE
@@ -115,7 +115,7 @@ def execute(arguments: Sequence[str]) -> int:
         command.run(settings)
 
     return commandline.execute(
-        PROGRAM, lambda: _help(arguments), start, arguments, lambda: "interrupted; repeat the command to go on."
+        PROGRAM, lambda: _help_text(arguments), start, arguments, lambda: "interrupted; repeat the command to go on."
     )
 
 

@@ -497,12 +497,12 @@ def test_help_names_every_flag(capsys):
 
 
 def test_the_bar_of_places_says_that_the_first_one_compiles(capsys):
-    from planetcd_jax.scenes.results import _moving
+    from planetcd_jax.scenes.results import _with_progress
 
     seen = []
-    for place in _moving(iter(range(3)), 3, quiet=False):
+    for place in _with_progress(iter(range(3)), 3, quiet=False):
         seen.append(place)
         said = capsys.readouterr().err
         assert ("compiling for the first place" in said) == (place == 0), said  # until the first is there
     assert seen == [0, 1, 2] and "3/3" in capsys.readouterr().err
-    assert list(_moving(iter([7]), 1, quiet=True)) == [7] and capsys.readouterr().err == ""
+    assert list(_with_progress(iter([7]), 1, quiet=True)) == [7] and capsys.readouterr().err == ""

@@ -148,14 +148,14 @@ def test_strata_are_reviewed_in_turn(folder):
 
 
 def test_discoveries_stay_when_scenes_come(folder):
-    first = catalogue.gather(folder, 0.5)[0].set_index("place")["discovery"]
+    first = catalogue.read_places(folder, 0.5)[0].set_index("place")["discovery"]
     ledger = Ledger(folder / "ledger.sqlite")
     ledger.add([Pair("new", "/a", "/b")])
     ledger.settle(
         [Outcome("new", "done")], {"new": ({"n_windows": 81, "tau": 3.0}, [{"rank": 1, "p_value": 1e-6, "rho": 9.0}])}
     )
     ledger.close()
-    then = catalogue.gather(folder, 0.5)[0].set_index("place")["discovery"]
+    then = catalogue.read_places(folder, 0.5)[0].set_index("place")["discovery"]
     assert first.any() and then[first.index].equals(first) and then["new:1"]
 
 

@@ -210,9 +210,9 @@ def fit(
         train, validation = split_validation(train, config.seed)
     validation = _checked(validation, "validation pairs")
     loaded = load_inception(weights) if isinstance(weights, str | pathlib.Path) else weights
-    pairs = (_grey_pairs(part, size, config.contrast) for part in (train, validation))
+    learned, held_back = (_grey_pairs(part, size, config.contrast) for part in (train, validation))
     watch = training.Watch(checkpoint_dir, progress, on_checkpoint)
-    fitted = classifier.fit_inception(row, *pairs, config, weights=loaded, watch=watch)
+    fitted = classifier.fit_inception(row, learned, held_back, config, weights=loaded, watch=watch)
     origin = f"{loaded.origin['source']} (SHA-256 {loaded.origin['sha256'][:12]})" if loaded else "from scratch"
     return SupervisedModel(row, config, size, fitted, origin, fitted.history)
 

@@ -92,7 +92,7 @@ def measured_shift(pair: "AlignedPair", samples: "Samples", name: str = "") -> t
         name: Of the second, where it is not the after-image.
     """
     from planetcd_jax.scenes.misregistration import typical_shift
-    from planetcd_jax.scenes.run_report import lies
+    from planetcd_jax.scenes.run_report import shift_in_words
 
     of = f" of {name}" if name else ""
     found = typical_shift(pair, samples)
@@ -104,5 +104,5 @@ def measured_shift(pair: "AlignedPair", samples: "Samples", name: str = "") -> t
         print(f"misregistration{of}: {said}, which differ by {found['spread']:.1f} px; left as it is")
         return 0, 0
     shift = round(found["rows"]), round(found["cols"])
-    print(f"misregistration{of}: {said}; {lies(*shift)}")
+    print(f"misregistration{of}: {said}; {shift_in_words(*shift)}")
     return shift

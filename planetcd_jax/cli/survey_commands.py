@@ -53,7 +53,7 @@ def merge_marks(settings: types.SimpleNamespace) -> None:
         ledger = Ledger(path)
         runs |= {row["run"]: row["id"] for row in ledger.pairs("done") if row["run"]}
         ledger.close()
-    frame, system = catalogue.gather(folder)
+    frame, system = catalogue.read_places(folder)
     taken, unknown, changed = marks.merge(folder, files, frame, runs)
     places, _ = index_page.rebuild(folder, rate=settings.fdr, strata=settings.strata)
     chosen = catalogue.accepted(places)

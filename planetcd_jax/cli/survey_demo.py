@@ -51,7 +51,7 @@ def _say_truth(folder: pathlib.Path, truth: pathlib.Path) -> None:
     """For the demo: how many of its changes are in the catalogue, and what else is."""
     from planetcd_jax.surveys import catalogue
 
-    places, _ = catalogue.gather(folder)
+    places, _ = catalogue.read_places(folder)
     with open(truth, newline="", encoding="utf-8") as file:
         known = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     degree = math.pi / 180 * 3396190.0

@@ -87,11 +87,11 @@ def _survey(
     ledger = Ledger(folder / ledger_name(shard))
     try:
         ledger.add(shards.part(read_pairs(pathlib.Path(settings.pairs)), shard))
-        with live.teller(ledger, folder, quiet=settings.quiet) as tell:
+        with live.progress_shown(ledger, folder, quiet=settings.quiet) as tell:
 
             def told(dashboard: str, workers: int) -> None:
                 tell(dashboard, workers)
-                keeper.look(lambda: ledger.counts()["done"])
+                keeper.begin_if_due(lambda: ledger.counts()["done"])
 
             yield Survey(
                 folder, ledger, program.command, workers, program.server, settings.process_pairs, collect=read_scene,

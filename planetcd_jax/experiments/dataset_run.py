@@ -37,7 +37,7 @@ Fitted = Mapping[str, tuple[ChangeConfig, Weights]]
 _KEPT = 256 * 2**20
 
 
-def _say(name: str, text: str) -> None:
+def _print_field(name: str, text: str) -> None:
     """One named line of what a run prints, wrapped under itself."""
     print(textwrap.fill(f"{name:<10}{text}", 110, subsequent_indent=" " * 10, break_on_hyphens=False), flush=True)
 
@@ -96,14 +96,14 @@ def fetch_dataset(settings: types.SimpleNamespace) -> pathlib.Path:
     Raises:
         DataError: if it is on no hub and in no archive, or cannot be fetched.
     """
-    spec, say = find_spec(settings.fetch), functools.partial(_say, "fetch")
+    spec, say = find_spec(settings.fetch), functools.partial(_print_field, "fetch")
     if settings.archive is None:
         found = fetching.fetch_files(spec, settings.revision, settings.split, say)
     else:
         found = fetching.fetch_archive(spec, settings.archive, settings.split, say)
     # Paths are not wrapped, so that they can be copied.
     print(f"{'folder':<10}{found.folder}\n{'checksums':<10}{found.checksums}")
-    _say("use", f"--dataset={settings.fetch} finds it there from now on, without a network too")
+    _print_field("use", f"--dataset={settings.fetch} finds it there from now on, without a network too")
     return found.folder
 
 
@@ -179,7 +179,7 @@ def run_dataset(
     if settings.method != "all":
         print("\n" + table.summary_table(*made.values(), names=list(made)))
     for pair_id, reason in outcome_files.leading(entries).outcome.skipped:
-        _say("left out", f"{pair_id}: {reason}")
+        _print_field("left out", f"{pair_id}: {reason}")
     _finish(target, laps, settings)
     return target
 
@@ -191,7 +191,7 @@ def _entries(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace)
         bench = Bench(pair_set, _job(config, weights, settings, preset))
         for name in names if number == 0 else names[:1]:
             if several or len(names) > 1:
-                _say("scoring", name if len(names) > 1 else preset)
+                _print_field("scoring", name if len(names) > 1 else preset)
             outcome = bench.run(name, preset if several and name == names[0] else None)
             about = outcome_files.about(weights, pair_set, settings, preset)
             yield Entry(_at_false_discovery_rate(outcome, settings.fdr), weights, about)
@@ -214,21 +214,23 @@ def _announce(fitted: Fitted, pair_set: PairSet, settings: types.SimpleNamespace
     engines = [engine_of(serve(settings.engine, backbone)) for backbone in backbones]  # refuses before anything is said
     print(f"planetcd {__version__}")
     presets = f"preset{'s' * (len(fitted) > 1)} {', '.join(fitted)}"
-    _say("method", f"{settings.method}  ({presets}; seed {settings.seed})")
-    _say("data", f"{pair_set.name}: {outcome_files.which(pair_set)}, {table.source_word(pair_set.source)}")
+    _print_field("method", f"{settings.method}  ({presets}; seed {settings.seed})")
+    _print_field("data", f"{pair_set.name}: {outcome_files.which(pair_set)}, {table.source_word(pair_set.source)}")
     for note in (*getattr(settings, "notes", ()), *pair_set.provenance.get("notes", ())):
-        _say("note", note)
+        _print_field("note", note)
     if placed := pair_set.provenance.get("laid_by_grids"):
-        _say("note", _placing_note(len(placed)))
+        _print_field("note", _placing_note(len(placed)))
     for preset, (config, _) in fitted.items():
-        _say(preset if len(fitted) > 1 else "config", _config_text(config))
+        _print_field(preset if len(fitted) > 1 else "config", _config_text(config))
     for weights in {weights.sha256: weights for _, weights in fitted.values()}.values():
-        _say("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
+        _print_field("weights", f"{weights.origin}; SHA-256 {weights.sha256[:12]}")
     reasons = [why_xla(backbone) if settings.engine == "auto" else None for backbone in backbones]
     told = dict.fromkeys(
         engine + (f": {reason}" if reason else "") for engine, reason in zip(engines, reasons, strict=True)
     )
-    _say("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {'; '.join(told)}")
+    _print_field(
+        "device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), engine {'; '.join(told)}"
+    )
 
 
 def _placing_note(count: int) -> str:

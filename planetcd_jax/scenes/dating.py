@@ -14,7 +14,7 @@ from planetcd_jax.files.compilations import announcing
 from planetcd_jax.ops import masked
 from planetcd_jax.ops.projection import Projection, project
 from planetcd_jax.scenes.dates import Dates
-from planetcd_jax.scenes.outlines import burnt
+from planetcd_jax.scenes.outlines import rasterised
 from planetcd_jax.scenes.place_measures import Chip
 from planetcd_jax.scenes.places import Candidate
 from planetcd_jax.scenes.presence import NOT_SEEN, SEEN, UNSURE, PresenceRules, bracket
@@ -86,7 +86,7 @@ def dater(scene: Scene) -> Callable[[Candidate, Chip], Dated]:
             told = [UNSURE] * (len(dates) - 2)
         else:
             corner = chip.row - around, chip.col - around
-            place = burnt(candidate.change.outline, valid[0].shape, corner)
+            place = rasterised(candidate.change.outline, valid[0].shape, corner)
             found = program(np.stack(dates), np.stack(valid), place)
             told = [rules.told(*one) for one in zip(*(np.asarray(x).tolist() for x in found), strict=True)]
         return Dated((NOT_SEEN, *told, SEEN), chips, masks)

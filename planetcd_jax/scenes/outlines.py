@@ -31,8 +31,8 @@ _JOIN = 3
 # A speck this near to a change of so many times its area, pixels, is a part of it: a ray of an impact, say.
 _NEAR, _SATELLITE = 8.0, 20.0
 
-# Standard deviation of the window in which evidence that peaks at rims is gathered, pixels.
-_GATHER = 8.0
+# Standard deviation of the window in which evidence that peaks at rims is averaged, pixels.
+_AVERAGED = 8.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _maps_program(config: ChangeConfig, outlines_only: bool) -> Callable[..., An
     return announcing(maps, "changed ground" if outlines_only else "pixel maps")
 
 
-def seer(scene: Scene, *, outlines_only: bool = False):
+def change_finder(scene: Scene, *, outlines_only: bool = False):
     """A compiled function of a key and a box (row, column, height, width): its `PixelChange` as NumPy arrays.
 
     With `outlines_only` the level of ground without any change may be a lower one (`Score.changed_ground`).
@@ -131,16 +131,16 @@ def polygon(mask: np.ndarray, row: int, col: int) -> shapely.Polygon:
     return max(rings, key=lambda ring: ring.area)
 
 
-def burnt(outline: shapely.Polygon, shape: tuple[int, ...], corner: tuple[int, int]) -> np.ndarray:
+def rasterised(outline: shapely.Polygon, shape: tuple[int, ...], corner: tuple[int, int]) -> np.ndarray:
     """The ground inside an outline on an array whose first pixel is (row, column) `corner`; `shape` bool."""
     moved_to = rasterio.Affine.translation(corner[1], corner[0])
     return np.asarray(rasterio.features.rasterize([outline], shape, transform=moved_to, dtype="uint8")) > 0
 
 
-def gathered(found: PixelChange) -> PixelChange:
-    """A map whose size is the root mean square within about `_GATHER` pixels: the inside of a change with its rim."""
-    weight = scipy.ndimage.gaussian_filter(found.known.astype(np.float32), _GATHER) + 1e-3
-    energy = scipy.ndimage.gaussian_filter(np.where(found.known, np.square(found.size), 0), _GATHER) / weight
+def averaged_around(found: PixelChange) -> PixelChange:
+    """A map whose size is the root mean square within about `_AVERAGED` pixels: the inside of a change with its rim."""
+    weight = scipy.ndimage.gaussian_filter(found.known.astype(np.float32), _AVERAGED) + 1e-3
+    energy = scipy.ndimage.gaussian_filter(np.where(found.known, np.square(found.size), 0), _AVERAGED) / weight
     return found._replace(size=np.sqrt(energy))
 
 
@@ -186,7 +186,7 @@ def find_changes(
     Returns:
         Those that lie in such a window, in no order.
     """
-    look, window = seer(scene, outlines_only=True), scene.plan.window
+    look, window = change_finder(scene, outlines_only=True), scene.plan.window
     side, found = _CORE + 2 * _AROUND, []
     boxes = shapely.box(corners[:, 1], corners[:, 0], corners[:, 1] + window, corners[:, 0] + window)
     seen = shapely.STRtree(boxes)

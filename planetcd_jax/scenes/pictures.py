@@ -34,7 +34,7 @@ def pictures_of(scene: Scene, candidate: Candidate, chip: Chip) -> tuple:
     dates = samples.before.open_ended(before), samples.after.open_ended(after)
     far = page_images.coded_pair(dates, (here, there), _WIDE_SHOWN, page_images.WIDE_BYTES)
     heat = None if chip.heat is None else page_images.heat_picture(chip.heat)
-    return near, far, heat, _drawn(candidate, chip, scene.plan.window)
+    return near, far, heat, _overlay(candidate, chip, scene.plan.window)
 
 
 def date_pictures(scene: Scene, candidate: Candidate, dated: dating.Dated | None) -> list[dict[str, str]]:
@@ -56,7 +56,7 @@ def wide_side(side: int) -> int:
     return side + 2 * ((min(4 * side, max(2 * side, _WIDE_MOST)) - side) // 2)
 
 
-def _drawn(candidate: Candidate, chip: Chip, window: int) -> dict[str, Any]:
+def _overlay(candidate: Candidate, chip: Chip, window: int) -> dict[str, Any]:
     """Where window and outline of a place lie on its chip, and the scale of its map, for the page; chip pixels."""
     known = chip.heat[np.isfinite(chip.heat)] if chip.heat is not None else np.zeros(0)
     corner = np.array([chip.col, chip.row])

@@ -16,7 +16,7 @@ from planetcd_jax.scenes import kinds
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.map_frame import sun_bearings
 from planetcd_jax.scenes.misregistration import undone
-from planetcd_jax.scenes.outlines import around_peak, burnt, gathered, moved, seer
+from planetcd_jax.scenes.outlines import around_peak, averaged_around, change_finder, moved, rasterised
 from planetcd_jax.scenes.places import WHY, Candidate
 from planetcd_jax.scenes.samples import Samples
 from planetcd_jax.scenes.scoring import Plan, Scene
@@ -75,7 +75,7 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
     """
     pair, samples, plan = scene.pair, scene.samples, scene.plan
     config, params = scene.scorer()
-    look, side, suns = seer(scene), chip_size(plan, config), sun_bearings(pair)
+    look, side, suns = change_finder(scene), chip_size(plan, config), sun_bearings(pair)
     why_of = _why_program(config)
     for candidate in found:
         measured, shift = _measure_one(candidate, scene)
@@ -87,7 +87,7 @@ def measure(key: jax.Array, found: list[Candidate], scene: Scene, *, heats: int)
             maps = look(jax.random.fold_in(key, candidate.rank), *box, shift)
             heat, level = np.where(maps.known, maps.size, np.nan).astype(np.float32), float(maps.level)
             heat = heat[around : around + side, around : around + side]
-            maps = maps if config.score.outlines else gathered(maps)
+            maps = maps if config.score.outlines else averaged_around(maps)
             measured = _outlined(measured, maps, (box[0], box[1]), pair, plan)
         if candidate.rank <= heats:
             window = _window_pair(candidate, pair, samples, plan)
@@ -107,7 +107,7 @@ def _with_kind(candidate: Candidate, chip: Chip, suns: tuple[float, float]) -> C
     """A candidate with what it looks like on its chip."""
     if candidate.change is None:
         return candidate
-    changed = burnt(candidate.change.outline, chip.valid_before.shape, (chip.row, chip.col))
+    changed = rasterised(candidate.change.outline, chip.valid_before.shape, (chip.row, chip.col))
     shift = candidate.shift_rows, candidate.shift_cols
     view = kinds.View(
         grey(chip.before), grey(chip.after), chip.valid_before & chip.valid_after, changed, shift, suns

@@ -123,7 +123,7 @@ def _measure_and_draw(
     measured, shown = [], []
     looks = measure(key, found, scene, heats=max(request.on_page, request.pixel_maps))
     date = None if scene.dates is None else dating.dater(scene)
-    for candidate, chip in _moving(looks, len(found), quiet=quiet):
+    for candidate, chip in _with_progress(looks, len(found), quiet=quiet):
         dated = None
         if date is not None and scene.dates is not None:
             dated = date(candidate, chip)
@@ -152,7 +152,7 @@ def _map_writer(request: Request, pair: AlignedPair, folder: pathlib.Path, tags:
     return write
 
 
-def _moving(looks: Iterator, total: int, *, quiet: bool) -> Iterator:
+def _with_progress(looks: Iterator, total: int, *, quiet: bool) -> Iterator:
     """The places with a progress bar that says so while the first one compiles its programs."""
     with tqdm(total=total, desc="candidates", unit="place", disable=quiet, miniters=1) as bar, ticking(bar):
         bar.set_postfix_str("compiling for the first place")

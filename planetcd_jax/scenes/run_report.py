@@ -121,7 +121,7 @@ def _facts(request: Request, report: Mapping[str, Any], scene: Scene, scored: Sc
         *([] if request.quality is None else [("Quality of the pair", request.quality.said())]),
         ("Sun and view", f"before: {_angles_text(report['before'])}; after: {_angles_text(report['after'])}"),
         *([] if request.registration is None else [("Registration", request.registration.said())]),
-        ("Misregistration", f"{lies(*pair.after_shift)}; {_left_text(report['typical_shift'])}"),
+        ("Misregistration", f"{shift_in_words(*pair.after_shift)}; {_left_text(report['typical_shift'])}"),
         ("No data", f"before: {pair.before.nodata_rule}; after: {pair.after.nodata_rule}"),
         ("Windows", f"{plan['window']} px, one every {plan['stride']} px; {report['n_windows']} scored, "
                     f"{report['n_changed_windows']} of them above the threshold; {report['n_windows_not_scored']} not "
@@ -137,7 +137,7 @@ def _facts(request: Request, report: Mapping[str, Any], scene: Scene, scored: Sc
     return plain, inner
 
 
-def lies(rows: int, cols: int) -> str:
+def shift_in_words(rows: int, cols: int) -> str:
     """A misregistration that was removed, in words."""
     parts = [(rows, "row", "down", "up"), (cols, "column", "right", "left")]
     said = [f"{abs(n)} {unit}{'s' * (abs(n) != 1)} {ahead if n > 0 else back}" for n, unit, ahead, back in parts if n]

@@ -67,10 +67,10 @@ def _of_folder(folder: pathlib.Path, keep: Callable[[str], None]) -> Archive:
     labels_beside = {p for p in paths if p.suffix.lower() in (".lbl", ".xml")}
     own = {p.with_suffix("") for p in paths if p not in labels_beside}
     # A label beside its image is no image; GDAL reads an image of the PDS by either, and the image comes first.
-    return _each([p for p in paths if p not in labels_beside or p.with_suffix("") not in own], keep)
+    return _of_files([p for p in paths if p not in labels_beside or p.with_suffix("") not in own], keep)
 
 
-def _each(paths: Iterable[str | pathlib.Path], keep: Callable[[str], None]) -> Archive:
+def _of_files(paths: Iterable[str | pathlib.Path], keep: Callable[[str], None]) -> Archive:
     found = Archive([], [])
     for path in paths:
         keep(os.fspath(path))
@@ -102,7 +102,7 @@ def _of_rows(
         name = name if "://" in name or name.startswith("/vsi") else os.path.normpath(folder / name)
         ring = ring_of(cells, west)
         if not len(ring):
-            read = _each([name], keep)
+            read = _of_files([name], keep)
             found.images.extend(filled(image, cells) for image in read.images)
             found.refused.extend(read.refused)
         else:

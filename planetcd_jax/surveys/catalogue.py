@@ -48,7 +48,7 @@ def read_marks(folder: pathlib.Path) -> dict[str, dict[str, str]]:
         raise DataError(f"{path} is damaged; move it away and merge the exported marks again.") from None
 
 
-def gather(folder: pathlib.Path, rate: float = 0.1) -> tuple[pd.DataFrame, CRS | None]:
+def read_places(folder: pathlib.Path, rate: float = 0.1) -> tuple[pd.DataFrame, CRS | None]:
     """All places, best first, and the system of longitude and latitude of the body.
 
     Args:
@@ -60,10 +60,10 @@ def gather(folder: pathlib.Path, rate: float = 0.1) -> tuple[pd.DataFrame, CRS |
         ledger = Ledger(path)
         for _, name, facts, places in ledger.scenes():
             count = int(facts.get("n_windows") or 0)
-            found, level = procedure.take([_p(place) for place in places], count)
+            found, level = procedure.take([_p_value(place) for place in places], count)
             tests, system = tests + count, system or facts.get("crs")
             pair = ledger.pair(name) if places else {}
-            for order, place in enumerate(sorted(places, key=_p)):
+            for order, place in enumerate(sorted(places, key=_p_value)):
                 rows.append(_row(folder, pair, facts, place) | {"discovery": order < found, "level": level})
         ledger.close()
     frame = _ranked(pd.DataFrame(rows, columns=None if rows else ["place"]), tests)
@@ -75,7 +75,7 @@ def _degrees(crs: CRS) -> CRS | None:
     return None if found is None else CRS.from_wkt(found.to_wkt())
 
 
-def _p(place: Mapping[str, Any]) -> float:
+def _p_value(place: Mapping[str, Any]) -> float:
     """The p-value of a place: that of a fitted tail where the scene has one, else the share of null scores."""
     return float(place.get("tail_p", place.get("p_value", 1.0)))
 
@@ -92,7 +92,7 @@ def _row(
     folder: pathlib.Path, pair: Mapping[str, Any], facts: Mapping[str, Any], place: Mapping[str, Any]
 ) -> dict[str, Any]:
     table, windows = pair["facts"], int(facts.get("n_windows") or 0)
-    p = _p(place)
+    p = _p_value(place)
     pixel = math.sqrt(facts.get("pixel_area") or 1.0) * _metres(facts.get("crs"))
     report = os.path.relpath(scene_folder(folder, pair["id"]) / "report.html", folder)
     return {
@@ -142,7 +142,7 @@ def merged(frame: pd.DataFrame, radius: float) -> np.ndarray:
     Places of different scenes are one change if their grounds touch and there is a time that all of them allow.
 
     Args:
-        frame: From `gather`.
+        frame: From `read_places`.
         radius: Of the body, metres.
     """
     change = np.zeros(len(frame), int)
@@ -221,7 +221,7 @@ def build(folder: pathlib.Path, *, rate: float = 0.1, strata: str | None = None)
         OutputError: if it cannot be written.
         ConfigError: if `strata` is no column.
     """
-    frame, system = gather(folder, rate)
+    frame, system = read_places(folder, rate)
     if "p" not in frame:
         return frame, pd.DataFrame()
     marks = read_marks(folder)

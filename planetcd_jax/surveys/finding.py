@@ -134,7 +134,7 @@ def _over(value: np.ndarray, most: float, keep_unknown: bool) -> np.ndarray:
         return np.where(np.isnan(value), not keep_unknown, value > most)
 
 
-def _said(name: str, values: dict[str, np.ndarray], k: int, bounds: Bounds) -> str:
+def _reason(name: str, values: dict[str, np.ndarray], k: int, bounds: Bounds) -> str:
     """Why a bound leaves a pair out, in words."""
     if name == "chain":
         return "a third image lies between in time"
@@ -169,7 +169,7 @@ def find(images: Sequence[Footprint], bounds: Bounds, *, chain: bool = False, ex
     left_out = []
     if explain:
         for k in np.flatnonzero(np.any(list(broken.values()), axis=0)).tolist():
-            why = "; ".join(_said(name, values, k, bounds) for name in broken if broken[name][k])
+            why = "; ".join(_reason(name, values, k, bounds) for name in broken if broken[name][k])
             left_out.append((known[pairs[k, 0]].name, known[pairs[k, 1]].name, why))
     reasons = Counter({name: int(bad.sum()) for name, bad in broken.items()})
     reasons["wider than 120 degrees"] = int(wide.sum())

@@ -27,7 +27,7 @@ class Keeper:
         self._writing: subprocess.Popen | None = None
         self._began, self._next, self._seen = 0.0, time.monotonic() + least_s, 0
 
-    def look(self, done: Callable[[], int]) -> None:
+    def begin_if_due(self, done: Callable[[], int]) -> None:
         """Begins a catalogue if it is time, pairs have ended since the last one, and no other client has begun one.
 
         Args:

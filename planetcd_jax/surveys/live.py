@@ -28,7 +28,7 @@ _ERRORS = 3  # each takes up to three lines of a terminal of 80 columns, and all
 
 
 @contextmanager
-def teller(ledger: Ledger, folder: pathlib.Path, *, quiet: bool) -> Iterator[Tell]:
+def progress_shown(ledger: Ledger, folder: pathlib.Path, *, quiet: bool) -> Iterator[Tell]:
     """What tells how far a survey is: a table on a terminal, a line every 30 s elsewhere, nothing if quiet."""
     if quiet:
         yield lambda dashboard, workers: None

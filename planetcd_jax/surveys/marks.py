@@ -79,7 +79,7 @@ def merge(folder: pathlib.Path, exports: Iterable[pathlib.Path], frame: pd.DataF
     Args:
         folder: Of the survey.
         exports: Files.
-        frame: Places of the survey, from `catalogue.gather`.
+        frame: Places of the survey, from `catalogue.read_places`.
         runs: Scene by the identity of its run.
 
     Returns:

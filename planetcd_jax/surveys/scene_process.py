@@ -83,10 +83,10 @@ def _ended(status: int, usage, reason: str, log: pathlib.Path, cpu_before: float
         name = signal.Signals(os.WTERMSIG(status)).name
         error = f"its process was killed by {name} after {measured[1]:.0f} MB"
         return Ended(error, *measured, by_itself=False, orderly=False)
-    return Ended(_said(os.WEXITSTATUS(status), log), *measured, by_itself=True)
+    return Ended(_last_words(os.WEXITSTATUS(status), log), *measured, by_itself=True)
 
 
-def _said(status: int, log: pathlib.Path) -> str:
+def _last_words(status: int, log: pathlib.Path) -> str:
     """The error of a program in one line: the last that it said, shortened; "" where its status is 0."""
     if not status:
         return ""
@@ -141,7 +141,7 @@ class SceneProcess:
         answer, _ = answered
         self.scored += 1
         self._cpu += answer["cpu"]
-        error, orderly = _said(answer["status"], log), answer["orderly"]
+        error, orderly = _last_words(answer["status"], log), answer["orderly"]
         ended = Ended(error, answer["cpu"], answer["memory_mb"], by_itself=True, orderly=orderly)
         if not orderly:
             self.end()
@@ -192,15 +192,15 @@ def run_served(
         lock: Of the pair; held by the process too while it scores.
         log: File for what is said.
     """
-    kept = _process(server, most, limits)
+    kept = _kept_process(server, most, limits)
     others = kept.scored
     ended = kept.score(arguments, lock, log)
     if others and ended.in_time and not ended.orderly:
-        ended = _process(server, most, limits).score(arguments, lock, log)
+        ended = _kept_process(server, most, limits).score(arguments, lock, log)
     return ended
 
 
-def _process(server: Sequence[str], most: int, limits: Limits) -> SceneProcess:
+def _kept_process(server: Sequence[str], most: int, limits: Limits) -> SceneProcess:
     kept: SceneProcess | None = getattr(_kept, "process", None)
     if kept is not None:
         if kept.alive and kept.scored < most and (kept.command, kept.limits) == (tuple(server), limits):
