@@ -497,7 +497,7 @@ def test_help_names_every_flag(capsys):
 
 
 def test_the_bar_of_places_says_that_the_first_one_compiles(capsys):
-    from planetcd_jax.scenes.results import _with_progress
+    from planetcd_jax.scenes.scene_files import _with_progress
 
     seen = []
     for place in _with_progress(iter(range(3)), 3, quiet=False):

@@ -1,12 +1,13 @@
 """A program that no cache holds yet is compiled by one process of a machine; others that need it wait and find it."""
 
 import contextlib
-import hashlib
 import os
 import pathlib
 from collections.abc import Iterator
 
 import jax
+
+from planetcd_jax.files.digests import sha256_of
 
 try:
     import fcntl
@@ -37,7 +38,7 @@ def _digest(lowered: jax.stages.Lowered) -> str:
     module = lowered.compiler_ir("stablehlo")
     text = lowered.as_text() if module is None else module.operation.get_asm(large_elements_limit=16)
     made_for = jax.__version__, jax.devices()[0].device_kind, os.environ.get("XLA_FLAGS", "")
-    return hashlib.sha256("\n".join((*made_for, text)).encode()).hexdigest()
+    return sha256_of("\n".join((*made_for, text)).encode())
 
 
 @contextlib.contextmanager

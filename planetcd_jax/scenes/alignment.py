@@ -14,8 +14,6 @@ from planetcd_jax.scenes.pixel_map import PixelMap, lattice
 from planetcd_jax.scenes.source import Source
 from planetcd_jax.scenes.warp import Warped
 
-RESAMPLINGS = ("nearest", "bilinear", "cubic", "lanczos")
-
 # Grids that differ by less than this many pixels anywhere count as one.
 _ONE_GRID = 0.05
 
@@ -231,7 +229,7 @@ class AlignedPair:
 
         Args:
             before, after: The images.
-            resampling: One of `RESAMPLINGS`.
+            resampling: A key of `resampling.REACH`.
             after_shift: See `AlignedPair`.
             beyond_seam: Columns by which an overlap that goes once round the body goes on beyond its seam, so that
                 windows lie across it: a window's side less the stride.

@@ -18,7 +18,7 @@ from planetcd_jax.scenes.checkpoint import Checkpoint
 from planetcd_jax.scenes.pictures import OVERVIEW_PX
 from planetcd_jax.scenes.place_measures import chip_size
 from planetcd_jax.scenes.request import Request, identity
-from planetcd_jax.scenes.results import RUN_FILE, write_results
+from planetcd_jax.scenes.scene_files import RUN_FILE, write_results
 from planetcd_jax.scenes.scored import score
 from planetcd_jax.scenes.scoring import Scene
 
