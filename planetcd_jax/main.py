@@ -8,11 +8,11 @@ import time
 import types
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags
 
 from planetcd_jax import constants
 from planetcd_jax.baselines import METHODS
-from planetcd_jax.cli import commandline, interruptions, presets
+from planetcd_jax.cli import commandline, presets
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.images.stretch import STRETCHES
@@ -274,10 +274,7 @@ def run() -> None:
     # As an exception, so that a half-written folder is removed when the process is asked to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.path.append(os.getcwd())  # so that --dataset=module:NAME finds a module beside the user, installed or not
-    logging.set_verbosity(logging.WARNING)  # JAX says at a lower level which backends are not there
-    # The program's flags are its own (see `commandline.parse`); absl is handed none of them.
-    interruptions.never_drop()
-    app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
+    commandline.run(execute)
 
 
 if __name__ == "__main__":

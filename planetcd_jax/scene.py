@@ -3,15 +3,12 @@
 import datetime
 import os
 import pathlib
-import sys
 import time
 import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from absl import app, logging
-
-from planetcd_jax.cli import commandline, interruptions, scene_dates
+from planetcd_jax.cli import commandline, scene_dates
 from planetcd_jax.cli.scene_demo import demo_folder, demo_images, say_truth
 from planetcd_jax.cli.scene_flags import FLAGS, PROGRAM, USAGE
 from planetcd_jax.cli.scene_pairs import Opening, open_pair, shift_to_undo, whole_numbers
@@ -230,9 +227,7 @@ def _left_behind(settings: types.SimpleNamespace) -> str:
 
 def run() -> None:
     """Runs the command line of this process and exits with its status."""
-    logging.set_verbosity(logging.WARNING)  # JAX says at a lower level which backends are not there
-    interruptions.never_drop()
-    app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
+    commandline.run(execute)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import types
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from planetcd_jax.cli import commandline, interruptions, survey_demo
+from planetcd_jax.cli import commandline, survey_demo
 from planetcd_jax.cli.commandline import Flag
 from planetcd_jax.cli.survey_commands import find_pairs, merge_marks, print_status, retry_pairs, write_catalogue
 from planetcd_jax.cli.survey_flags import CATALOGUE, DEMO, FIND, MARKS, PROGRAM, RETRY, RUN, STATUS, USAGE
@@ -121,16 +121,15 @@ def execute(arguments: Sequence[str]) -> int:
 
 def run() -> None:
     """Runs the command line of this process and exits with its status."""
-    logging.set_verbosity(logging.WARNING)
     if sys.argv[1:2] == [_SERVE]:
         from planetcd_jax import scene
         from planetcd_jax.surveys.serving import serve
 
+        logging.set_verbosity(logging.WARNING)
         serve(scene.execute, int(sys.argv[2]))
         return
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # job systems ask by SIGTERM
-    interruptions.never_drop()
-    app.run(lambda _: execute(sys.argv[1:]), argv=sys.argv[:1])
+    commandline.run(execute)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Files lie behind a redirect to another host with ranges and ETags, as LFS files 
 a chunk store that answers as the client's Rust part asks. It can be slow, and it can break connections.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import http.server
@@ -13,7 +12,7 @@ import threading
 import time
 import urllib.parse
 
-from local_server import running
+from local_server import served
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 CHUNK = 65536
@@ -202,11 +201,9 @@ def _handler(hub: Hub):
     return Handler
 
 
-@contextlib.contextmanager
 def serving(hub: Hub):
-    """Address at which the hub is served."""
-    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))) as server:
-        yield f"http://127.0.0.1:{server.server_port}"
+    """Address at which the hub is served, while a block runs."""
+    return served(_handler(hub))
 
 
 def folder_files(root):

@@ -1,13 +1,12 @@
 """A stand-in for Zenodo on this machine: its search, one record's description, and files by ranges."""
 
-import contextlib
 import dataclasses
 import hashlib
 import http.server
 import json
 import urllib.parse
 
-from local_server import running
+from local_server import served
 
 
 @dataclasses.dataclass
@@ -89,8 +88,6 @@ def _handler(zenodo: Zenodo):
     return Handler
 
 
-@contextlib.contextmanager
 def serving(zenodo: Zenodo):
-    """Address at which the records are served."""
-    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(zenodo))) as server:
-        yield f"http://127.0.0.1:{server.server_port}"
+    """Address at which the records are served, while a block runs."""
+    return served(_handler(zenodo))

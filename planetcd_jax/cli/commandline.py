@@ -8,9 +8,11 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from absl import flags
+from absl import app, flags
+from absl import logging as absl_logging
 
 from planetcd_jax import constants
+from planetcd_jax.cli import interruptions
 from planetcd_jax.errors import ConfigError, PlanetCDError, WeightsError
 from planetcd_jax.files.own_values import named_value
 from planetcd_jax.version import __version__
@@ -295,6 +297,18 @@ def fitted_weights(
 def _complain(program: str, error: Exception | str, status: int) -> int:
     print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
     return status
+
+
+def run(execute_arguments: Callable[[Sequence[str]], int]) -> None:
+    """Runs the command line of this process and exits with its status.
+
+    Args:
+        execute_arguments: Takes the arguments without the program's name, and returns the status.
+    """
+    absl_logging.set_verbosity(absl_logging.WARNING)  # JAX says at a lower level which backends are not there
+    interruptions.never_drop()
+    # The program's flags are its own (see `parse`); absl is handed none of them.
+    app.run(lambda _: execute_arguments(sys.argv[1:]), argv=sys.argv[:1])
 
 
 def execute(
