@@ -44,7 +44,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """What programs keep between runs goes into a new folder, not into the home of whoever tests."""
+    """What programs keep between runs goes into a new folder, not into the home of whoever tests.
+
+    A program that tests jit one by one is compiled once. Each process has a folder of its own: JAX's files are not
+    there whole or not at all.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -287,6 +287,8 @@ def test_a_wrong_flag_is_one_line(arguments, status, words, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     if "--dataset=lroc" in arguments:
         arguments = [*arguments, "--source=simulated"]
+        if not any("split" in argument for argument in arguments):
+            monkeypatch.setattr(opening, "open_dataset", _small_set)
     assert main.execute(arguments) == status
     error = capsys.readouterr().err
     lines = [line for line in error.replace("\r", "\n").splitlines() if "pair/s" not in line and line]
