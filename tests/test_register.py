@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes.alignment import AlignedPair, Correction
-from planetcd_jax.scenes.coregister import features, models, squares, tie_points, turning
+from planetcd_jax.scenes.coregister import keypoints, models, squares, tie_points, turning
 from planetcd_jax.scenes.coregister.bending import Bend
 from planetcd_jax.scenes.coregister.deciding import register
 from planetcd_jax.scenes.coregister.frames import Frame
@@ -122,7 +122,7 @@ def test_noise_has_no_ground(tmp_path):
     assert not squares.measure(frame, np.eye(3), frame.whole, 1).has_ground
 
 
-@pytest.mark.parametrize("source", [lambda frame: features.guesses(frame, 700), turning.guesses])
+@pytest.mark.parametrize("source", [lambda frame: keypoints.guesses(frame, 700), turning.guesses])
 def test_first_guesses_hold_the_turn(tmp_path, source):
     field, wanted = ground(1), turned(40, 0.8, (12, -9))
     frame = Frame(write(tmp_path / "a.tif", seen(field)), write(tmp_path / "b.tif", seen(field, wanted), seed=1))

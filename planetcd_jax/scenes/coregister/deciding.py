@@ -7,7 +7,7 @@ import numpy as np
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes.alignment import Correction, on_affine_grid
-from planetcd_jax.scenes.coregister import bending, features, tie_points, turning
+from planetcd_jax.scenes.coregister import bending, keypoints, tie_points, turning
 from planetcd_jax.scenes.coregister.frames import Box, Frame
 from planetcd_jax.scenes.coregister.models import KINDS, distances, fit, move
 from planetcd_jax.scenes.coregister.refining import Refined, judge, refine
@@ -229,8 +229,8 @@ def _guesses(frame: Frame, kind: str, lies: _Lie):
     if lies.agrees:
         shift = [float(np.median(by[lies.alike])) for by in (lies.squares.by_col, lies.squares.by_row)]
         yield lambda: [np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]], [0.0, 0.0, 1.0]])]
-    for size in features.sizes(frame):
-        yield lambda size=size: [_as_kind(frame, kind, matrix) for matrix in features.guesses(frame, size)]
+    for size in keypoints.sizes(frame):
+        yield lambda size=size: [_as_kind(frame, kind, matrix) for matrix in keypoints.guesses(frame, size)]
     yield lambda: turning.guesses(frame, turns=kind != "shift")
 
 
