@@ -75,3 +75,5 @@ def test_a_row_says_what_was_found():
     assert row["explanation"] == words
     unlike = explain.sentence(found._replace(likeness=np.float32(0.4)), True)
     assert unlike == "darker overall, less contrast, shifted by 4 px left, unlike even after alignment"
+    calm = explain.ExplainRules(notable_brightness=0.2, notable_contrast=2.0, notable_shift_px=5.0)
+    assert explain.sentence(found, True, calm) == "lit from another side, differs in places"

@@ -106,3 +106,22 @@ def test_the_method_reads_no_file_clock_or_hidden_randomness():
                 if text in called or text.startswith(("np.random.", "numpy.random.")):
                     found.append(f"{name(path)} calls {text}")
     assert found == []
+
+
+def test_two_files_share_a_name_for_one_idea_only():
+    names = [path.name for path in FILES if path.name != "__init__.py"]
+    assert {name for name in names if names.count(name) > 1} == {"marks.py"}  # of a scene's page, and of a survey's
+
+
+MANY_ARGUMENTS = {"open_dataset", "null_score_map", "score_layers", "score_map"}
+"""What users call with keywords."""
+
+
+def test_records_travel_and_not_ten_arguments():
+    found = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                found |= {node.name} if len(set(names) - {"self", "cls"}) > 9 else set()
+    assert found == MANY_ARGUMENTS

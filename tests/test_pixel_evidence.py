@@ -10,7 +10,7 @@ from scipy import ndimage
 
 import planetcd_jax as pcd
 from planetcd_jax.networks.backbone import prepared
-from planetcd_jax.scores.pixel_level import above_half, family_wise_level
+from planetcd_jax.scores.pixel_level import PixelLevel, above_half, family_wise_level
 
 SIDE = 100
 
@@ -133,3 +133,10 @@ def test_above_half_by_hand():
 def test_bad_settings_are_named():
     with pytest.raises(pcd.ConfigError, match="reach_px"):
         dataclasses.replace(pcd.ROBUST.score.pixels, reach_px=0.0)
+
+
+def test_the_rate_of_a_score_decides_its_level():
+    largest = jnp.asarray([2.0, 2.5, 3.1])
+    usual, rare = (pcd.Rcva(pixels=PixelLevel(rate=rate)).pixels.level(largest) for rate in (0.05, 0.01))
+    assert float(usual) == pytest.approx(float(pcd.Rcva().pixels.level(largest))) and rare > usual
+    assert pcd.ROBUST.score.pixels.level(largest) == max(usual, pcd.ROBUST.score.pixels.least_level)

@@ -40,6 +40,8 @@ SMALL = (
     "--null_draws=3",
     "--page_candidates=2",
     "--pixel_maps=2",
+    "--set=draws=2",  # of the level of a pixel map, and few of its percentiles: most of the time without optimisation
+    "--set=percentile_every=4",
     "--quiet",
 )
 
