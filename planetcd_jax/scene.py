@@ -250,7 +250,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig", begun: float) 
     from planetcd_jax.scenes.agreement import agree_on_system, check_bands
     from planetcd_jax.scenes.alignment import AlignedPair
     from planetcd_jax.scenes.coregister.deciding import register
-    from planetcd_jax.scenes.samples import sample
+    from planetcd_jax.scenes.samples import in_one_code, sample
 
     scoremap.check_windows(settings.window, settings.stride, config)
     config, weights = commandline.fitted_weights(config, settings)
@@ -275,6 +275,10 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig", begun: float) 
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)
     pair.after_shift = _after_shift(settings.after_shift, pair, samples)
+    pair = in_one_code(pair)
+    if pair.recodings:
+        print(f"codes: {pair.said_of_codes()}")
+        samples = sample(pair)
     dates = None
     if others:
         opening = scene_dates.Opening(pair, plan, config, settings.register, settings.resampling)

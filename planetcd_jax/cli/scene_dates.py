@@ -133,7 +133,7 @@ def _open_date(first: "Source", other: "Source", opening: Opening) -> "OtherDate
     from planetcd_jax.scenes.alignment import AlignedPair
     from planetcd_jax.scenes.coregister.deciding import register
     from planetcd_jax.scenes.dates import OtherDate, over_scene
-    from planetcd_jax.scenes.samples import sample
+    from planetcd_jax.scenes.samples import in_one_code, sample
 
     check_bands(first, other)
     agree_on_system(first, other)
@@ -151,5 +151,9 @@ def _open_date(first: "Source", other: "Source", opening: Opening) -> "OtherDate
     pair = over_scene(own, opening.pair)
     scoring.check_plan(plan, pair, opening.config)
     # The same rows and columns for reads over the scene, which counts from another corner.
-    pair.after_shift = measured_shift(own, samples, other.name)
+    own.after_shift = pair.after_shift = measured_shift(own, samples, other.name)
+    own = in_one_code(own)
+    if own.recodings:
+        print(f"codes: {own.said_of_codes()}")
+        pair, samples = pair.in_one_code(own.recodings), sample(own)
     return OtherDate(pair, samples, registered)

@@ -6,12 +6,15 @@ import hashlib
 import numpy as np
 
 from planetcd_jax.errors import DataError
-from planetcd_jax.images import scales
+from planetcd_jax.images import recoding, scales
 from planetcd_jax.images.stretch import Stretch, own_percentiles
 from planetcd_jax.scenes.alignment import AlignedPair
 
 # Samples are squares of this side, pixels, on a lattice of at most this many squares in each axis.
 _SQUARE, _SQUARES = 96, 12
+
+# Squares along each axis that tell whether one date is the other coded anew.
+_CODE_SQUARES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +37,10 @@ class Samples:
     side: int
 
 
-def _starts(size: int) -> np.ndarray:
+def _starts(size: int, most: int = _SQUARES) -> np.ndarray:
     """First pixels of the squares along one axis: all of it where it is small, else evenly spread."""
     side = min(_SQUARE, size)
-    count = min(_SQUARES, -(-size // side))
+    count = min(most, -(-size // side))
     return np.unique(np.linspace(0, size - side, count).round().astype(int))
 
 
@@ -96,3 +99,22 @@ def sample(pair: AlignedPair) -> Samples:
         np.asarray(full, int).reshape(-1, 2),
         side,
     )
+
+
+def in_one_code(pair: AlignedPair) -> AlignedPair:
+    """The pair with its finer date in the code of the other, where one is the other coded anew; else as it is.
+
+    Sees the pair as it is shifted.
+    """
+    height, width = min(_SQUARE, pair.grid.height), min(_SQUARE, pair.grid.width)
+    kept: tuple[list, list] = [], []
+    for row in _starts(pair.grid.height, _CODE_SQUARES):
+        for col in _starts(pair.grid.width, _CODE_SQUARES):
+            (before, here), (after, there) = (
+                read(row, col, height, width) for read in (pair.read_before, pair.read_after)
+            )
+            for pixels, into in zip((before, after), kept, strict=True):
+                into.append(pixels[here & there])
+    before, after = (np.concatenate(part) for part in kept)
+    found = recoding.of_bands(before, after)
+    return pair.in_one_code(found) if found else pair
