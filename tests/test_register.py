@@ -235,7 +235,7 @@ POINTS = [(20.0, 30.0), (200.0, 40.0), (60.0, 190.0), (180.0, 200.0)]
 def test_plain_tie_points(tmp_path):
     after = [tuple(float(v) for v in models.move(WANTED, c, r)) for c, r in POINTS]
     lines = [f"{r},{c},{y!r},{x!r}" for (c, r), (x, y) in zip(POINTS, after, strict=True)]
-    matrix, kind, count, far = tied(tmp_path, "before_row,before_col,after_row,after_col\n" + "\n".join(lines))
+    matrix, kind, count, far, _ = tied(tmp_path, "before_row,before_col,after_row,after_col\n" + "\n".join(lines))
     np.testing.assert_allclose(matrix, WANTED, atol=1e-6)
     assert (kind, count) == ("affine", 4) and far < 1e-6
 
@@ -246,7 +246,7 @@ def test_tie_points_of_a_spreadsheet(tmp_path):
     for c, r in POINTS:
         x, y = models.move(WANTED, c, r)
         lines.append(";".join(f"{float(v):.9f}" for v in (r, c, y, x)).replace(".", ","))
-    matrix, _, count, _ = tied(tmp_path, "\n".join(lines))
+    matrix, _, count, *_ = tied(tmp_path, "\n".join(lines))
     assert count == 4
     np.testing.assert_allclose(matrix, WANTED, atol=1e-6)
 
@@ -258,7 +258,7 @@ def test_points_of_qgis_on_a_map(tmp_path):
         x, y = models.move(WANTED, c, r)
         lines.append(f"{600 + 6 * c},{600 - 6 * r},{float(x)!r},{float(-y)!r},1,0,0,0")
     lines.append("0,0,5,-5,0,0,0,0")  # switched off
-    matrix, _, count, _ = tied(tmp_path, "\n".join(lines), crs=MARS, transform=transform)
+    matrix, _, count, *_ = tied(tmp_path, "\n".join(lines), crs=MARS, transform=transform)
     assert count == 4
     np.testing.assert_allclose(matrix, WANTED, atol=1e-5)
 
@@ -274,7 +274,7 @@ def test_an_isis_control_network(tmp_path):
     ignored = [*lines[1:-1], "  End_Object"]  # the same points once more, elsewhere, and all of them ignored
     ignored = [line.replace("PointId = ", "Ignore = True\n    PointId = 9") for line in ignored]
     ignored = [line.replace("Sample = ", "Sample = 1") for line in ignored]
-    matrix, _, count, _ = tied(tmp_path, "\n".join([*lines, *ignored, "End_Object", "End"]))
+    matrix, _, count, *_ = tied(tmp_path, "\n".join([*lines, *ignored, "End_Object", "End"]))
     assert count == 4
     np.testing.assert_allclose(matrix, WANTED, atol=1e-6)
 

@@ -300,16 +300,17 @@ def _nothing_found(frame: Frame, way: str, lies: _Lie) -> Registration:
 
 
 def _from_file(frame: Frame, path: str, lies: _Lie) -> Registration:
-    matrix, kind, points, off = tie_points.model(path, frame)
-    box = frame.overlap(matrix)
+    given = tie_points.model(path, frame)
+    box = frame.overlap(given.matrix)
     if min(box.height, box.width) < 1:
         raise DataError(
-            f"{path}: under its {points} tie points {frame.before.name} and {frame.after.name} do not overlap; check "
-            "which image each column belongs to."
+            f"{path}: under its {given.points} tie points {frame.before.name} and {frame.after.name} do not overlap; "
+            "check which image each column belongs to."
         )
-    found = judge(matrix, kind, measure(frame, matrix, box, _step_of(box)))
+    found = judge(given.matrix, given.kind, measure(frame, given.matrix, box, _step_of(box)))
     doubt = "" if found.beats_guessing or not found.squares.has_ground else ", under which the images do not agree"
-    how = f"registered by {points} tie points (off by {off:.2g} px){doubt}"
+    left_out = f" ({given.said})" if given.said else ""
+    how = f"registered by {given.points} tie points (off by {given.off:.2g} px){left_out}{doubt}"
     return _registration("file", how, found, lies)
 
 
