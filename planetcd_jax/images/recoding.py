@@ -116,11 +116,8 @@ class Recoding:
         return np.where(known, np.clip(other.astype(np.float64), least, most), self.curve(finer))
 
     def record(self) -> dict[str, Any]:
-        """For run.json; an end at which the date is not saturated is None."""
-        ends = {
-            name: [float(v) if np.isfinite(v) else None for v in getattr(self, name)] for name in ("ends", "other_ends")
-        }
-        return {**dataclasses.asdict(self), "curve": self.curve._asdict(), **ends}
+        """For run.json."""
+        return {**dataclasses.asdict(self), "curve": self.curve._asdict()}
 
     def follows(self, finer: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Where both dates are the same to within their grey levels, bool."""

@@ -24,17 +24,21 @@ class Samples:
     Attributes:
         before, after: Their `Stretch`.
         shared: Share of the sampled pixels that are valid in both.
+        own: Shares that are valid in the first and in the second.
         digest: SHA-256 of the sampled pixels; tells whether the images are still the same.
         squares: [N, 2] int, row and column of the sampled squares in which most pixels are valid.
         side: Side of a square, pixels.
+        partly: [N, 2] int, row and column of those in which at least an eighth of the pixels is valid.
     """
 
     before: Stretch
     after: Stretch
     shared: float
+    own: tuple[float, float]
     digest: str
     squares: np.ndarray
     side: int
+    partly: np.ndarray
 
 
 def _starts(size: int, most: int = _SQUARES) -> np.ndarray:
@@ -72,7 +76,7 @@ def sample(pair: AlignedPair) -> Samples:
     digest = hashlib.sha256()
     kept: tuple[list, list] = [], []
     squares = []
-    shares, corners = [], []
+    shares, own, corners = [], [], []
     for row in _starts(pair.grid.height):
         for col in _starts(pair.grid.width):
             height, width = min(_SQUARE, pair.grid.height), min(_SQUARE, pair.grid.width)
@@ -83,6 +87,7 @@ def sample(pair: AlignedPair) -> Samples:
                 into.append(pixels[both])
             squares.append((reads[0][0], reads[1][0], both))
             shares.append(both.mean())
+            own.append([valid.mean() for _, valid in reads])
             corners.append((row, col))
     before, after = (np.concatenate(part) for part in kept)
     if before.shape[0] == 0:
@@ -90,14 +95,18 @@ def sample(pair: AlignedPair) -> Samples:
             f"{pair.before.name} and {pair.after.name} have no valid pixel in common where they were sampled; check "
             f"their no-data (masked in the first: {pair.before.nodata_rule}; in the second: {pair.after.nodata_rule})."
         )
-    full = [corner for corner, share in zip(corners, shares, strict=True) if share > 0.9]
+    full, partly = (
+        [corner for corner, share in zip(corners, shares, strict=True) if share > least] for least in (0.9, 0.125)
+    )
     stretches = own_percentiles(pair.before.name, before), own_percentiles(pair.after.name, after)
     return Samples(
         *_decoded(*stretches, squares),
         float(np.mean(shares)),
+        (float(np.mean(own, axis=0)[0]), float(np.mean(own, axis=0)[1])),
         digest.hexdigest(),
         np.asarray(full, int).reshape(-1, 2),
         side,
+        np.asarray(partly, int).reshape(-1, 2),
     )
 
 
