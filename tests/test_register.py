@@ -370,7 +370,7 @@ def test_local_shifts_leave_a_block_that_moved_to_be_found(tmp_path, by):
 
 @pytest.mark.slow
 def test_relief_of_short_waves_is_followed(tmp_path):
-    """Shifts that change over 40 px, as a crater's wall makes them: with 8 x 8 squares alone the correlation is 0.972."""
+    """Shifts that change over 40 px, as a wall makes them: with 8 x 8 squares alone the correlation is 0.972."""
     side, field = 560, ground(15, 900)
     rows, cols = np.mgrid[:side, :side] + 0.5
     along, down = 40 + 4 * np.sin(cols / 40) * np.cos(rows / 52), 4.8 * np.cos(cols / 60 + rows / 48)

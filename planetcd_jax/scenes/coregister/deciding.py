@@ -26,8 +26,8 @@ _CHANCE_AS_THEY_LIE = 1e-4
 # Probability below which a pair is not refused, whatever else; and squares that a refusal rests on at least.
 _DOUBT, _TELLING = 0.01, 20
 
-# Correlation from where on a small pair shows the same ground, and what other ground had at most. 57 real pairs of 48 to
-# 112 px had 0.32 and more, crops of different ones up to 0.28, simulated ground whose sun turned by 90 degrees 0.1.
+# Correlation from where on a small pair shows the same ground, and what other ground had at most. 57 real pairs of 48
+# to 112 px had 0.32 and more, crops of different ones up to 0.28, simulated ground whose sun turned by 90 degrees 0.1.
 _SAME, _OTHER = 0.3, 0.28
 
 # A pair is left as it lies where no part of it moves by more than this against the rest, pixels, and all of it by no
