@@ -21,8 +21,8 @@ def reduced(read: Read, height: int, width: int, most: int) -> tuple[np.ndarray,
         most: Longest side of the result, pixels.
 
     Returns:
-        [h, w, B] float32, or float64 of such an image, the mean of the valid pixels of each cell, 0 without one; [h, w] bool, cells of which at
-        least half is valid.
+        [h, w, B] float32, or float64 of such an image, the mean of the valid pixels of each cell, 0 without one;
+        [h, w] bool, cells of which at least half is valid.
     """
     rows, cols = (_edges(size, max(1, round(size / max(1.0, max(height, width) / most)))) for size in (height, width))
     strip = max(1, _PIXELS // (width * int(np.diff(rows).max())))

@@ -328,7 +328,7 @@ def _from_file(frame: Frame, path: str, lies: _Lie) -> Registration:
     found = judge(given.matrix, given.kind, measure(frame, given.matrix, box, _step_of(box)))
     doubt = "" if found.beats_guessing or not found.squares.has_ground else ", under which the images do not agree"
     left_out = f" ({given.said})" if given.said else ""
-    how = f"registered by {given.points} tie points (off by {given.off:.2g} px){left_out}{doubt}"
+    how = f"registered by {given.points} tie points (off by {round(given.off, 3):.2g} px){left_out}{doubt}"
     return _registration("file", how, found, lies)
 
 
