@@ -104,7 +104,7 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig", begun: float) 
     from planetcd_jax.networks.winograd import engine_of, serve
     from planetcd_jax.scenes import quality, scoring
     from planetcd_jax.scenes.request import Request
-    from planetcd_jax.scenes.samples import sample
+    from planetcd_jax.scenes.samples import in_one_code, sample
     from planetcd_jax.scenes.scene_run import run_scene
 
     scoremap.check_windows(settings.window, settings.stride, config)
@@ -120,6 +120,10 @@ def _run(settings: types.SimpleNamespace, config: "ChangeConfig", begun: float) 
     print(f"{pair.overlap.note}; {pair.grid.height} x {pair.grid.width} px in common")
     samples = sample(pair)
     pair.after_shift = shift_to_undo(settings.after_shift, pair, samples)
+    pair = in_one_code(pair)
+    if pair.recodings:
+        print(f"codes: {pair.said_of_codes()}")
+        samples = sample(pair)
     dates = scene_dates.open_dates(first, others, pair, opening, settings.times) if others else None
     checked = quality.of_pair(pair, samples)
     print(f"quality: {checked.verdict()}")

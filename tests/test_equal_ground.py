@@ -33,7 +33,7 @@ def test_a_patch_against_itself_is_0(texture, params, preset, name):
 
 @pytest.mark.slow
 def test_windows_away_from_a_spot_are_0(texture, params):
-    before = texture(1, 260, 260, seed=3)[0]
+    before = 0.1 + 0.8 * texture(1, 260, 260, seed=3)[0]
     after = before.copy()
     after[200:212, 200:212] = 0.0
     valid = np.ones(before.shape, bool)
@@ -41,9 +41,21 @@ def test_windows_away_from_a_spot_are_0(texture, params):
     rho = jax.jit(
         lambda *x: pcd.score_map(params, *x[:2], pcd.ROBUST, window=64, stride=32, valid=x[2]),
     )(before, after, valid)  # fmt: skip
-    corner = np.asarray(rho)[:3, :3]  # windows that end 70 px and more before the spot
-    assert np.nanmax(corner) == 0.0
+    # The fifth window of each row and column ends at 192, 8 px before the spot.
+    assert np.nanmax(np.asarray(rho)[:5]) == 0.0 == np.nanmax(np.asarray(rho)[:, :5])
     assert np.nanmax(np.asarray(rho)) > 5
+
+
+def test_a_change_does_not_move_equal_ground_around_it(texture):
+    """Its local shifts did: windows that end 10 px before a spot had scores of 9."""
+    before = texture(1, 150, 160, seed=7)[0]
+    after = before.copy()
+    after[60:80, 70:90] *= 0.6
+    found = jax.jit(pcd.ROBUST.score.registration.register)(before, after)
+    away = np.ones(before.shape, bool)
+    away[55:85, 65:95] = False
+    assert np.abs(np.asarray(found.after) - after)[away].max() == 0.0
+    assert np.abs(np.asarray(found.flow)[:, 65:75, 75:85]).max() > 0  # there is a local shift
 
 
 def test_one_grey_level_in_a_few_pixels_is_no_change(texture, params):

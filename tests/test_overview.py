@@ -37,3 +37,11 @@ def test_sides_that_no_whole_number_divides_lose_no_pixel():
     ones, valid = np.ones((101, 67, 1)), np.ones((101, 67), bool)
     found, known = overview.reduced(_read(ones, valid), 101, 67, 30)
     assert found.shape == (30, 20, 1) and known.all() and (found == 1).all()
+
+
+def test_small_relief_on_a_large_offset_keeps_its_levels():
+    """Metres on a radius of the Moon: in 32 bits there is no level between two of these, and the map was empty."""
+    pixels = 1737400 + 0.01 * np.arange(16.0).reshape(4, 4, 1)
+    found, _ = overview.reduced(_read(pixels, np.ones((4, 4), bool)), 4, 4, 2)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found - 1737400, 0.01 * np.array([[[2.5], [4.5]], [[10.5], [12.5]]]), atol=1e-6)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from image_files import write_image
 from scipy.ndimage import gaussian_filter
 from test_register import ground, seen, write
 
@@ -9,6 +10,7 @@ from planetcd_jax.images.pair_quality import Date, Quality, of_patches
 from planetcd_jax.scenes.alignment import AlignedPair
 from planetcd_jax.scenes.quality import of_pair
 from planetcd_jax.scenes.samples import sample
+from planetcd_jax.scenes.source import Source
 
 DATE = Date(0.01, 0.5, 0.1, 1.0, {})
 
@@ -62,3 +64,31 @@ def test_a_pair_of_patches_is_measured_where_it_fits_best():
     assert other.correlation < 0.5 and "the dates correlate by" in other.verdict()
     light = of_patches(image, image, ({"sun_azimuth": 350.0}, {"sun_azimuth": 30.0}))
     assert "light differs by 40 degrees of azimuth" in light.verdict()
+
+
+@pytest.mark.parametrize("gaps", ["stripes", "blocks", "one block is left"])
+def test_masks_are_no_blur_and_no_noise(tmp_path, gaps):
+    """70 % of the pair is masked; a date that is blurred is still told."""
+    image = seen(ground(6))
+    rows, cols = np.mgrid[: image.shape[0], : image.shape[1]]
+    missing = {
+        "stripes": rows % 50 >= 15,
+        "blocks": (rows % 40 >= 22) | (cols % 40 >= 22),
+        "one block is left": (rows < image.shape[0] * 0.45) | (cols < image.shape[1] * 0.45),
+    }[gaps]
+    before, blurred = np.where(missing, -9.0, image), np.where(missing, -9.0, gaussian_filter(image, 2.0))
+    names = {}
+    for name, values in (("a", before), ("b", np.where(missing, -9.0, image)), ("c", blurred)):
+        names[name] = str(write_image(tmp_path / f"{name}.tif", values.astype(np.float32), nodata=-9.0))
+    found = {}
+    for other in "bc":
+        pair = AlignedPair(Source(names["a"]), Source(names[other]))
+        found[other] = of_pair(pair, sample(pair))
+    assert found["b"].doubts() == []
+    assert "second image is blurred" in found["c"].verdict()
+
+
+def test_too_little_ground_in_one_piece_is_said():
+    nothing = Date(float("nan"), float("nan"), float("nan"), 0.5, {})
+    said = Quality(0.9, nothing, nothing, {}).verdict()
+    assert said == "blur and noise could not be told: too little ground in one piece"

@@ -214,6 +214,15 @@ def test_two_places_are_refused_and_none_insists(tmp_path):
     assert register(*images, way="none").correction is None
 
 
+def test_a_small_pair_of_two_places_is_doubted(tmp_path):
+    """80 px: too few squares to refuse it, and light might do it too; so it is said, and the run goes on."""
+    names = {"a": seen(ground(8)), "b": seen(ground(9)), "c": seen(ground(8)) ** 1.5}
+    images = {k: write(tmp_path / f"{k}.tif", x[40:120, 60:140], seed=n) for n, (k, x) in enumerate(names.items())}
+    other, same = register(images["a"], images["b"]), register(images["a"], images["c"])
+    assert other.correction is None and "whether both show the same ground cannot be told" in other.how
+    assert "cannot be told" not in same.how
+
+
 def test_what_has_no_ground_is_left_and_said(tmp_path):
     noise = np.random.default_rng(0).uniform(0.2, 0.8, (2, 120, 120))
     found = register(write(tmp_path / "a.tif", noise[0]), write(tmp_path / "b.tif", noise[1]))
@@ -235,7 +244,7 @@ POINTS = [(20.0, 30.0), (200.0, 40.0), (60.0, 190.0), (180.0, 200.0)]
 def test_plain_tie_points(tmp_path):
     after = [tuple(float(v) for v in models.move(WANTED, c, r)) for c, r in POINTS]
     lines = [f"{r},{c},{y!r},{x!r}" for (c, r), (x, y) in zip(POINTS, after, strict=True)]
-    matrix, kind, count, far = tied(tmp_path, "before_row,before_col,after_row,after_col\n" + "\n".join(lines))
+    matrix, kind, count, far, _ = tied(tmp_path, "before_row,before_col,after_row,after_col\n" + "\n".join(lines))
     np.testing.assert_allclose(matrix, WANTED, atol=1e-6)
     assert (kind, count) == ("affine", 4) and far < 1e-6
 
@@ -246,7 +255,7 @@ def test_tie_points_of_a_spreadsheet(tmp_path):
     for c, r in POINTS:
         x, y = models.move(WANTED, c, r)
         lines.append(";".join(f"{float(v):.9f}" for v in (r, c, y, x)).replace(".", ","))
-    matrix, _, count, _ = tied(tmp_path, "\n".join(lines))
+    matrix, _, count, *_ = tied(tmp_path, "\n".join(lines))
     assert count == 4
     np.testing.assert_allclose(matrix, WANTED, atol=1e-6)
 
@@ -258,7 +267,7 @@ def test_points_of_qgis_on_a_map(tmp_path):
         x, y = models.move(WANTED, c, r)
         lines.append(f"{600 + 6 * c},{600 - 6 * r},{float(x)!r},{float(-y)!r},1,0,0,0")
     lines.append("0,0,5,-5,0,0,0,0")  # switched off
-    matrix, _, count, _ = tied(tmp_path, "\n".join(lines), crs=MARS, transform=transform)
+    matrix, _, count, *_ = tied(tmp_path, "\n".join(lines), crs=MARS, transform=transform)
     assert count == 4
     np.testing.assert_allclose(matrix, WANTED, atol=1e-5)
 
@@ -274,7 +283,7 @@ def test_an_isis_control_network(tmp_path):
     ignored = [*lines[1:-1], "  End_Object"]  # the same points once more, elsewhere, and all of them ignored
     ignored = [line.replace("PointId = ", "Ignore = True\n    PointId = 9") for line in ignored]
     ignored = [line.replace("Sample = ", "Sample = 1") for line in ignored]
-    matrix, _, count, _ = tied(tmp_path, "\n".join([*lines, *ignored, "End_Object", "End"]))
+    matrix, _, count, *_ = tied(tmp_path, "\n".join([*lines, *ignored, "End_Object", "End"]))
     assert count == 4
     np.testing.assert_allclose(matrix, WANTED, atol=1e-6)
 
@@ -357,3 +366,20 @@ def test_local_shifts_leave_a_block_that_moved_to_be_found(tmp_path, by):
     if found.bend is not None:
         there = tuple(at + off for at, off in zip(there, found.bend(*there), strict=True))
     assert np.hypot(there[0] - 275, there[1] - 265)[0] < 3.0  # where the ground would be had it not moved
+
+
+@pytest.mark.slow
+def test_relief_of_short_waves_is_followed(tmp_path):
+    """Shifts that change over 40 px, as a wall makes them: with 8 x 8 squares alone the correlation is 0.972."""
+    side, field = 560, ground(15, 900)
+    rows, cols = np.mgrid[:side, :side] + 0.5
+    along, down = 40 + 4 * np.sin(cols / 40) * np.cos(rows / 52), 4.8 * np.cos(cols / 60 + rows / 48)
+    after = map_coordinates(field, [rows + down + 199.5, cols + along + 199.5], order=3, mode="wrap")
+    images = write(tmp_path / "a.tif", seen(field, side=side)), write(tmp_path / "b.tif", after, seed=1)
+    found = register(*images)
+    pair = AlignedPair(*images, correction=found.correction)
+    size = pair.grid.height, pair.grid.width
+    (one, here), (two, there) = pair.read_before(0, 0, *size), pair.read_after(0, 0, *size)
+    both = here & there
+    assert found.bend is not None and both.mean() > 0.9
+    assert np.corrcoef(one[both].ravel(), two[both].ravel())[0, 1] > 0.985

@@ -88,7 +88,7 @@ def _times(images: Sequence["Source"], text: str | None) -> tuple[tuple[float, .
 def _open_date(first: "Source", other: "Source", scene: "AlignedPair", opening: Opening) -> "OtherDate":
     from planetcd_jax.scenes import scoring
     from planetcd_jax.scenes.dates import OtherDate, over_scene
-    from planetcd_jax.scenes.samples import sample
+    from planetcd_jax.scenes.samples import in_one_code, sample
 
     # Tie points are of the after-image; a further before-image is registered where it needs it.
     way = "auto" if opening.register == "file" else opening.register
@@ -97,5 +97,9 @@ def _open_date(first: "Source", other: "Source", scene: "AlignedPair", opening: 
     pair = over_scene(own, scene)
     scoring.check_plan(opening.plan, pair, opening.config)
     # The same rows and columns for reads over the scene, which counts from another corner.
-    pair.after_shift = measured_shift(own, samples, other.name)
+    own.after_shift = pair.after_shift = measured_shift(own, samples, other.name)
+    own = in_one_code(own)
+    if own.recodings:
+        print(f"codes: {own.said_of_codes()}")
+        pair, samples = pair.in_one_code(own.recodings), sample(own)
     return OtherDate(pair, samples, registered)

@@ -5,7 +5,8 @@ A pixel is missing where
 2. the file's own mask, alpha or no-data value says so, or the value that the user names;
 3. a label names its value, or names a range of valid values that it lies outside of (see `label_values`);
 4. it has a special value of its type in ISIS and PDS: always where an ISIS label says that the file is a cube, and
-   where the values themselves show it in 16-bit integers of any format (see `_shown_range`);
+   where the values themselves show it in 16-bit integers of any format (see `_shown_range`); or one of the numbers that
+   are customary for it, -9999 and its like, in floats and signed integers, where it stands alone (see `_shown_fills`);
 5. its entry of a colour table is fully transparent;
 6. it has the value that fills a corner of the image, 0 or the largest of its type, where the file names no value and
    has no mask: the collar of a frame that was map-projected. Images below 256 px a side have no collars.
@@ -38,6 +39,28 @@ _ISIS_VALID = {
 }
 
 _SPECIAL = {"int16": (-32768, -32767, -32766, -32765, -32764), "uint16": (0, 1, 2, 65534, 65535)}
+
+_FILLS = {
+    "f": (
+        -999.0,
+        -9999.0,
+        -99999.0,
+        -999999.0,
+        -32767.0,
+        -32768.0,
+        -1e20,
+        1e20,
+        -1e30,
+        1e30,
+        -1e32,
+        9.969209968386869e36,
+    ),
+    "i": (-999.0, -9999.0, -99999.0, -999999.0, -2147483647.0, -2147483648.0),
+}
+"""Customary values of pixels without data, by kind of type; 9.97e36 is that of NetCDF."""
+
+_FILL_PIXELS, _FILL_APART = 16, 0.1
+"""Pixels that must have such a value, and how far it must lie from all data, as a share of their range."""
 
 _APART = 1024
 """Levels of a 16-bit type between special values and data: nearer than this, they are data themselves."""
@@ -150,10 +173,14 @@ def missing_rule(
         names.insert(0, f"{value:g}, as asked for")
     elif (value := _collar(dataset, bands, label)) is not None:
         names.insert(0, f"{value:g} (fills a corner of the image; the file names no no-data)")
+    misread = _misread(dataset, bands, label)
+    # Last: where a damaged file cannot be read, GDAL gives the error once more to whoever asks next.
+    fills = _fills_of(dataset, bands, label)
+    names += [f"{', '.join(f'{v:g}' for v in fills)} (named nowhere, but it stands alone)"] if fills else []
     said = "; ".join(name for name in names if name) or "nothing but NaN (the file names no no-data)"
     if len(bands) > 1:
         said += f" in {mask_bands} band" + ("s" if mask_bands == "all" else "")
-    return Missing(not _misread(dataset, bands, label), value, label.marks, low, high, mask_bands, said)
+    return Missing(not misread, value, label.marks + fills, low, high, mask_bands, said)
 
 
 def array_rule(stored: np.ndarray, nodata: float | str | None = "auto", mask_bands: str = "any") -> Missing:
@@ -172,7 +199,7 @@ def array_rule(stored: np.ndarray, nodata: float | str | None = "auto", mask_ban
     value = None if asked == "auto" else float(asked)
     name = stored.dtype.name
     low, high, _ = _shown_range(name, {value}, stored.ravel()) if name in _SPECIAL else (None, None, "")
-    return Missing(False, value, (), low, high, mask_bands)
+    return Missing(False, value, _shown_fills(stored.ravel(), {value}), low, high, mask_bands)
 
 
 def _flags(dataset, bands: tuple[int, ...]) -> set[str]:
@@ -273,6 +300,44 @@ def _shown_range(dtype: str, named: set, values: np.ndarray) -> tuple[float | No
     high = high if high - top >= _APART else None
     words = [text for text, bound in (("0 to 2", low), ("65534 and 65535", high)) if bound is not None]
     return low, high, f"special pixels of uint16, {' and '.join(words)}" if words else ""
+
+
+def _fills_of(dataset, bands: tuple[int, ...], label: LabelValues) -> tuple[float, ...]:
+    """Customary values that the pixels of a file show to be no data, and that nothing names."""
+    if label.isis or np.dtype(dataset.dtypes[bands[0] - 1]).kind not in _FILLS:
+        return ()
+    from rasterio.errors import RasterioError
+
+    named = {*label.marks, *(dataset.nodatavals[band - 1] for band in bands)}
+    try:
+        return _shown_fills(_sampled_values(dataset, bands), named)
+    except RasterioError:  # what cannot be read is told where it is read
+        return ()
+
+
+def _shown_fills(values: np.ndarray, named: set) -> tuple[float, ...]:
+    """Customary fill values among [N] that are no data, beside those that are named.
+
+    One is, where it is the least or the largest of all, several pixels have it, and all others lie apart from it.
+    """
+    if values.dtype.kind not in _FILLS:
+        return ()
+    values = values[np.isfinite(values) & (abs(values.astype(np.float64)) < _MARK)]
+    for mark in named:
+        values = values if mark is None else values[differs(values, mark)]
+    fits = np.can_cast(np.int32, values.dtype) or values.dtype.kind == "f"
+    known = [fill for fill in _FILLS[values.dtype.kind] if fits or abs(fill) <= 32768]
+    found: list[float] = []
+    for fill in sorted(known, key=abs, reverse=True):
+        has = ~differs(values, fill)
+        rest = values[~has]
+        if has.sum() < _FILL_PIXELS or rest.size < _FILL_PIXELS:
+            continue
+        low, high = float(rest.min()), float(rest.max())
+        if max(low - fill, fill - high) > _FILL_APART * (high - low):
+            found.append(fill)
+            values = rest
+    return tuple(found)
 
 
 def _sampled_values(dataset, bands: tuple[int, ...]) -> np.ndarray:

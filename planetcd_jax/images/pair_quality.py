@@ -17,6 +17,9 @@ _NOISE = 0.5  # of an image's fine detail
 # Standard deviations of the Gaussians between which fine and coarse detail lie, pixels.
 _FINE, _COARSE = (0.7, 1.4), (2.8, 5.6)
 
+# Pixels next to a missing one that tell nothing of blur and noise, and those that do in a square at least.
+_FROM_MASKS, _LEAST_INSIDE = 2, 256
+
 NO_DOUBT = "nothing speaks against the pair"
 """The verdict of a good pair."""
 
@@ -28,7 +31,8 @@ class Date:
     """One date of a pair.
 
     Attributes:
-        noise: Standard deviation of noise from pixel to pixel, image 0 to 1 after its stretch.
+        noise: Standard deviation of noise from pixel to pixel, image 0 to 1 after its stretch; as the next two NaN
+            where there is too little ground in one piece to tell.
         sharpness: Fine detail (about 1 px) over coarse detail (about 4 px), noise taken off; small where blurred.
         noise_share: Share of noise in what varies at about 1 px, 0 to 1.
         common: Share of the image's valid ground that the other shows too, 0 to 1.
@@ -115,6 +119,8 @@ def _agreement(pair: Quality) -> list[str]:
 
 
 def _detail(before: Date, after: Date) -> list[str]:
+    if not np.isfinite([before.sharpness, after.sharpness]).all():
+        return ["blur and noise could not be told: too little ground in one piece"]
     said = []
     ratio = after.sharpness / max(before.sharpness, 1e-9)
     if max(ratio, 1 / max(ratio, 1e-9)) >= _SHARPER:
@@ -186,27 +192,37 @@ def _best_correlation(one: np.ndarray, two: np.ndarray) -> float:
 def texture(squares: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float, float]:
     """Noise, sharpness, and the share of noise in fine detail, of one date; medians over squares.
 
-    Noise is what a Laplacian of second differences leaves of an image (Immerkaer 1996); 0 where there are no squares.
+    Noise is what a Laplacian of second differences leaves of an image (Immerkaer 1996). Blurs are means over the valid
+    pixels alone, and those next to a missing one have no say: the edge of a mask is no detail. NaN where no square has
+    ground enough.
     """
     kernel = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
     found = []
     for image, valid in squares:
-        inside = cast(np.ndarray, scipy.ndimage.binary_erosion(valid, iterations=2))
-        if inside.sum() < 64:
+        inside = cast(np.ndarray, scipy.ndimage.binary_erosion(valid, iterations=_FROM_MASKS))
+        if inside.sum() < _LEAST_INSIDE:
             continue
         filled = np.where(valid, image, image[valid].mean())
         noise = float(np.median(np.abs(scipy.ndimage.convolve(filled, kernel)[inside]))) / 0.6745 / 6.0
-        fine, coarse = (_band(filled, *scales)[inside].std() ** 2 for scales in (_FINE, _COARSE))
+        fine, coarse = (_band(filled, *scales, valid)[inside].std() ** 2 for scales in (_FINE, _COARSE))
         own = noise**2 * _NOISE_IN_FINE
         found.append((noise, np.sqrt(max(fine - own, 0.0) / max(coarse, 1e-12)), min(1.0, own / max(fine, 1e-12))))
     if not found:
-        return 0.0, 0.0, 0.0
+        return float("nan"), float("nan"), float("nan")
     noise, sharpness, share = np.median(np.array(found, float), axis=0)
     return float(noise), float(sharpness), float(share)
 
 
-def _band(image: np.ndarray, fine: float, coarse: float) -> np.ndarray:
-    return scipy.ndimage.gaussian_filter(image, fine) - scipy.ndimage.gaussian_filter(image, coarse)
+def _band(image: np.ndarray, fine: float, coarse: float, valid: np.ndarray | None = None) -> np.ndarray:
+    """What lies between two blurs of an image, over its valid pixels."""
+    if valid is None or valid.all():
+        return scipy.ndimage.gaussian_filter(image, fine) - scipy.ndimage.gaussian_filter(image, coarse)
+    weight, known = valid.astype(float), np.where(valid, image, 0.0)
+    blurs = [
+        scipy.ndimage.gaussian_filter(known, s) / (scipy.ndimage.gaussian_filter(weight, s) + 1e-9)
+        for s in (fine, coarse)
+    ]
+    return blurs[0] - blurs[1]
 
 
 def _noise_in_fine() -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from planetcd_jax.errors import BadPairError, DataError
 from planetcd_jax.images import scales
 from planetcd_jax.images.reading import Image
+from planetcd_jax.images.recoding import recoded
 
 STRETCHES = ("auto", "dtype", "percentile", "each", "none")
 
@@ -55,7 +56,8 @@ def describe(stretch: str) -> str:
     words = {
         "auto": f"8-bit: value / 255; other types: {joint}; a pair whose dates differ in type, in scale (ranges apart, "
         f"or of widths that differ by a factor of {scales.UNLIKE:g}) or by a root or log code: {each}; then on the "
-        "scale of the 8-bit date, value / 255, where one is",
+        "scale of the 8-bit date, value / 255, where one is; a date that is the other coded anew is first "
+        "brought to its code",
         "dtype": "integers: value over the largest of the type, from its smallest",
         "percentile": joint,
         "each": each,
@@ -82,6 +84,10 @@ def stretched(before: Image, after: Image, stretch: str) -> tuple[np.ndarray, np
     """
     if stretch == "none":
         return _masked(before, 0.0).astype(np.float32), _masked(after, 0.0).astype(np.float32)
+    if stretch == "auto" and (one_code := recoded(before, after)) is not None:
+        before, after = one_code
+        rule = _one_scale(before, after)
+        return _scaled(before, rule), _scaled(after, rule)
     rules = choose(before, after, stretch)
     return _scaled(before, rules[0]), _scaled(after, rules[1])
 
@@ -110,11 +116,15 @@ def choose(before: Image, after: Image, stretch: str) -> tuple[DateStretch, Date
         return each
     if unlike or any(rule.bend for rule in each):
         return _onto_8_bits(each, before, after)
-    if {before.dtype, after.dtype} == {np.dtype(np.uint8)}:
-        joint = DateStretch(0.0, 255.0)
-        return joint, joint
-    joint = _widened(np.concatenate(data))
+    joint = _one_scale(before, after)
     return joint, joint
+
+
+def _one_scale(before: Image, after: Image) -> DateStretch:
+    """Of both dates, whose values are of one scale."""
+    if {before.dtype, after.dtype} == {np.dtype(np.uint8)}:
+        return DateStretch(0.0, 255.0)
+    return _widened(np.concatenate([image.values[image.valid].ravel() for image in (before, after)]))
 
 
 def _differ(before: Image, after: Image, data: list[np.ndarray]) -> str:

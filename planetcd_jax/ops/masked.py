@@ -80,6 +80,13 @@ def erode(valid: Array, reach: int) -> Array:
     return x > 0
 
 
+def range_around(x: Array, reach: int) -> Array:
+    """Largest less least value within `reach` pixels, of which those beyond the edge have no part; [H, W] float32."""
+    size, steps = (2 * reach + 1, 2 * reach + 1), (1, 1)
+    most = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, size, steps, "SAME")
+    return most - jax.lax.reduce_window(x, jnp.inf, jax.lax.min, size, steps, "SAME")
+
+
 def dilate(mask: Array, reach: int) -> Array:
     """Pixels with a True one up to `reach` away; [H, W] bool to the same."""
     around = jnp.pad(~mask, reach, constant_values=True)

@@ -15,11 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from planetcd_jax import constants
-from planetcd_jax.ops import extents
+from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import blur, blur_weights, both_axes, fast_length, grey
 from planetcd_jax.ops.shifted import Registration, resample
 from planetcd_jax.records import MAIN, check_above_zero, check_pixels
 from planetcd_jax.types import Array
+
+_SAME = 1e-6
+"""Largest difference of a pixel that is the same in both dates, of full scale."""
 
 
 def _vertex(low: Array, middle: Array, high: Array) -> Array:
@@ -83,6 +86,9 @@ class Registering:
         flow_scale_px: Standard deviation of the window that a local shift is sought in, and of the smoothing of the
             field.
         exact: Squared difference of local contrast below which two dates are the same.
+        same_px: Ground whose pixels are the same in both dates, so far around, is not moved: a local shift there comes
+            from a change near by.
+        same_range: Least range of brightness so far around, of full scale: flat ground is the same in any two dates.
         fine: Whether the second date is resampled on a grid twice as fine, which blurs less.
         block_px, block_step_px: Side and step of the blocks of a large array whose whole shifts are sought one by one.
         least_share: Share of a block that must be valid.
@@ -97,6 +103,8 @@ class Registering:
     passes: tuple[tuple[int, int], ...] = ((3, 4), (2, 2), (1, 1))
     flow_scale_px: float = 8.0
     exact: float = 1e-3
+    same_px: int = 4
+    same_range: float = 0.02
     fine: bool = True
     block_px: int = 128
     block_step_px: int = 64
@@ -104,6 +112,7 @@ class Registering:
 
     def __post_init__(self):
         check_pixels("max_misalignment", self.max_misalignment)
+        check_pixels("same_px", self.same_px)
         check_above_zero(self, "contrast_scale_px", "contrast_floor", "cell_px", "flow_scale_px")
         check_above_zero(self, "block_px", "block_step_px")
 
@@ -241,7 +250,17 @@ class Registering:
         shift = self.whole_shift(a, b, here, there, reach)
         whole = jnp.broadcast_to(shift.astype(jnp.float32)[:, None, None], (2, height, width))
         flow = self.flow_field(a, b, here, there, whole) - whole
-        return resample(after, here, there, shift, flow, fine=self.fine)
+        return self._resampled(before, after, (here, there), shift, flow)
+
+    def _resampled(
+        self, before: Array, after: Array, valid: tuple[Array, Array], shift: Array, flow: Array
+    ) -> Registration:
+        """The second date where it lies, and as it is where it is the first one."""
+        found = resample(after, *valid, shift, flow, fine=self.fine)
+        one, two = (jax.lax.stop_gradient(x).reshape(*flow.shape[1:], -1) for x in (before, after))
+        same = masked.erode((jnp.abs(two - one).max(axis=-1) <= _SAME) & valid[0] & valid[1], self.same_px)
+        same &= masked.range_around(one.mean(axis=-1), self.same_px) >= self.same_range
+        return found._replace(after=jnp.where(same.reshape(same.shape + (1,) * (after.ndim - 2)), after, found.after))
 
     def _between_matrix(self, length: int, blocks: int) -> np.ndarray:
         """Linear interpolation from centres of blocks to pixels, constant beyond the outer ones; [length, blocks]."""
@@ -288,4 +307,4 @@ class Registering:
         by_row, by_column = (self._between_matrix(n, k) for n, k in zip(a.shape, blocks.shape[1:], strict=True))
         coarse = both_axes(by_row, by_column, blocks)
         flow = self.flow_field(a, b, here, there, coarse)
-        return resample(after, here, there, jnp.zeros(2, jnp.int32), flow, fine=self.fine)
+        return self._resampled(before, after, (here, there), jnp.zeros(2, jnp.int32), flow)

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.images.recoding import Recoding
 from planetcd_jax.scenes import body
 from planetcd_jax.scenes.grids import AnyGrid, BentGrid, ControlGrid, CorrectedGrid, Grid, comparable, pixel_grid
 from planetcd_jax.scenes.pixel_map import PixelMap, lattice
@@ -213,6 +214,8 @@ class AlignedPair:
         grid: The `Grid` of the overlap.
         after_shift: Rows and columns by which the content of the after-image lies further down and right, to undo a
             misregistration.
+        recodings: How each band of the finer date is brought to the code of the other; none where neither is the other
+            coded anew.
     """
 
     def __init__(
@@ -247,6 +250,7 @@ class AlignedPair:
         after.order_like(before)
         self.before_grid = cast(Grid, self.before.grid)
         self.after, self.after_shift = after, after_shift
+        self.recodings: tuple[Recoding, ...] = ()
         box, self._pixel_map, self._offset = _overlap_and_map(self.before, after, correction)
         notes = [box.note] + [f"{image.name}: {image.note}" for image in (self.before, after) if image.note]
         self.overlap = box = dataclasses.replace(box, note="; ".join(notes))
@@ -291,12 +295,42 @@ class AlignedPair:
                 shown &= image.covers(box.row, box.col, box.height, box.width)
         return shown
 
+    def in_one_code(self, recodings: tuple[Recoding, ...]) -> "AlignedPair":
+        """The same pair, the finer date read in the code of the other; of several bands, all by the same date."""
+        other = copy.copy(self)
+        other.recodings = recodings
+        return other
+
+    def said_of_codes(self) -> str:
+        """What `in_one_code` did, in words."""
+        names = self.before.name, self.after.name
+        finer = self.recodings[0].finer
+        return (
+            f"{names[finer]} is {names[1 - finer]} coded anew (another stretch, gamma or depth), but for what changed, "
+            "and is brought to its code; what their grey levels cannot tell is no difference"
+        )
+
     def read_before(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels [height, width, B] and mask [height, width] of the before-image."""
-        return self.before.read(row + self.overlap.row, col + self.overlap.col, height, width)
+        found = self._stored_before(row, col, height, width)
+        return self._recoded(0, found, self._stored_after, (row, col, height, width))
 
     def read_after(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels [height, width, B] and mask [height, width] of the after-image on the before-image's grid."""
+        found = self._stored_after(row, col, height, width)
+        return self._recoded(1, found, self._stored_before, (row, col, height, width))
+
+    def _recoded(self, date: int, found: tuple[np.ndarray, np.ndarray], read_other: Callable, place: tuple):
+        if not self.recodings or self.recodings[0].finer != date:
+            return found
+        (pixels, valid), (other, known) = found, read_other(*place)
+        new = [one(pixels[..., b], other[..., b], known) for b, one in enumerate(self.recodings)]
+        return np.stack(new, axis=-1).astype(np.result_type(other, np.float32)), valid
+
+    def _stored_before(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.before.read(row + self.overlap.row, col + self.overlap.col, height, width)
+
+    def _stored_after(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         row = row + self.overlap.row + self.after_shift[0] + self._offset[0]
         col = col + self.overlap.col + self.after_shift[1] + self._offset[1]
         return self._on_grid.read(row, col, height, width)

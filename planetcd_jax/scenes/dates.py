@@ -44,6 +44,7 @@ class OtherDate:
             **self.pair.after.describe(),
             "overlap": self.pair.overlap.note,
             "stretch": dataclasses.asdict(self.samples.after),
+            "codes": [one.record() for one in self.pair.recodings],
             "shared_valid": self.samples.shared,
             "after_shift": list(self.pair.after_shift),
             "registration": self.registration.record(),

@@ -18,6 +18,7 @@ from planetcd_jax.images.layout import gives_places
 from planetcd_jax.scenes import body, labels
 from planetcd_jax.scenes.grids import ControlGrid, Grid, fit_affine
 from planetcd_jax.scenes.longitudes import crossing, short_way
+from planetcd_jax.scenes.outlying import outlying
 
 # Control points that lie this close to an affine transform, in pixels, are one.
 _AFFINE = 0.05
@@ -127,6 +128,12 @@ def _by_points(dataset, points, system: CRS, name: str) -> tuple[Grid | ControlG
     ways = _ways(system, cols, rows, x, y) if in_degrees else [_fitted(system, cols, rows, x, y)]
     best = min(ways, key=lambda way: way.off)  # the first of those that are alike
     said = f"placed by its {len(points)} control points{best.said}"
+    odd = outlying(best.x, best.y, best.cols, best.rows)
+    if not odd.kept.all():
+        said += f" ({odd.said([_name(point, n) for n, point in enumerate(points, start=1)])})"
+        points = [point for point, keep in zip(points, odd.kept, strict=True) if keep]
+        cols, rows, x, y = (part[odd.kept] for part in (best.cols, best.rows, best.x, best.y))
+        best = _fitted(best.system, cols, rows, x, y, best.said)
     if math.isinf(best.off):
         raise DataError(
             f"{name} has {len(points)} control points on one line and no transform; give three or more that span it."
@@ -144,6 +151,11 @@ def _by_points(dataset, points, system: CRS, name: str) -> tuple[Grid | ControlG
             break
     kind = "a surface through them" if bent else "polynomials"
     return grid, f"{said} ({kind}, {off:.2g} px off at most)"
+
+
+def _name(point: GroundControlPoint, number: int) -> str:
+    """What a control point is called in its file, or its number."""
+    return point.id if point.id and len(point.id) <= 12 else str(number)
 
 
 def _ways(system: CRS, cols, rows, x, y) -> list[_Points]:

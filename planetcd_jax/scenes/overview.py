@@ -21,8 +21,8 @@ def reduced(read: Read, height: int, width: int, most: int) -> tuple[np.ndarray,
         most: Longest side of the result, pixels.
 
     Returns:
-        [h, w, B] float32, the mean of the valid pixels of each cell, 0 without one; [h, w] bool, cells of which at
-        least half is valid.
+        [h, w, B] float32, or float64 of such an image, the mean of the valid pixels of each cell, 0 without one;
+        [h, w] bool, cells of which at least half is valid.
     """
     rows, cols = (_edges(size, max(1, round(size / max(1.0, max(height, width) / most)))) for size in (height, width))
     strip = max(1, _PIXELS // (width * int(np.diff(rows).max())))
@@ -40,7 +40,8 @@ def _strip(read: Read, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, 
     total = _sums(np.where(valid[..., None], pixels, 0).astype(np.float64), rows - rows[0], cols)
     count = _sums(valid.astype(np.float64), rows - rows[0], cols)
     means = total / np.maximum(count, 1.0)[..., None]
-    return means.astype(np.float32), 2 * count >= np.outer(np.diff(rows), np.diff(cols))
+    # In the precision of the image: metres on a radius of 1,737,400 m are lost in 32 bits.
+    return means.astype(np.result_type(pixels, np.float32)), 2 * count >= np.outer(np.diff(rows), np.diff(cols))
 
 
 def _sums(values: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:

@@ -63,6 +63,7 @@ def run_report(
         "overlap": dataclasses.asdict(pair.overlap),
         "typical_shift": typical_shift(pair, samples),
         "stretch": {"before": dataclasses.asdict(samples.before), "after": dataclasses.asdict(samples.after)},
+        "codes": [one.record() for one in pair.recodings],
         "shared_valid": samples.shared,
         "registration": None if request.registration is None else request.registration.record(),
         "quality": None if request.quality is None else request.quality.record(),

@@ -234,6 +234,9 @@ class Source:
             block = self._table[0][block[0]].transpose(2, 0, 1)
         else:
             block = black_is_0(block, self._dataset, self.bands[0])
+            # Scores are blind to gain and offset, but not to their sign.
+            signs = np.array([-1 if self._dataset.scales[band - 1] < 0 else 1 for band in self.bands])
+            block = block if (signs > 0).all() else block.astype(self.exact) * signs[:, None, None]
         return np.where(good[..., None], np.moveaxis(block, 0, -1), 0).astype(self.exact)
 
     def _good(self, block: np.ndarray, window: Window, shape: tuple[int, int] | None = None) -> np.ndarray:

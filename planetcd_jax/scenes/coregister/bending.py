@@ -12,8 +12,11 @@ from planetcd_jax.scenes.coregister.refining import Refined, judge
 from planetcd_jax.scenes.coregister.squares import Squares, measure
 from planetcd_jax.scenes.grids import BentGrid, Grid
 
-# Nodes of the field along the longer side at most, and pixels between two at least.
-_NODES, _APART = 13, 48
+# Nodes of the field along the longer side at most, and pixels between two at least; and those of a close look.
+_NODES, _APART = (13, 25), (48, 32)
+
+# Close looks at most; and how many more of its squares must lie within a pixel for each to count, as a share.
+_CLOSE_LOOKS, _GAINED = 2, 0.02
 
 # A square counts where it correlates so well, and its shift is near its neighbours': within so many pixels of its
 # step, and so many for each pixel between them. Relief that is seen from two sides slopes by less than that.
@@ -86,7 +89,32 @@ def find(frame: Frame, model: Refined) -> tuple[Bend, Refined] | None:
         )
         if _is_better(found, best):
             best, bend = found, field
-    return (bend, best) if bend is not None and best.hits >= model.hits + _MORE * model.squares.count else None
+    if bend is None or best.hits < model.hits + _MORE * model.squares.count:
+        return None
+    bend = _closer(frame, best.matrix, bend, best.squares.step)
+    then = bent(frame, bend)
+    squares = measure(then, best.matrix, frame.overlap(best.matrix), best.squares.step)
+    return bend, judge(best.matrix, best.kind, squares)
+
+
+def _closer(frame: Frame, matrix: np.ndarray, bend: Bend, step: int) -> Bend:
+    """A field made better by many small squares: relief bends images over fewer pixels than the first ones see."""
+    box = frame.overlap(matrix)
+    squares = measure(bent(frame, bend), matrix, box, step, close=True)
+    for _ in range(_CLOSE_LOOKS):
+        field = _field(frame, matrix, squares, bend, close=True)
+        if field is None:
+            break
+        then = measure(bent(frame, field), matrix, box, step, close=True)
+        if _within(then) < _within(squares) + _GAINED:
+            break
+        bend, squares = field, then
+    return bend
+
+
+def _within(squares: Squares) -> float:
+    """Share of squares that are shown within a pixel of their step."""
+    return float((np.hypot(squares.by_col, squares.by_row) < squares.step).mean()) if squares.count else 0.0
 
 
 def _is_better(found: Refined, best: Refined) -> bool:
@@ -95,7 +123,9 @@ def _is_better(found: Refined, best: Refined) -> bool:
     return closer or (found.hits > best.hits and found.residual_px < best.residual_px / _CLOSER + 1.0)
 
 
-def _field(frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | None) -> Bend | None:
+def _field(
+    frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | None, *, close: bool = False
+) -> Bend | None:
     good = _steady(squares)
     if good.sum() < _LEAST:
         return None
@@ -111,7 +141,8 @@ def _field(frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | No
         *(np.array(v, float) for v in ([box.col, box.col + box.width] * 2, [box.row] * 2 + [box.row + box.height] * 2)),
     )
     low, high = (np.array([f(corners[1]), f(corners[0])]) for f in (np.min, np.max))
-    step = max(_APART, float((high - low).max()) / (_NODES - 1))
+    most, apart = (by[close] for by in (_NODES, _APART))
+    step = max(apart, float((high - low).max()) / (most - 1))
     counts = np.ceil((high - low) / step).astype(int) + 1
     nodes = np.stack(np.meshgrid(*(low[k] + step * np.arange(counts[k]) for k in (0, 1)), indexing="ij"), axis=-1)
     # Smoothed: one square's error is not ground. In units of the nodes' distance, so that it suits any size.

@@ -17,6 +17,12 @@ _FLOOR = 0.3  # of an image's own spread: the least that local contrast is divid
 # Squares along each axis at most; their side at most and at least; how far they are moved, as a share of the side.
 _ALONG, _SIDES, _REACH = 8, (24, 56), 0.35
 
+# Standard deviation of the same blur for pairs too small for squares.
+_SMALL_CONTRAST = 4.0
+
+# The same of a close look: squares overlap by half.
+_CLOSE_ALONG, _CLOSE_SIDE = 24, 40
+
 # Share of a square that both images must show.
 _SHOWN = 0.7
 
@@ -24,7 +30,7 @@ _SHOWN = 0.7
 NEAR = 2.5
 
 # Correlation of neighbours two pixels apart below which an image is noise.
-_STRUCTURE = 0.15
+STRUCTURE = 0.15
 
 
 def local_contrast(image: np.ndarray, valid: np.ndarray, scale: float = _CONTRAST) -> np.ndarray:
@@ -76,7 +82,7 @@ class Squares:
     @property
     def has_ground(self) -> bool:
         """Whether there are enough squares, on more than noise, to tell anything."""
-        return self.count >= 6 and self.structure > _STRUCTURE
+        return self.count >= 6 and self.structure > STRUCTURE
 
     def near(self, by_col: float = 0.0, by_row: float = 0.0) -> np.ndarray:
         """[K] bool: which are shown within `NEAR` of a shift."""
@@ -104,14 +110,22 @@ class Squares:
         return float(min(1.0, places * scipy.stats.binom.sf(hits - 1, self.count, one)))
 
 
-def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int) -> Squares:
-    """Squares of the first image in a box, and where the second shows them under a model."""
+def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int, *, close: bool = False) -> Squares:
+    """Squares of the first image in a box, and where the second shows them under a model.
+
+    Args:
+        frame: The images.
+        matrix: The model.
+        box: Part of the first image.
+        step: Pixels to one that they are looked at with.
+        close: Many small squares that overlap by half. They are not independent: no chance can be told from them.
+    """
     looks = frame.coarse(None, box, step), frame.coarse(matrix, box, step)
     shape = looks[0].height, looks[0].width
-    side = int(np.clip(min(shape) // 6, *_SIDES))
+    side = int(np.clip(min(shape) // 6, _SIDES[0], _CLOSE_SIDE if close else _SIDES[1]))
     reach = max(4, int(_REACH * side))
     found, corners, structure = [], [], []
-    rows, cols = _starts(shape[0], side), _starts(shape[1], side)
+    rows, cols = (_starts(size, side, close=close) for size in shape)
     wide = side + 2 * reach
     if (shape[0] + 2 * reach) * (shape[1] + 2 * reach) <= len(rows) * len(cols) * wide**2:  # read once, not by squares
         looks = [_Held(look.read(-reach, -reach, shape[0] + 2 * reach, shape[1] + 2 * reach), reach) for look in looks]
@@ -134,6 +148,27 @@ def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int) -> Squares:
     )  # fmt: skip
 
 
+def likeness(frame: Frame, box: Box) -> float:
+    """Largest correlation of the local contrast of two images over a box, shifted by up to a third of its sides.
+
+    For pairs too small for squares. Shifts at which fewer than a third of the pixels are shown by both do not count.
+    """
+    views = [frame.coarse(matrix, box, 1).all() for matrix in (None, np.eye(3))]
+    (one, here), (two, there) = ((local_contrast(*view, _SMALL_CONTRAST), view[1].astype(np.float32)) for view in views)
+    reach = [int(_REACH * n) for n in one.shape]
+    size = [scipy.fft.next_fast_len(n + r, real=True) for n, r in zip(one.shape, reach, strict=True)]
+    around = np.ix_(*(np.arange(-r, r + 1) for r in reach))
+
+    def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        spectra = [cast(np.ndarray, scipy.fft.rfft2(x, s=size)) for x in (a, b)]
+        return cast(np.ndarray, scipy.fft.irfft2(np.conj(spectra[0]) * spectra[1], s=size))[around]
+
+    common = product(here, there)
+    energy = np.maximum(product(one**2, there), 1e-6) * np.maximum(product(here, two**2), 1e-6)
+    score = np.where(common > one.size / 3, product(one, two) / np.sqrt(energy), 0.0)
+    return float(score.max())
+
+
 class _Held:
     """An image that was read with a margin, by windows of it."""
 
@@ -147,11 +182,11 @@ class _Held:
         return image, valid
 
 
-def _starts(size: int, side: int) -> list[int]:
-    """First pixels of squares that do not overlap much, spread over one axis."""
+def _starts(size: int, side: int, *, close: bool = False) -> list[int]:
+    """First pixels of squares that do not overlap much, or by half, spread over one axis."""
     if size < side:
         return []
-    count = int(np.clip(size // side, 1, _ALONG))
+    count = min(2 * size // side - 1, _CLOSE_ALONG) if close else int(np.clip(size // side, 1, _ALONG))
     return np.unique(np.linspace(0, size - side, count).round().astype(int)).tolist()
 
 

@@ -4,6 +4,7 @@ import csv
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from rasterio.crs import CRS
@@ -13,6 +14,7 @@ from planetcd_jax.errors import DataError
 from planetcd_jax.scenes.coregister.frames import Frame
 from planetcd_jax.scenes.coregister.models import LEAST, Points, distances, fit
 from planetcd_jax.scenes.grids import Grid
+from planetcd_jax.scenes.outlying import outlying
 from planetcd_jax.scenes.pixel_map import PixelMap
 
 # A homography is taken for an affine map where that leaves points further off, pixels, by this factor at least.
@@ -32,7 +34,25 @@ _HINT = (
 )
 
 
-def model(path: str, frame: Frame) -> tuple[np.ndarray, str, int, float]:
+class Model(NamedTuple):
+    """What tie points ask for.
+
+    Attributes:
+        matrix: [3, 3], of the frame.
+        kind: One of `KINDS`.
+        points: How many of them were used.
+        off: Median distance by which it leaves them, pixels.
+        said: Which were left out since the others contradict them; empty for none.
+    """
+
+    matrix: np.ndarray
+    kind: str
+    points: int
+    off: float
+    said: str
+
+
+def model(path: str, frame: Frame) -> Model:
     """The model that tie points of a file ask for.
 
     Args:
@@ -40,8 +60,7 @@ def model(path: str, frame: Frame) -> tuple[np.ndarray, str, int, float]:
         frame: The images.
 
     Returns:
-        [3, 3] matrix of the frame, its kind, the number of points, and the median distance by which it leaves them,
-        pixels. One and two points give a shift, three and more an affine map, six and more a homography where an
+        `Model`. One and two points give a shift, three and more an affine map, six and more a homography where an
         affine map is clearly worse.
 
     Raises:
@@ -53,6 +72,9 @@ def model(path: str, frame: Frame) -> tuple[np.ndarray, str, int, float]:
     there = PixelMap(frame.after_grid, frame.grid)(*after)
     if not all(np.isfinite(part).all() for part in (*here, *there)):
         raise DataError(f"{path}: some of its {count} points lie where the images' systems have no place; {_HINT}.")
+    odd = outlying(*here, *there)
+    here, there = ((cols[odd.kept], rows[odd.kept]) for cols, rows in (here, there))
+    count = int(odd.kept.sum())
     kind = "shift" if count < LEAST["affine"] else "affine"
     if kind == "affine" and np.linalg.matrix_rank(np.stack([*here, np.ones(count)], axis=-1), tol=1e-3 * count) < 3:
         raise DataError(f"{path}: its {count} points lie on one line; set three or more that span the images.")
@@ -62,8 +84,8 @@ def model(path: str, frame: Frame) -> tuple[np.ndarray, str, int, float]:
         bent = fit("homography", here, there)
         bent_off = float(np.median(distances(bent, here, there)))
         if bent_off * _FACTOR < off:
-            return bent, "homography", count, bent_off
-    return matrix, kind, count, off
+            return Model(bent, "homography", count, bent_off, odd.said())
+    return Model(matrix, kind, count, off, odd.said())
 
 
 def _read(path: str, frame: Frame) -> tuple[Points, Points]:
