@@ -238,6 +238,7 @@ def _line(one: np.ndarray, two: np.ndarray) -> Curve | None:
     if high <= low:
         return None
     u, keep = (one - low) / (high - low), np.ones(one.size, bool)
+    gain = offset = 0.0
     for _ in range(_ROUNDS):
         if np.ptp(u[keep]) == 0:
             return None
