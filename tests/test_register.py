@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import rasterio
+from image_files import write_image
 from rasterio.transform import Affine
 from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -212,6 +213,19 @@ def test_two_places_are_refused_and_none_insists(tmp_path):
         register(*images)
     assert "\n" not in str(error.value)
     assert register(*images, way="none").correction is None
+
+
+def test_relief_on_a_large_offset_is_registered_and_one_value_agrees_with_nothing(tmp_path):
+    """In 32 bits such relief is flat, and flat squares all fitted at the first shift that was tried."""
+    field, wanted = ground(16), turned(10, 1.0, (14, -9))
+    names = []
+    for k, matrix in enumerate((None, wanted)):
+        names.append(write_image(tmp_path / f"{k}.tif", 1737400 + 0.02 * seen(field, matrix)))
+    flat = write_image(tmp_path / "flat.tif", np.full((SIDE, SIDE), 7, np.uint8))
+    one, other, none = (Source(str(name)) for name in (*names, flat))
+    assert off(register(one, other).correction, wanted) < 1.0
+    assert squares.measure(Frame(one, none), np.eye(3), Frame(one, none).whole, 1).count == 0
+    assert "too plain" in register(one, none).how
 
 
 def test_a_small_pair_of_two_places_is_doubted(tmp_path):

@@ -12,7 +12,7 @@ from planetcd_jax.scenes.source import Source
 from planetcd_jax.scenes.warp import Warped
 
 View = tuple[np.ndarray, np.ndarray]
-"""Mean of the bands [h, w] float32, 0 where not valid, and mask [h, w]."""
+"""Mean of bands [h, w] float32, 0 where not valid, and mask [h, w]. Windows of 64-bit values have a mean of 0."""
 
 # Ground beyond the first image in which the second is looked for, as a share of the first one's longer side.
 _BEYOND = 0.6
@@ -112,6 +112,8 @@ class Reduced:
     def read(self, row: int, col: int, height: int, width: int) -> View:
         """A window of the coarser pixels; may reach outside."""
         pixels, valid = self._on_grid.read(row, col, height, width)
+        if pixels.dtype == np.float64 and valid.any():  # metres on a radius of 1,737,400 m are lost in 32 bits
+            pixels = np.where(valid[..., None], pixels - pixels[valid].mean(axis=0), 0.0)
         return pixels.astype(np.float32).mean(axis=-1), valid
 
     def all(self) -> View:

@@ -136,6 +136,8 @@ def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int, *, close: boo
             if (views[0][1] & views[1][1])[inner, inner].mean() < _SHOWN:
                 continue
             contrast = [local_contrast(*view) for view in views]
+            if not all(one.any() for one in contrast):
+                continue  # of one value: it fits everywhere alike
             found.append(_best(contrast[0][inner, inner], views[0][1][inner, inner], contrast[1], views[1][1]))
             corners.append((row, col))
             structure.append([_structure(one) for one in contrast])
