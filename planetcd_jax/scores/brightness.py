@@ -131,7 +131,8 @@ class BrightnessDetail:
             covers much of a patch must not pass for its noise. Six of seven unchanged development pairs are below.
         slope_cap: Largest misalignment, pixels, that is put down to the pair; likewise.
         light_cap: Largest share of the relief that is put down to another light; likewise. A sun that turned by t makes
-            waves of relief differ by 2 (1 - cos t) of their mean square: 0.5 is a turn by 41 degrees.
+            waves of relief differ by 2 (1 - cos t) of their mean square: 0.02 is a turn by 8 degrees beyond what
+            `Relighting` takes out. With more, frost on relief hides a block that fell.
         outlier: Differences of more expected ones than this do not count towards what is expected.
         fit_steps: Rounds of reweighting.
         dark, bright: Brightness from where on an 8-bit image shows nothing but black, or white.
@@ -148,7 +149,7 @@ class BrightnessDetail:
     spread_floor: float = 0.04
     spread_cap: float = 0.057
     slope_cap: float = 0.25
-    light_cap: float = 0.5
+    light_cap: float = 0.02
     outlier: float = 5.0
     fit_steps: int = 4
     dark: float = 0.004
