@@ -31,6 +31,7 @@ VARIANTS = {
     "noise of pixels not allowed for": ROBUST.replace(allow_pixel_noise=False),
     "interquartile range without bound": ROBUST.replace(usual_cap=1e3),
     "compared up to 2 px from the border": ROBUST.replace(border_px=2),
+    "light not allowed for in what is expected": ROBUST.replace(light_cap=0.0),
     "light left in": ROBUST.replace(light=Relighting(2.0, 3.0)),
     "the patch as a whole not compared": ROBUST.replace(whole_weight=0.0),
     "no blur before the network": ROBUST.replace(network_blur_px=0.01),

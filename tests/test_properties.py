@@ -9,12 +9,14 @@ import hypothesis.strategies as st
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 import sklearn.metrics
 
 import planetcd_jax as pcd
 from planetcd_jax import thresholds
 from planetcd_jax.files.json_files import json_text, jsonable
 from planetcd_jax.ops import windows
+from planetcd_jax.ops.fitting import non_negative
 from planetcd_jax.report import metrics
 
 LENGTH = 48
@@ -183,3 +185,26 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st
 def test_json_comes_back(value):
     made = jsonable(value)
     assert json.loads(json_text(value)) == made == jsonable(made)
+
+
+POSITIVE = st.floats(0, 100, width=32, allow_subnormal=False)
+
+
+@hypothesis.given(
+    arrays.arrays(np.float32, (2, LENGTH), elements=POSITIVE), arrays.arrays(np.float32, LENGTH, elements=POSITIVE)
+)
+def test_non_negative_least_squares_are_no_worse_than_those_of_an_active_set(terms, y):
+    terms = np.stack([np.ones(LENGTH, np.float32), *terms])
+    found = np.asarray(non_negative(terms, y, np.ones(LENGTH, np.float32)), np.float64)
+    assert (found >= 0).all()
+    wanted, _ = scipy.optimize.nnls(terms.T.astype(np.float64), y.astype(np.float64))
+    left, least = (np.square(x @ terms - y).sum() for x in (found, wanted))
+    assert left <= least + 1e-4 * np.square(y).sum() + 1e-6
+
+
+def test_a_term_that_is_nowhere_and_one_that_another_holds_get_nothing_of_their_own():
+    ones = np.ones(LENGTH, np.float32)
+    np.testing.assert_allclose(non_negative(np.stack([ones, 0 * ones, 0 * ones]), 3 * ones, ones), [3, 0, 0], rtol=1e-5)
+    twice = np.asarray(non_negative(np.stack([ones, 2 * ones, 0 * ones]), 3 * ones, ones))
+    np.testing.assert_allclose(twice[0] + 2 * twice[1], 3, rtol=1e-5)
+    assert not np.asarray(non_negative(np.stack([ones] * 3), ones, 0 * ones)).any()

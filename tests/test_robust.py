@@ -213,6 +213,26 @@ def test_noise_of_single_pixels_is_measured_and_allowed_for():
     assert 0.5 < np.median(detail) < 0.9  # a normal variable: 0.67; the slopes of so much noise add to it
 
 
+@pytest.mark.parametrize("turn", [0.0, 20.0, 35.0])
+def test_light_explains_what_a_turned_sun_makes_of_relief(turn):
+    """Waves of two directions, stronger in some places: a turn by t makes cos t of one, with sin t of the other."""
+    detail, rng = brightness.BrightnessDetail(light_cap=2.0), np.random.default_rng(0)
+    shape = 200, 200
+    waves = [ndimage.gaussian_filter(rng.standard_normal(shape), 3) for _ in range(2)]
+    strength = 0.3 + 3 * np.square(np.sin(np.arange(shape[1]) / 25))
+    one, two = (strength * wave / wave.std() for wave in waves)
+    turned = np.cos(np.deg2rad(turn)) * one + np.sin(np.deg2rad(turn)) * two
+    keep = np.ones(shape, bool)
+    dates = [
+        detail.brightness(jnp.asarray(0.5 + 0.02 * x, jnp.float32), keep, (jnp.float32(0), jnp.float32(1)))
+        for x in (one, turned)
+    ]
+    spread = detail.fit_spread(brightness.differences(dates[0], dates[1], keep), keep)
+    wanted = 2 * (1 - np.cos(np.deg2rad(turn)))
+    assert 0.8 * wanted <= float(spread.light) <= 1.8 * wanted + 1e-6
+    assert float(spread.noise) <= 0.06 * wanted + 1e-6
+
+
 def test_doubling_keeps_the_pixels_and_is_exact_for_planes_and_parabolas():
     rows, columns = np.mgrid[:9, :11].astype(np.float32)
     x = (rows**2 - 3 * columns + 1)[..., None]

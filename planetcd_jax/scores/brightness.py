@@ -1,4 +1,4 @@
-"""Differences of brightness of two registered dates, over what the pair's own noise and misalignment explain.
+"""Differences of brightness of two registered dates, over what the pair's noise, misalignment and light explain.
 
 Pure, for one pair. Axes: H rows, W columns.
 """
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import blur_over, grey
+from planetcd_jax.ops.fitting import non_negative
 from planetcd_jax.records import check_above_zero
 from planetcd_jax.types import Array
 
@@ -26,11 +27,13 @@ class Brightness(NamedTuple):
         level: Brightness in [0, 1], within what both dates can show.
         fine: What is left without noise and light.
         slope: Squared slope of brightness, per pixel squared.
+        relief: Mean square of `fine` around.
     """
 
     level: Array
     fine: Array
     slope: Array
+    relief: Array
 
 
 class Differences(NamedTuple):
@@ -40,20 +43,24 @@ class Differences(NamedTuple):
         fine: [H, W] float32, difference of fine brightness, after minus before.
         dates: Fine brightness of before and after, [H, W] float32 each, also where not compared.
         slope: [H, W] float32, mean squared slope of brightness, per pixel squared.
+        relief: [H, W] float32, mean square of fine brightness around: of the date that has less there, since a change
+            adds to one date alone.
         pixel_noise: Scalar float32, standard deviation of the noise of single pixels of the difference of brightness.
     """
 
     fine: Array
     dates: tuple[Array, Array]
     slope: Array
+    relief: Array
     pixel_noise: Array
 
 
 class Spread(NamedTuple):
-    """The expected squared difference: noise + misalignment * squared slope. Scalars, float32."""
+    """The expected squared difference: noise + misalignment * squared slope + light * relief. Scalars, float32."""
 
     noise: Array
     misalignment: Array
+    light: Array
 
 
 def _slope_power(x: Array) -> Array:
@@ -104,8 +111,10 @@ def differences(before: Brightness, after: Brightness, keep: Array, ground: Arra
     a, b = contrast(before.level, ground), contrast(after.level, ground)
     dates = before.fine / a, after.fine / b
     slope = (before.slope / jnp.square(a) + after.slope / jnp.square(b)) / 2
+    relief = jnp.minimum(before.relief / jnp.square(a), after.relief / jnp.square(b))
     noise = pixel_noise(jax.lax.stop_gradient(after.level / b - before.level / a), ground)
-    return Differences(jnp.where(keep, dates[1] - dates[0], 0), dates, jnp.where(keep, slope, 0), noise)
+    fine, slope, relief = (jnp.where(keep, x, 0) for x in (dates[1] - dates[0], slope, relief))
+    return Differences(fine, dates, slope, relief, noise)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +125,14 @@ class BrightnessDetail:
         fine_px: Standard deviation of the blur that removes noise: finer differences are not looked at.
         coarse_px: Standard deviation of the blur that holds slow changes of light: coarser ones are not looked at.
         slope_px: Standard deviation of the blur of the squared slope of brightness.
+        relief_px: Standard deviation of the blur of the squared fine brightness.
         spread_floor: Least expected difference, in standard deviations of the patch.
         spread_cap: Largest noise beyond that of single pixels, in the same, that is put down to the pair: a change that
             covers much of a patch must not pass for its noise. Six of seven unchanged development pairs are below.
         slope_cap: Largest misalignment, pixels, that is put down to the pair; likewise.
+        light_cap: Largest share of the relief that is put down to another light; likewise. A sun that turned by t makes
+            waves of relief differ by 2 (1 - cos t) of their mean square: 0.02 is a turn by 8 degrees beyond what
+            `Relighting` takes out. With more, frost on relief hides a block that fell.
         outlier: Differences of more expected ones than this do not count towards what is expected.
         fit_steps: Rounds of reweighting.
         dark, bright: Brightness from where on an 8-bit image shows nothing but black, or white.
@@ -132,9 +145,11 @@ class BrightnessDetail:
     fine_px: float = 1.0
     coarse_px: float = 14.0
     slope_px: float = 2.0
+    relief_px: float = 3.0
     spread_floor: float = 0.04
     spread_cap: float = 0.057
     slope_cap: float = 0.25
+    light_cap: float = 0.02
     outlier: float = 5.0
     fit_steps: int = 4
     dark: float = 0.004
@@ -143,7 +158,7 @@ class BrightnessDetail:
     allow_pixel_noise: bool = True
 
     def __post_init__(self):
-        check_above_zero(self, "fine_px", "coarse_px", "slope_px", "spread_floor", "outlier", "fit_steps")
+        check_above_zero(self, "fine_px", "coarse_px", "slope_px", "relief_px", "spread_floor", "outlier", "fit_steps")
 
     @property
     def pixel_noise_power(self) -> float:
@@ -177,9 +192,8 @@ class BrightnessDetail:
         def around(y: Array, sigma: float) -> Array:
             return blur_over(y, weight, sigma)
 
-        return Brightness(
-            x, around(x, self.fine_px) - around(x, self.coarse_px), around(_slope_power(x), self.slope_px)
-        )
+        fine = around(x, self.fine_px) - around(x, self.coarse_px)
+        return Brightness(x, fine, around(_slope_power(x), self.slope_px), around(jnp.square(fine), self.relief_px))
 
     def of_dates(self, before: Array, after: Array, valid: Array, keep: Array) -> tuple[Brightness, Brightness]:
         """Maps of both dates, each within what both can show.
@@ -202,40 +216,38 @@ class BrightnessDetail:
         return after.fine / contrast(after.level, ground) - before.fine / contrast(before.level, ground)
 
     def fit_spread(self, found: Differences, keep: Array) -> Spread:
-        """Noise and misalignment that explain most squared differences; outliers count as `outlier` expected ones.
+        """Noise, misalignment and light that explain most squared differences; outliers count as `outlier` expected
+        ones.
 
-        Reweighted least squares of fine^2 = noise + misalignment * slope, each weighted by the inverse of its variance,
-        which for a squared normal variable grows as its mean squared. Neither is below 0, nor above its cap; that of
-        noise leaves room for what single pixels show of it. Every second row and column is looked at.
+        Reweighted least squares of fine^2 = noise + misalignment * slope + light * relief, each weighted by the inverse
+        of its variance, which for a squared normal variable grows as its mean squared. None is below 0, nor above its
+        cap; that of noise leaves room for what single pixels show of it. Relief has slopes: what misalignment would
+        explain beyond its cap is left to the others. Every second row and column is looked at.
 
         Source: Carroll & Ruppert 1988, "Transformation and weighting in regression", chapter 3, with Huber's clipping.
         """
-        fine, slope, inside = masked.thin(found.fine), masked.thin(found.slope), masked.thin(keep).astype(jnp.float32)
-        power = jnp.square(fine)
+        slope, relief, power = (masked.thin(x).ravel() for x in (found.slope, found.relief, jnp.square(found.fine)))
+        inside = masked.thin(keep).ravel().astype(jnp.float32)
+        terms = jnp.stack([jnp.ones_like(power), slope, relief])
+        without_slope, most_slope = terms.at[1].set(0), self.slope_cap**2
         expected = jnp.full_like(power, 1e-9) + masked.mean(power, inside)
-        noise = misalignment = jnp.float32(0)
+        fitted = jnp.zeros(3)
         for _ in range(self.fit_steps):
-            weight = inside / jnp.square(expected)
-            y = jnp.minimum(power, self.outlier**2 * expected)
-            w, ws, wss = weight.sum(), (weight * slope).sum(), (weight * jnp.square(slope)).sum()
-            wy, wsy = (weight * y).sum(), (weight * slope * y).sum()
-            alone_noise, alone_slope = wy / jnp.maximum(w, 1e-20), wsy / jnp.maximum(wss, 1e-20)
-            rank = w * wss - jnp.square(ws)
-            solvable = rank > 1e-6 * w * wss
-            safe = jnp.where(solvable, rank, 1.0)
-            noise = jnp.where(solvable, (wy * wss - wsy * ws) / safe, alone_noise)
-            misalignment = jnp.where(solvable, (w * wsy - ws * wy) / safe, 0.0)
-            no_noise, no_slope = noise < 0, misalignment < 0
-            noise = jnp.where(no_noise, 0.0, jnp.where(no_slope, alone_noise, noise))
-            misalignment = jnp.where(no_slope, 0.0, jnp.where(no_noise, alone_slope, misalignment))
-            expected = jnp.maximum(noise + misalignment * slope, 0.1 * self.spread_floor**2)
+            y, weight = jnp.minimum(power, self.outlier**2 * expected), inside / jnp.square(expected)
+            free = non_negative(terms, y, weight)
+            rest = jnp.maximum(y - most_slope * slope, 0)
+            bound = non_negative(without_slope, rest, weight).at[1].set(most_slope)
+            fitted = jnp.where(free[1] > most_slope, bound, free)
+            expected = jnp.maximum(fitted @ terms, 0.1 * self.spread_floor**2)
         cap = self.spread_cap**2 + self.pixel_noise_power * jnp.square(found.pixel_noise)
-        return Spread(jnp.minimum(noise, cap), jnp.minimum(misalignment, self.slope_cap**2))
+        most = jnp.stack([cap, jnp.float32(self.slope_cap**2), jnp.float32(self.light_cap)])
+        return Spread(*jnp.minimum(fitted, most))
 
     def expected_difference(self, found: Differences, keep: Array) -> Array:
-        """What noise and misalignment of the pair make of `Differences.fine` at each pixel, [H, W]."""
+        """What noise, misalignment and light of the pair make of `Differences.fine` at each pixel, [H, W]."""
         spread = self.fit_spread(jax.lax.stop_gradient(found), keep)
-        return jnp.sqrt(spread.noise + spread.misalignment * found.slope + self.spread_floor**2)
+        explained = spread.noise + spread.misalignment * found.slope + spread.light * found.relief
+        return jnp.sqrt(explained + self.spread_floor**2)
 
     def unlikeness(self, found: Differences, keep: Array) -> Array:
         """How unlike the fine brightness of both dates is: sqrt(2 (1 - correlation)), noise of single pixels apart.

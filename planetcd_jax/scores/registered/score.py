@@ -3,10 +3,10 @@
     rho = max(places, whole)    places = detail^0.9 * texture^0.1    whole = 8 * unlikeness
 
 `detail` is how far the largest differences of brightness stand out from those of the rest of the patch, each divided by
-what the pair's own noise and misalignment make of the slope of brightness there. `texture` is the largest difference of
-deep features, divided by how much they vary from place to place. `unlikeness` is sqrt(2 (1 - correlation)) of the fine
-brightness of both dates: where the whole patch has changed, no place stands out. The null, h(x), is the first date plus
-the pair's own differences at other places (`residual_null`).
+what the pair's own noise, misalignment and light make of the slope of brightness and of the relief there. `texture` is
+the largest difference of deep features, divided by how much they vary from place to place. `unlikeness` is
+sqrt(2 (1 - correlation)) of the fine brightness of both dates: where the whole patch has changed, no place stands out.
+The null, h(x), is the first date plus the pair's own differences at other places (`residual_null`).
 
 For windows of a scene, registration, network and the maps of brightness are shared by all windows of an array; what a
 window makes of them (its noise, its spread, its largest differences) is its own.
