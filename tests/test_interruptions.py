@@ -12,6 +12,7 @@ from planetcd_jax.cli import interruptions
 if {handled}:
     interruptions.never_drop()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 sent = []
 def during(phase, info):
     if not sent:

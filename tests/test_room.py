@@ -170,7 +170,7 @@ def test_results_go_where_a_link_leads(tmp_path, scene_flags, capsys, monkeypatc
 
     monkeypatch.setattr(scene_run, "score", lambda *_, **__: None)
     monkeypatch.setattr(scene_run, "write_results", write)
-    monkeypatch.setattr(scene, "_say", lambda *_: None)
+    monkeypatch.setattr(scene, "_print_summary", lambda *_: None)
     real, link = tmp_path / "real", tmp_path / "link"
     real.mkdir()
     link.symlink_to(real)
