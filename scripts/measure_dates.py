@@ -160,7 +160,7 @@ def _told(dates: np.ndarray, middle: tuple[int, int], diameter: float) -> tuple[
     near = min(found, key=lambda pair: pair[0], default=(np.inf, None))
     if near[1] is None or near[0] > max(10.0, diameter / 2):
         return None
-    place = np.asarray(outlines.burnt(near[1].outline, dates.shape[1:], (0, 0)))
+    place = np.asarray(outlines.rasterised(near[1].outline, dates.shape[1:], (0, 0)))
     rules, shown = PresenceRules(), projected(jnp.asarray(dates), jnp.asarray(place))
     told = [rules.told(*one) for one in zip(*(np.asarray(x).tolist() for x in shown), strict=True)]
     return tuple(bracket([NOT_SEEN, *told, SEEN]))
