@@ -113,7 +113,11 @@ def test_it_ends_with_its_worker_and_gives_the_lock_back(tmp_path):
 def test_ctrl_c_at_a_terminal_is_one_line_and_leaves_no_table(tmp_path):
     table, (ours, its) = tmp_path / "pairs.csv", pty.openpty()
     table.write_text("id,before,after\n" + "".join(f"slow{i},slow{i}.tif,b.tif\n" for i in range(99)))
-    become = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    become = (
+        "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        "signal.signal(signal.SIGINT, signal.SIG_DFL); "  # a shell's background job ignores it
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
     run = [sys.executable, "-m", "planetcd_jax.survey", "run", os.fspath(table), f"--output_dir={tmp_path / 'S'}",
            "--workers=2", f"--program={' '.join(STANDIN)}"]  # fmt: skip
     terminal = {"stdin": its, "stdout": its, "stderr": its, "start_new_session": True, "cwd": ROOT}
