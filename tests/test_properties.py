@@ -202,6 +202,18 @@ def test_non_negative_least_squares_are_no_worse_than_those_of_an_active_set(ter
     assert left <= least + 1e-4 * np.square(y).sum() + 1e-6
 
 
+@pytest.mark.parametrize("apart", [1e-7, 1e-5, 1e-4, 1e-3, 1e-2])
+def test_terms_that_are_nearly_alike_fit_as_well_as_exact_arithmetic_does(apart):
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        terms = rng.uniform(1, 100, (3, 1)) * (1 + apart * rng.uniform(-1, 1, (3, LENGTH)))
+        terms, y = terms.astype(np.float32), np.full(LENGTH, rng.uniform(0, 100), np.float32)
+        found = np.asarray(non_negative(terms, y, np.ones(LENGTH, np.float32)), np.float64)
+        wanted, _ = scipy.optimize.nnls(terms.T.astype(np.float64), y.astype(np.float64))
+        left, least = (np.square(x @ terms - y).sum() for x in (found, wanted))
+        assert left <= least + 1e-4 * np.square(y).sum()
+
+
 def test_a_term_that_is_nowhere_and_one_that_another_holds_get_nothing_of_their_own():
     ones = np.ones(LENGTH, np.float32)
     np.testing.assert_allclose(non_negative(np.stack([ones, 0 * ones, 0 * ones]), 3 * ones, ones), [3, 0, 0], rtol=1e-5)
