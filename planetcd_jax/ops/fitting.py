@@ -41,7 +41,6 @@ def non_negative(terms: Array, y: Array, weight: Array) -> Array:
     volume = (rows[0] * across[:, 0]).sum(axis=-1)  # the determinant, by Cramer's rule
     solved = volume > 1e-6
     found = (across * sides[:, :, None]).sum(axis=1) / jnp.where(solved, volume, 1.0)[:, None]
-    # How much the sum of squares falls; also right where rounding made the solution of terms that are nearly alike poor.
     # How much the sum of squares falls, of what was found: rounding may have spoilt it where terms are nearly alike.
     fitted = jnp.matmul(found, square, precision=jax.lax.Precision.HIGHEST)
     gain = (found * (2 * sides - fitted)).sum(axis=1)
