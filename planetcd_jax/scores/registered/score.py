@@ -1,6 +1,6 @@
 """A change score that compares places, not maxima: the second date is registered to the first one before.
 
-    rho = max(places, whole)    places = detail^0.9 * texture^0.1    whole = 8 * unlikeness
+    rho = max(places, whole)    places = detail^0.9 * texture^0.1    whole = 10 * unlikeness
 
 `detail` is how far the largest differences of brightness stand out from those of the rest of the patch, each divided by
 what the pair's own noise, misalignment and light make of the slope of brightness and of the relief there. `texture` is
@@ -30,6 +30,7 @@ from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
 from planetcd_jax.scores.base import Score, WindowGrid, over_bands
 from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, Limits, differences
+from planetcd_jax.scores.features import shared_features
 from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.pixel_level import PixelChange
 from planetcd_jax.scores.registered.pixel_evidence import Maps, PixelEvidence
@@ -59,15 +60,19 @@ class Evidence(NamedTuple):
         before, after: `Brightness` of each date.
         keep: [H, W] bool, pixels that are compared.
         weight: [H, W] float32, what they count.
-        texture: [h, w] float32, difference of features over how much they vary from place to place.
+        distance: [h, w] float32, squared distance of the features of both dates.
+        varies: [h, w] float32, the same of each date's features from their neighbours', of both dates in the mean.
         cells: [h, w] bool, cells that are compared.
+
+    For windows of an array the cells are those of the ground within its margin (`WindowGrid`).
     """
 
     before: Brightness
     after: Brightness
     keep: Array
     weight: Array
-    texture: Array
+    distance: Array
+    varies: Array
     cells: Array
 
 
@@ -122,7 +127,8 @@ class Registered(Score):
         edge_px, edge_weight: Ground this near counts for less, by this factor: blurs are one-sided there, and local
             shifts less sure.
         usual_cap: Largest interquartile range of `detail` that is put down to the patch: where more of it differs, the
-            patch as a whole has changed. Nineteen of twenty unchanged development pairs are below.
+            patch as a whole may have changed, which `unlikeness` tells. Nineteen of twenty unchanged development pairs
+            are below 1; frost, and relief under another sun, reach 1.5 and more.
         usual_least: Least interquartile range of `detail`: where nearly all pixels of both dates are equal, one grey
             level in a few of the others is no change. Noise alone gives about 0.8.
         equal: Largest difference of brightness, of full scale, of ground that is the same in both dates: rho is 0
@@ -130,7 +136,7 @@ class Registered(Score):
         detail_top, texture_top: Share of the places whose mean is taken: the size of the smallest change that counts
             in full.
         texture_power: Power of texture in rho; that of detail is what is left of 1.
-        whole_weight: What the unlikeness of the patch as a whole counts in rho: at 8, dates whose correlation is 0.8
+        whole_weight: What the unlikeness of the patch as a whole counts in rho: at 10, dates whose correlation is 0.87
             score as much as the largest differences of one unchanged pair in twenty.
         margin_px: Ground around the windows of an array that registration and blurs look at.
         tile_px: Side of the ground whose windows are scored from one array: registration sees enough, and memory is
@@ -149,15 +155,15 @@ class Registered(Score):
     border_px: int = 4
     edge_px: int = 10
     edge_weight: float = 0.6
-    usual_cap: float = 1.0
+    usual_cap: float = 1.5
     usual_least: float = 0.1
     equal: float = 1e-6
     detail_top: float = 0.004
     texture_top: float = 0.01
     texture_power: float = 0.1
-    whole_weight: float = 8.0
+    whole_weight: float = 10.0
     margin_px: int = 48
-    tile_px: int = 384
+    tile_px: int = 768
     pixels: PixelEvidence = PixelEvidence()
 
     kind: ClassVar[str] = "registered"
@@ -194,25 +200,38 @@ class Registered(Score):
         reach = jnp.clip(high - low, self.usual_least, self.usual_cap)
         return jnp.maximum(masked.top_mean(values, keep, self.detail_top) - middle, 0) / (reach + 1e-3)
 
-    def blurred_features(self, network: Network, x: Array) -> Array:
-        """Features of one patch, blurred first: [H, W(, C)] to [G, h, w, D]."""
+    def blurred_features(self, network: Network, x: Array, grid: WindowGrid | None = None) -> Array:
+        """Features of one patch, blurred first: [H, W(, C)] to [G, h, w, D], or of the windows of `grid`."""
         planes = x[None] if x.ndim == 2 else jnp.moveaxis(x, -1, 0)
         soft = blur(planes.astype(jnp.float32), self.network_blur_px)
-        return network.features(soft[0] if x.ndim == 2 else jnp.moveaxis(soft, 0, -1))
+        soft = soft[0] if x.ndim == 2 else jnp.moveaxis(soft, 0, -1)
+        if grid is None:
+            return network.features(soft)
+        if grid.margin >= network.backbone.context_px:
+            return shared_features(network, soft[None], margin=grid.margin, tile=None)[0]
+        return _within(network.features(soft), grid.margin // _step(network.backbone), axes=(1, 2))
 
-    def view(self, network: Network, x: Array, valid: Array, limits: Limits) -> View:
-        """One date, [H, W] or [H, W, C] float32 on the common grid, as it is compared; valid: [H, W] bool."""
-        found = self.blurred_features(network, x)
+    def view(self, network: Network, x: Array, valid: Array, limits: Limits, grid: WindowGrid | None = None) -> View:
+        """One date, [H, W] or [H, W, C] float32 on the common grid, as it is compared.
+
+        Args:
+            network: Its features are compared.
+            x: The date.
+            valid: [H, W] bool.
+            limits: Brightness that counts.
+            grid: Windows of an array, which share its features; None: one patch.
+        """
+        found = self.blurred_features(network, x, grid)
         direction = found * jax.lax.rsqrt(_over_features(jnp.square(found))[..., None] + 1e-12)
         varies = jax.vmap(lambda group: _varies(group, network.backbone.stride))(direction).mean(axis=0)
         return View(self.brightness.brightness(grey(x), valid, limits), direction, varies)
 
-    def views(self, network: Network, before: Array, second: Registration) -> Views:
-        """Both dates; before: [H, W] or [H, W, C] float32; second: the registered second date."""
+    def views(self, network: Network, before: Array, second: Registration, grid: WindowGrid | None = None) -> Views:
+        """Both dates; before: [H, W] or [H, W, C] float32; second: the registered second date; grid: as in `view`."""
         keep = masked.erode(second.valid, self.border_px)
         limits = self.brightness.common_limits(grey(before), grey(second.after), keep)
-        one = self.view(network, before, second.valid, limits[0])
-        other = self.view(network, second.after, second.valid, limits[1])
+        one = self.view(network, before, second.valid, limits[0], grid)
+        other = self.view(network, second.after, second.valid, limits[1], grid)
         weight = jnp.where(masked.erode(second.valid, self.edge_px), 1.0, jnp.float32(self.edge_weight))
         return Views(one, other, keep, weight)
 
@@ -220,24 +239,24 @@ class Registered(Score):
         """The first date in the light of the second."""
         return self.light.relit(views.first.brightness, views.second.brightness, views.keep)
 
-    def evidence_of(self, views: Views, lit: Brightness) -> Evidence:
-        """The maps that scores are made of; lit: `relit` of both."""
+    def evidence_of(self, views: Views, lit: Brightness, grid: WindowGrid | None = None) -> Evidence:
+        """The maps that scores are made of; lit: `relit` of both; grid: as in `view`."""
         before, after, keep, weight = views
         distance = _over_features(jnp.square(after.direction - before.direction)).mean(axis=0)
         varies = (before.varies + after.varies) / 2
-        cells = compared_cells(keep, (distance.shape[0], distance.shape[1]))
-        typical = masked.mean(varies, cells.astype(jnp.float32))
-        texture = distance / (varies + typical + 1e-6)
-        return Evidence(lit, after.brightness, keep, weight, texture, cells)
+        margin = 0 if grid is None else grid.margin
+        cells = compared_cells(_within(keep, margin), (distance.shape[0], distance.shape[1]))
+        return Evidence(lit, after.brightness, keep, weight, distance, varies, cells)
 
     def null_views(
-        self, key: Array, network: Network, before: Array, second: Registration, views: Views, lit: Brightness
-    ) -> Views:
+        self, key: Array, network: Network, before: Array, second: Registration, views: Views, lit: Brightness,
+        grid: WindowGrid | None = None,
+    ) -> Views:  # fmt: skip
         """The first date and h(x), as they are compared.
 
         Args:
             key: Key of the pair.
-            network, before, second: As in `views`.
+            network, before, second, grid: As in `views`.
             views: What that gave.
             lit: `relit` of them.
         """
@@ -245,14 +264,16 @@ class Registered(Score):
         shade = lit.level - first.brightness.level
         drawn = self.null.draw(key, before, second.after, lit, other.brightness, keep, self.brightness, shade)
         limits, _ = self.brightness.common_limits(grey(before), grey(second.after), keep)
-        return views._replace(second=self.view(network, drawn, second.valid, limits))
+        return views._replace(second=self.view(network, drawn, second.valid, limits, grid))
 
     def rho_of(self, evidence: Evidence) -> Array:
         """rho of the ground that the maps show. Scalar float32 >= 0; 0 where both dates are the same."""
         found = differences(evidence.before, evidence.after, evidence.keep)
         detail_map = evidence.weight * self.brightness.detail_map(found, evidence.keep)
         detail = self.stand_out(detail_map, evidence.keep)
-        texture = masked.top_mean(evidence.texture, evidence.cells, self.texture_top)
+        typical = masked.mean(evidence.varies, evidence.cells.astype(jnp.float32))
+        texture = evidence.distance / (evidence.varies + typical + 1e-6)
+        texture = masked.top_mean(texture, evidence.cells, self.texture_top)
         places = self._combine(detail, texture) - self._combine(jnp.float32(0), jnp.float32(0))
         whole = self.whole_weight * self.brightness.unlikeness(found, evidence.keep)
         apart = jnp.where(evidence.keep, jnp.abs(evidence.after.level - evidence.before.level), 0).max()
@@ -300,8 +321,8 @@ class Registered(Score):
     ) -> dict[str, Array]:
         """As `Score.window_maps`, from one registration of the array."""
         before, second = self.register_array(before, after, valid)
-        views = self.views(network, before, second)
-        return {"rho": self._windows(self.evidence_of(views, self.relit(views)), grid)}
+        views = self.views(network, before, second, grid)
+        return {"rho": self._windows(self.evidence_of(views, self.relit(views), grid), grid)}
 
     def null_window_map(
         self, key: Array, network: Network, before: Array, after: Array | None, valid: Array, grid: WindowGrid
@@ -312,9 +333,9 @@ class Registered(Score):
         if after is None:
             raise ConfigError("a registered score draws its null from both dates; give after=.")
         before, second = self.register_array(before, after, valid)
-        views = self.views(network, before, second)
-        drawn = self.null_views(key, network, before, second, views, self.relit(views))
-        return self._windows(self.evidence_of(drawn, self.relit(drawn)), grid)
+        views = self.views(network, before, second, grid)
+        drawn = self.null_views(key, network, before, second, views, self.relit(views), grid)
+        return self._windows(self.evidence_of(drawn, self.relit(drawn), grid), grid)
 
     def difference(self, before: Array, after: Array, valid: Array, ground: Array) -> tuple[Array, Array]:
         """As `Score.difference`, the first date in the light of the second."""
@@ -327,13 +348,13 @@ class Registered(Score):
     def _windows(self, evidence: Evidence, grid: WindowGrid) -> Array:
         """rho of each window, [R, S]; NaN where too little of one is compared."""
         shape = evidence.keep.shape
-        step = max(1, shape[0] // evidence.texture.shape[0])
+        step = max(1, (shape[0] - 2 * grid.margin) // evidence.cells.shape[0])
 
         def one(corner: Array) -> Array:
             def cut(x: Array) -> Array:
                 fine = x.shape == shape
                 side = grid.window if fine else grid.window // step
-                return jax.lax.dynamic_slice(x, corner if fine else corner // step, (side, side))
+                return jax.lax.dynamic_slice(x, corner if fine else (corner - grid.margin) // step, (side, side))
 
             part = jax.tree.map(cut, evidence)
             return jnp.where(grid.enough(part.keep.mean(dtype=jnp.float32)), self.rho_of(part), jnp.nan)
@@ -445,6 +466,18 @@ class Registered(Score):
     def describe_null(self, count: int) -> str:
         """As `Score.describe_null`."""
         return f"{count} scores of windows that show the pair's own differences at other places"
+
+
+def _within(x: Array, rim: int, axes: tuple[int, int] = (0, 1)) -> Array:
+    """A map without its outermost `rim` rows and columns."""
+    for axis in axes:
+        x = jax.lax.slice_in_dim(x, rim, x.shape[axis] - rim, axis=axis)
+    return x
+
+
+def _step(backbone: Backbone) -> int:
+    assert backbone.stride  # `check_windows` asks for it
+    return backbone.stride
 
 
 def _missing(before: Array, second: Registration) -> Array:
