@@ -89,8 +89,9 @@ def test_the_null_hangs_on_the_pairs_own_number_alone_and_needs_no_other_pair(te
         np.testing.assert_allclose(one, np.asarray(two)[::-1], rtol=2e-3)
 
 
+@jax.jit
 def draw_null(key, before, after):
-    """h(x) of a pair that needs no registration."""
+    """h(x) of a pair that needs no registration; of 128 x 128 px in all tests, so that one program serves them."""
     valid = jnp.ones(before.shape, bool)
     keep = masked.erode(valid, SCORE.border_px)
     dates = zip((before, after), SCORE.brightness.common_limits(before, after, keep), strict=True)
@@ -125,11 +126,11 @@ def test_both_dates_count_as_far_as_both_can_show():
 
 
 def test_the_null_carries_noise_but_not_the_change(texture):
-    before = texture(1)[0]
+    before = texture(1, 128, 128)[0]
     rng = np.random.default_rng(2)
     after = before + 0.02 * rng.standard_normal(before.shape).astype(np.float32)
     after[20:30, 20:30] += 0.6
-    added = np.abs(np.asarray(jax.jit(draw_null)(jax.random.key(0), before, after)) - before)
+    added = np.abs(np.asarray(draw_null(jax.random.key(0), before, after)) - before)
     assert added.max() < 0.45  # the change, 0.6, is cut
     assert added[8:-8, 8:-8].mean() > 0.01
 
@@ -142,8 +143,7 @@ def test_a_strong_change_leaves_the_null_of_other_ground_as_it_was():
     after = before + 0.003 * rng.standard_normal(before.shape).astype(np.float32)
     rows, columns = np.mgrid[:128, :128] - 95
     spot = (0.4 * np.exp(-(rows**2 + columns**2) / 72)).astype(np.float32)
-    draw = jax.jit(draw_null)
-    plain, spotted = (np.asarray(draw(jax.random.key(0), before, x)) - before for x in (after, after - spot))
+    plain, spotted = (np.asarray(draw_null(jax.random.key(0), before, x)) - before for x in (after, after - spot))
     assert spotted[8:56, 8:56].std() == pytest.approx(plain[8:56, 8:56].std(), rel=0.03)
 
 
@@ -164,10 +164,11 @@ def test_the_null_has_no_seam():
     # A difference that grows steadily, under a little noise: moved around the corner it would jump from one end to the
     # other.
     rng = np.random.default_rng(0)
-    before = (0.5 + 0.1 * rng.standard_normal((64, 64))).astype(np.float32)
-    after = (before + np.linspace(-0.04, 0.04, 64)[:, None] + 0.001 * rng.standard_normal((64, 64))).astype(np.float32)
+    before = (0.5 + 0.1 * rng.standard_normal((128, 128))).astype(np.float32)
+    grown = np.linspace(-0.08, 0.08, 128)[:, None]
+    after = (before + grown + 0.001 * rng.standard_normal((128, 128))).astype(np.float32)
     for k in range(5):
-        added = np.asarray(jax.jit(draw_null)(jax.random.key(k), before, after)) - before
+        added = np.asarray(draw_null(jax.random.key(k), before, after)) - before
         rows = np.median(added[10:-10, 10:-10], axis=1)
         assert np.abs(np.diff(rows)).max() < 0.012 and np.ptp(rows) > 0.02
 
@@ -178,7 +179,7 @@ def test_the_null_is_as_like_the_first_date_as_the_second_is(sigma):
     ground = ndimage.gaussian_filter(rng.standard_normal((128, 128)), 3)
     ground = 0.5 + 0.1 * ground / ground.std()
     before, after = (ground + sigma * rng.standard_normal((2, 128, 128))).astype(np.float32)
-    drawn = np.asarray(jax.jit(draw_null)(jax.random.key(0), before, after))
+    drawn = np.asarray(draw_null(jax.random.key(0), before, after))
     inside = np.s_[12:-12, 12:-12]
     # Oracle: the correlation of the dates themselves.
     likeness = [np.corrcoef(before[inside].ravel(), x[inside].ravel())[0, 1] for x in (after, drawn)]
