@@ -201,34 +201,40 @@ def test_noise_of_single_pixels_is_measured_and_allowed_for():
     before = (0.5 + 0.1 * smooth / smooth.std()).astype(np.float32)
     after = (before + 0.1 * rng.standard_normal((160, 160))).astype(np.float32)
     limits = (jnp.float32(-9), jnp.float32(9))
-    first, second = (SCORE.brightness.brightness(jnp.asarray(x), valid, limits) for x in (before, after))
+
+    @jax.jit
+    def compared(*dates):
+        first, second = (SCORE.brightness.brightness(x, valid, limits) for x in dates)
+        found = brightness.differences(first, second, keep)
+        return second.fine - first.fine, found.pixel_noise, SCORE.brightness.detail_map(found, keep)
+
+    fine, pixel_noise, detail = map(np.asarray, compared(before, after))
     # Oracle: the noise that was put in, over the spread of the ground, which is that of the date without noise.
     inside = np.asarray(keep)
-    found = brightness.differences(first, second, keep)
-    np.testing.assert_allclose(found.pixel_noise, 0.1 / before[inside].std(), rtol=0.05)
+    np.testing.assert_allclose(pixel_noise, 0.1 / before[inside].std(), rtol=0.05)
     # Oracle: the variance of what the band of `fine` leaves of it.
-    left = np.asarray(second.fine - first.fine)[inside].var()
+    left = fine[inside].var()
     np.testing.assert_allclose(SCORE.brightness.pixel_noise_power * 0.1**2, left, rtol=0.05)
     # More noise than `spread_cap` is put down to the pair: most differences are expected ones.
-    detail = np.asarray(SCORE.brightness.detail_map(found, keep))[inside]
-    assert 0.5 < np.median(detail) < 0.9  # a normal variable: 0.67; the slopes of so much noise add to it
+    assert 0.5 < np.median(detail[inside]) < 0.9  # a normal variable: 0.67; the slopes of so much noise add to it
+
+
+@jax.jit
+def spread_of(*dates):
+    detail, keep = brightness.BrightnessDetail(light_cap=2.0), jnp.ones(dates[0].shape, bool)
+    first, second = (detail.brightness(x, keep, (jnp.float32(0), jnp.float32(1))) for x in dates)
+    return detail.fit_spread(brightness.differences(first, second, keep), keep)
 
 
 @pytest.mark.parametrize("turn", [0.0, 20.0, 35.0])
 def test_light_explains_what_a_turned_sun_makes_of_relief(turn):
     """Waves of two directions, stronger in some places: a turn by t makes cos t of one, with sin t of the other."""
-    detail, rng = brightness.BrightnessDetail(light_cap=2.0), np.random.default_rng(0)
-    shape = 200, 200
+    rng, shape = np.random.default_rng(0), (200, 200)
     waves = [ndimage.gaussian_filter(rng.standard_normal(shape), 3) for _ in range(2)]
     strength = 0.3 + 3 * np.square(np.sin(np.arange(shape[1]) / 25))
     one, two = (strength * wave / wave.std() for wave in waves)
     turned = np.cos(np.deg2rad(turn)) * one + np.sin(np.deg2rad(turn)) * two
-    keep = np.ones(shape, bool)
-    dates = [
-        detail.brightness(jnp.asarray(0.5 + 0.02 * x, jnp.float32), keep, (jnp.float32(0), jnp.float32(1)))
-        for x in (one, turned)
-    ]
-    spread = detail.fit_spread(brightness.differences(dates[0], dates[1], keep), keep)
+    spread = spread_of(*((0.5 + 0.02 * x).astype(np.float32) for x in (one, turned)))
     wanted = 2 * (1 - np.cos(np.deg2rad(turn)))
     assert 0.8 * wanted <= float(spread.light) <= 1.8 * wanted + 1e-6
     assert float(spread.noise) <= 0.06 * wanted + 1e-6
