@@ -35,7 +35,6 @@ GRID = Affine(6.0, 0.0, 4_446_000.0, 0.0, -6.0, 1_104_000.0)
 CHANGE = (150, 210)  # middle of the changed square, rows and columns
 SMALL = (
     "--preset=paper",
-    "--layer=conv2_2",
     "--window=48",
     "--stride=24",
     "--null_draws=3",
@@ -163,7 +162,7 @@ def test_pixel_map_lies_on_the_candidate(results):
 
 def test_run_json_says_what_is_needed_to_repeat_it(results, images):
     report = json.loads((results / "run.json").read_text())
-    assert report["source"] == "real" and report["identity"]["config"]["backbone"]["layer"] == "conv2_2"
+    assert report["source"] == "real" and report["identity"]["config"]["backbone"]["layer"] == "conv3_2"
     assert report["identity"]["config"]["score"]["null"]["kind"] == "noise_and_shift"
     assert report["settings"]["before"] == images[0] and report["settings"]["window"] == 48
     assert report["before"]["size"] == [300, 330] and report["stretch"]["after"]["high"]
@@ -270,7 +269,7 @@ def test_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(images, tmp_p
 
 
 BAD = [
-    (["--window=50", "--layer=conv3_2"], 1, "window is 50 px; give a multiple of 4 px"),
+    (["--window=50"], 1, "window is 50 px; give a multiple of 4 px"),
     (["--window=400"], 1, "overlap in 300x330 px, a window is 400 px; choose a smaller --window"),
     (["--set=patch_standardize=True"], 1, "patch_standardize is True, and windows that share"),
     (["--preset=authors_code"], 1, "backbone is 'vgg16_bn', and windows cannot share"),
