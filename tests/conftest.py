@@ -15,10 +15,11 @@ if "XLA_FLAGS" not in os.environ:
         "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
         "--xla_llvm_disable_expensive_passes=true"
     )
-    # The older way to make loops takes half the compiler's time. XLA ends a process that names a flag which it lacks,
-    # so the flag is given to those versions alone that are known to have it.
+    # The older way to make loops takes half the compiler's time, and a program that is not split for many threads
+    # another sixth less. XLA ends a process that names a flag which it lacks, so both are given to those versions alone
+    # that are known to have them.
     if importlib.metadata.version("jaxlib").rpartition(".")[0] in ("0.7", "0.8", "0.9", "0.10"):
-        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -46,14 +47,27 @@ def pytest_collection_modifyitems(items):
 def own_cache(tmp_path_factory):
     """What programs keep between runs goes into a new folder, not into the home of whoever tests.
 
-    A program that tests jit one by one is compiled once. Each process has a folder of its own: JAX's files are not
-    there whole or not at all.
+    A program that tests jit one by one is compiled once, for all workers of pytest-xdist: their folder is one. JAX's
+    files are not there whole or not at all, but where their size has a limit, JAX reads and writes them under a lock.
+    The C++ engine is renamed to its place when it is whole. The rest of the cache is each worker's own.
     """
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    base = tmp_path_factory.getbasetemp()
+    common = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common"
+    compiled, native, own = common / "compiled", common / "native", tmp_path_factory.mktemp("cache")
+    for folder in (compiled, native, own / "planetcd_jax"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (own / "planetcd_jax" / "native").symlink_to(native)
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
+    jax.config.update("jax_compilation_cache_max_size", 2**40)  # bytes: never reached, it is for the lock
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(own))
         yield
+
+
+@pytest.fixture(autouse=True)
+def small_programs_are_not_kept():
+    """Undoes what a program of the package, run in this process, has set: to write each operation costs too much."""
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture(scope="session")

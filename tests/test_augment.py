@@ -23,9 +23,15 @@ def shift_of(key, index, null):
 
 
 @pytest.mark.parametrize(
-    ("fill", "mode"), [("reflect", "reflect"), ("edge", "edge"), ("wrap", "wrap"), ("zero", "constant")]
+    ("fill", "mode", "bands"),
+    [
+        ("reflect", "reflect", ()),
+        ("reflect", "reflect", (3,)),
+        ("edge", "edge", ()),
+        ("wrap", "wrap", (3,)),
+        ("zero", "constant", ()),
+    ],
 )
-@pytest.mark.parametrize("bands", [(), (3,)])
 def test_shift_and_fill_agree_with_numpy(fill, mode, bands):
     x = np.random.default_rng(0).random((20, 30, *bands)).astype(np.float32)
     cfg = dataclasses.replace(QUIET, shift_fill=fill)

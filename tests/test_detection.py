@@ -8,7 +8,7 @@ import pytest
 
 import planetcd_jax as pcd
 
-QUICK = pcd.PAPER.replace(layer="conv2_1", max_shift=4)
+QUICK = pcd.PAPER.replace(layer="conv1_2", max_shift=4)
 STATIC = ("config", "micro_batch")
 h = jax.jit(pcd.pseudo_unchanged, static_argnames="null")
 scores = jax.jit(pcd.change_scores, static_argnames="config")
@@ -37,7 +37,7 @@ def test_detect_is_the_sum_of_its_parts(fill, params, pairs):
     chex.assert_shape([found.rho, found.rho_null, found.changed, found.p_value], (7,))
 
 
-@pytest.mark.parametrize("micro_batch", [1, 3, 50, "auto", None])
+@pytest.mark.parametrize("micro_batch", [1, 3, 50, "auto"])
 def test_micro_batches_change_nothing(micro_batch, params, pairs):
     key = jax.random.key(0)
     whole = detect_jit(key, params, *pairs, QUICK)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import planetcd_jax as pcd
+from planetcd_jax.ops.filters import grey
 
 
 def grounds(texture):
@@ -23,8 +24,17 @@ def grounds(texture):
     }
 
 
-@pytest.mark.parametrize("preset", ["paper", "robust"])
-@pytest.mark.parametrize("name", ["odd size", "black border", "one spot", "colour"])
+SLOW_COLOUR = pytest.param("robust", "colour", marks=pytest.mark.slow)  # a program of its own, ten seconds to compile
+
+
+@pytest.mark.parametrize(
+    ("preset", "name"),
+    [
+        *((preset, name) for preset in ("paper", "robust") for name in ("odd size", "black border", "one spot")),
+        ("paper", "colour"),
+        SLOW_COLOUR,
+    ],
+)
 def test_a_patch_against_itself_is_0(texture, params, preset, name):
     x = jnp.asarray(grounds(texture)[name])
     rho = jax.jit(pcd.change_score, static_argnums=3)(params, x, x, pcd.PRESETS[preset])
@@ -74,44 +84,35 @@ def test_one_grey_level_in_a_few_pixels_is_no_change(texture, params):
     assert float(rho) < 0.2 * float(clear)
 
 
-@pytest.mark.parametrize("bands", [3, 5])
-def test_the_null_of_bands_has_the_noise_of_each(texture, bands):
+BANDS = 5
+
+
+@jax.jit
+def drawn(key, *dates):
+    """What the null adds to the first of two dates, [H, W] or [H, W, C]."""
+    detail, keep = pcd.ROBUST.score.brightness, jnp.ones(dates[0].shape[:2], bool)
+    limits = detail.common_limits(*(grey(x) for x in dates), keep)
+    seen = [detail.brightness(grey(x), keep, limit) for x, limit in zip(dates, limits, strict=True)]
+    return pcd.ROBUST.score.null.draw(key, *dates, *seen, keep, detail) - dates[0]
+
+
+def test_the_null_of_bands_has_the_noise_of_each(texture):
     """Noise that is independent from band to band stays so: its mean over the bands is smaller by their square root."""
-    from planetcd_jax.ops.filters import grey
-
-    detail = pcd.ROBUST.score.brightness
     rng = np.random.default_rng(1)
-    ground = np.repeat(0.2 + 0.6 * texture(1, 96, 96, seed=5)[0][..., None], bands, axis=-1)
+    ground = np.repeat(0.2 + 0.6 * texture(1, 96, 96, seed=5)[0][..., None], BANDS, axis=-1)
     dates = [jnp.asarray(ground + rng.normal(0, 0.02, ground.shape), jnp.float32) for _ in range(2)]
-    keep = jnp.ones((96, 96), bool)
-
-    @jax.jit
-    def drawn(key, *dates):
-        limits = detail.common_limits(*(grey(x) for x in dates), keep)
-        seen = [detail.brightness(grey(x), keep, limit) for x, limit in zip(dates, limits, strict=True)]
-        return pcd.ROBUST.score.null.draw(key, *dates, *seen, keep, detail) - dates[0]
-
     added = np.asarray(drawn(jax.random.key(0), *dates))
     own, together = added.std(axis=(0, 1)), added.mean(axis=-1).std()
     np.testing.assert_allclose(own, 0.02 * np.sqrt(2), rtol=0.15)
-    np.testing.assert_allclose(together, 0.02 * np.sqrt(2 / bands), rtol=0.15)
+    np.testing.assert_allclose(together, 0.02 * np.sqrt(2 / BANDS), rtol=0.15)
 
 
 def test_the_null_of_two_releases_of_one_mosaic_has_their_differences(texture):
     """Most pixels are equal, the others differ by one grey level, as in a JPEG of quality 95."""
-    detail = pcd.ROBUST.score.brightness
     rng = np.random.default_rng(2)
     before = np.round(40 + 120 * texture(1, 96, 96, seed=6)[0]) / 255
     after = before + np.where(rng.random(before.shape) < 0.22, rng.choice([-1, 1], before.shape), 0) / 255
     dates = [jnp.asarray(x, jnp.float32) for x in (before, after)]
-    keep = jnp.ones((96, 96), bool)
-
-    @jax.jit
-    def drawn(key, one, two):
-        limits = detail.common_limits(one, two, keep)
-        seen = [detail.brightness(x, keep, limit) for x, limit in zip((one, two), limits, strict=True)]
-        return pcd.ROBUST.score.null.draw(key, one, two, *seen, keep, detail) - one
-
     sizes = [float(np.asarray(drawn(jax.random.key(k), *dates)).std()) for k in range(3)]
     np.testing.assert_allclose(sizes, (after - before).std(), rtol=0.2)
     assert np.asarray(drawn(jax.random.key(0), dates[0], dates[0])).std() == 0.0

@@ -82,7 +82,8 @@ def test_a_score_in_detect_and_score_map(own, texture):
     one, other = texture(1, 96, 112)[0], texture(1, 96, 112, seed=1)[0]
     layers = pcd.score_layers({}, one, other, config, window=48, stride=16)
     assert set(layers) == {"rho", "mean_difference"} and layers["rho"].shape == (4, 5)
-    alone = [pcd.change_score({}, one[r : r + 48, c : c + 48], other[r : r + 48, c : c + 48], config)
+    score = jax.jit(pcd.change_score, static_argnames="config")
+    alone = [score({}, one[r : r + 48, c : c + 48], other[r : r + 48, c : c + 48], config=config)
              for r in (0, 48) for c in (0, 64)]  # fmt: skip
     np.testing.assert_allclose(layers["rho"][::3, ::4].ravel(), np.stack(alone), rtol=1e-5)
     np.testing.assert_allclose(layers["mean_difference"][0, 0], np.abs(other - one)[:48, :48].mean(), rtol=1e-5)
@@ -152,11 +153,13 @@ def test_scenes_share_the_maps_of_a_network_of_ones_own(own, texture):
     variables = Stem().init(jax.random.key(3), jnp.zeros((1, 16, 16, 3)))
     config = pcd.PAPER.replace(backbone=STEM)
     before, after = texture(2, 64, 72)
-    found = np.asarray(pcd.score_map(variables, before, after, config, window=16, stride=8))
+    score_map = jax.jit(pcd.score_map, static_argnames=("config", "window", "stride"))
+    found = np.asarray(score_map(variables, before, after, config=config, window=16, stride=8))
+    extract = jax.jit(pcd.extract, static_argnames="config")
     around = 4  # three pixels, in whole cells
     for r, c in ((1, 1), (3, 2), (4, 5)):
         cut = np.s_[8 * r - around : 8 * r + 16 + around, 8 * c - around : 8 * c + 16 + around]
-        phi = [np.asarray(pcd.extract(variables, x[cut], config))[0, 2:-2, 2:-2] for x in (before, after)]
+        phi = [np.asarray(extract(variables, x[cut], config=config))[0, 2:-2, 2:-2] for x in (before, after)]
         wanted = np.abs(phi[1].max((0, 1)) - phi[0].max((0, 1))).sum()
         np.testing.assert_allclose(found[r, c], wanted, rtol=1e-4)
 

@@ -108,7 +108,8 @@ def altered_weights(folder):
     changed = bytearray(shipped.read_bytes())
     changed[-1] ^= 1
     (folder / shipped.name).write_bytes(changed)
-    return ["--dataset=lroc", "--source=simulated", f"--weights={folder / shipped.name}"], (shipped.name, "SHA-256")
+    _images(folder)
+    return [*_csv(folder), f"--weights={folder / shipped.name}"], (shipped.name, "SHA-256")
 
 
 def weights_of_another_shape(folder):
@@ -118,11 +119,13 @@ def weights_of_another_shape(folder):
         new.attrs.update(old.attrs)
         del new["conv1_2/kernel"]
         new["conv1_2/kernel"] = np.zeros((3, 3, 64, 32), np.float32)
-    return ["--dataset=lroc", "--source=simulated", f"--weights={folder / 'w.h5'}"], ("w.h5", "conv1_2")
+    _images(folder)
+    return [*_csv(folder), f"--weights={folder / 'w.h5'}"], ("w.h5", "conv1_2")
 
 
 def missing_weights(folder):
-    return ["--dataset=lroc", "--source=simulated", f"--weights={folder / 'none.h5'}"], ("none.h5",)
+    _images(folder)
+    return [*_csv(folder), f"--weights={folder / 'none.h5'}"], ("none.h5",)
 
 
 KINDS = (

@@ -73,12 +73,29 @@ def test_changed_ground_alone_is_the_same_and_draws_no_null_for_nothing(params, 
     np.testing.assert_allclose(ground_of(key, *some).level, see(key, *some, ALL).level, rtol=1e-4)
 
 
-def test_equal_dates_and_swapped_signs(see):
+@pytest.mark.slow
+def test_equal_dates_have_no_contour(see):
     one, _ = dates(0)
     same = see(jax.random.key(0), one, one, ALL)
     assert not same.changed.any() and np.isfinite(same.size).all()
 
 
+@pytest.fixture(scope="module")
+def heat(params):
+    """Sizes alone: the level and the contour take three times as long to compile, and have slow tests."""
+    return jax.jit(lambda b, a: pcd.pixel_change_map(params, b, a, pcd.ROBUST))
+
+
+def test_sizes_stay_below_any_level_where_nothing_changed_and_pass_it_where_something_did(heat):
+    one, _ = dates(0)
+    assert np.asarray(heat(one, one)).max() == 0
+    sizes = np.asarray(heat(*dates(2, disc(30, 30, 6, 0.5)[0] * disc(30, 66, 6, -0.5)[0])))
+    for column, other in ((30, 66), (66, 30)):
+        hot = ndimage.label(sizes >= pcd.ROBUST.score.pixels.least_level)[0]
+        assert hot[30, column] and hot[30, column] != hot[30, other]
+
+
+@pytest.mark.slow
 def test_masked_ground_has_no_change(see):
     factor, _ = disc(30, 30, 8, 0.5)
     one, two = dates(1, factor)
@@ -88,6 +105,7 @@ def test_masked_ground_has_no_change(see):
     assert not np.asarray(found.known)[:50, :50].any() and not np.asarray(found.changed)[:50, :50].any()
 
 
+@pytest.mark.slow
 def test_two_changes_are_two(see):
     first, second = disc(30, 30, 6, 0.5), disc(30, 66, 6, -0.5)
     found = see(jax.random.key(0), *dates(2, first[0] * second[0]), ALL)
@@ -95,12 +113,12 @@ def test_two_changes_are_two(see):
     assert count == 2
 
 
-def test_the_evidence_of_the_score_is_the_size(params, see):
+@pytest.mark.slow
+def test_the_evidence_of_the_score_is_the_size(heat, see):
     factor, _ = disc(42, 60, 8, 0.5)
     one, two = dates(0, factor)
-    heat = jax.jit(lambda b, a: pcd.pixel_change_map(params, b, a, pcd.ROBUST))(one, two)
     np.testing.assert_allclose(
-        np.asarray(heat).max(), np.asarray(see(jax.random.key(0), one, two, ALL).size).max(), rtol=0.1
+        np.asarray(heat(one, two)).max(), np.asarray(see(jax.random.key(0), one, two, ALL).size).max(), rtol=0.1
     )
 
 

@@ -10,7 +10,10 @@ import pytest
 from planetcd_jax import PAPER, Dcva, extract, pixel_change_map
 from planetcd_jax.constants import DCVA_LAYERS
 from planetcd_jax.errors import ConfigError
-from planetcd_jax.scores.dcva import _percentile, change_mask, otsu_threshold
+from planetcd_jax.scores import dcva
+from planetcd_jax.scores.dcva import _percentile
+
+change_mask, otsu_threshold = jax.jit(dcva.change_mask), jax.jit(dcva.otsu_threshold)
 
 
 def chosen_reference(difference, count):

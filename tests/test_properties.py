@@ -6,7 +6,7 @@ import math
 import hypothesis
 import hypothesis.extra.numpy as arrays
 import hypothesis.strategies as st
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 import scipy.optimize
@@ -108,13 +108,18 @@ def described(cells, largest, standardize):
     return pooled
 
 
+summaries = jax.jit(
+    windows.summaries, static_argnames=("side", "stride", "shape", "largest", "standardize"), static_argnums=(2, 3, 4)
+)
+
+
 @pytest.mark.parametrize(("largest", "standardize"), [(True, False), (False, False), (True, True)])
 @hypothesis.settings(max_examples=10)
 @hypothesis.given(cut=cut_maps())
 def test_windows_put_together_from_blocks_are_those_taken_one_by_one(cut, largest, standardize):
     maps, usable, side, stride, shape = cut
-    arrays_of = jnp.asarray(maps), jnp.asarray(usable)
-    found, share = windows.summaries(*arrays_of, side, stride, shape, largest=largest, standardize=standardize)
+    made = summaries(maps, usable, side, stride, shape, largest=largest, standardize=standardize)
+    found, share = map(np.asarray, made)
     for r, s in np.ndindex(shape):
         window = np.s_[r * stride : r * stride + side, s * stride : s * stride + side]
         cells = maps[window][usable[window]].astype(np.float64)
@@ -187,6 +192,7 @@ def test_json_comes_back(value):
     assert json.loads(json_text(value)) == made == jsonable(made)
 
 
+fit = jax.jit(non_negative)
 POSITIVE = st.floats(0, 100, width=32, allow_subnormal=False)
 
 
@@ -195,7 +201,7 @@ POSITIVE = st.floats(0, 100, width=32, allow_subnormal=False)
 )
 def test_non_negative_least_squares_are_no_worse_than_those_of_an_active_set(terms, y):
     terms = np.stack([np.ones(LENGTH, np.float32), *terms])
-    found = np.asarray(non_negative(terms, y, np.ones(LENGTH, np.float32)), np.float64)
+    found = np.asarray(fit(terms, y, np.ones(LENGTH, np.float32)), np.float64)
     assert (found >= 0).all()
     wanted, _ = scipy.optimize.nnls(terms.T.astype(np.float64), y.astype(np.float64))
     left, least = (np.square(x @ terms - y).sum() for x in (found, wanted))
@@ -208,7 +214,7 @@ def test_terms_that_are_nearly_alike_fit_as_well_as_exact_arithmetic_does(apart)
     for _ in range(40):
         terms = rng.uniform(1, 100, (3, 1)) * (1 + apart * rng.uniform(-1, 1, (3, LENGTH)))
         terms, y = terms.astype(np.float32), np.full(LENGTH, rng.uniform(0, 100), np.float32)
-        found = np.asarray(non_negative(terms, y, np.ones(LENGTH, np.float32)), np.float64)
+        found = np.asarray(fit(terms, y, np.ones(LENGTH, np.float32)), np.float64)
         wanted, _ = scipy.optimize.nnls(terms.T.astype(np.float64), y.astype(np.float64))
         left, least = (np.square(x @ terms - y).sum() for x in (found, wanted))
         assert left <= least + 1e-4 * np.square(y).sum()
@@ -216,7 +222,7 @@ def test_terms_that_are_nearly_alike_fit_as_well_as_exact_arithmetic_does(apart)
 
 def test_a_term_that_is_nowhere_and_one_that_another_holds_get_nothing_of_their_own():
     ones = np.ones(LENGTH, np.float32)
-    np.testing.assert_allclose(non_negative(np.stack([ones, 0 * ones, 0 * ones]), 3 * ones, ones), [3, 0, 0], rtol=1e-5)
-    twice = np.asarray(non_negative(np.stack([ones, 2 * ones, 0 * ones]), 3 * ones, ones))
+    np.testing.assert_allclose(fit(np.stack([ones, 0 * ones, 0 * ones]), 3 * ones, ones), [3, 0, 0], rtol=1e-5)
+    twice = np.asarray(fit(np.stack([ones, 2 * ones, 0 * ones]), 3 * ones, ones))
     np.testing.assert_allclose(twice[0] + 2 * twice[1], 3, rtol=1e-5)
-    assert not np.asarray(non_negative(np.stack([ones] * 3), ones, 0 * ones)).any()
+    assert not np.asarray(fit(np.stack([ones] * 3), ones, 0 * ones)).any()

@@ -141,7 +141,11 @@ def test_offsets_turns_scales_and_perspective_are_found(tmp_path, wanted):
     found = register(*images)
     assert off(found.correction, wanted) < 1.0
     assert found.after > 0.7 and found.residual_px < 0.5
-    assert register(*images) == found  # the same to the last digit
+
+
+def test_the_same_images_give_the_same_to_the_last_digit(tmp_path):
+    images = [write(tmp_path / f"{k}.tif", seen(ground(2), m), seed=k) for k, m in enumerate((None, turned(25, 1.4)))]
+    assert register(*images) == register(*images)
 
 
 def test_georeferenced_images_are_corrected_in_the_first_ones_grid(tmp_path):

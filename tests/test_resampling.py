@@ -31,14 +31,15 @@ def waves(x, y, longest=40.0, shortest=5.0):
     return 100 + 10 * total
 
 
-def seen(grid, to_ground=lambda x, y: (x, y), points=4):
-    """The ground as pixels see it: means over points x points in each. The oracle."""
+def seen(grid, to_ground=lambda x, y: (x, y), points=4, along=None):
+    """The ground as pixels see it: means over points x points in each, or `along` ones in a row. The oracle."""
+    along = along or points
     rows, cols = np.mgrid[: grid.height, : grid.width]
     total = np.zeros((grid.height, grid.width))
     for i in (np.arange(points) + 0.5) / points:
-        for j in (np.arange(points) + 0.5) / points:
+        for j in (np.arange(along) + 0.5) / along:
             total += waves(*to_ground(*grid.coordinates(cols + j, rows + i)))
-    return (total / points**2).astype(np.float32)
+    return (total / (points * along)).astype(np.float32)
 
 
 def write(path, image, grid, nodata=None):
@@ -88,7 +89,8 @@ def flat(size, along, down, turned=0.0, side=6000.0, crs=FLAT):
 )
 def test_any_grid_is_brought_to_the_pixels_of_the_first(tmp_path, along, down, turned):
     first, second = flat(1, PIXEL, PIXEL), flat(1.6, along, down, turned)
-    pair = pair_of(tmp_path, *((seen(grid), grid) for grid in (first, second)))
+    few = {"points": 2} if along == down < 20 else {}  # small pixels hardly average these waves
+    pair = pair_of(tmp_path, (seen(first), first), (seen(second, **few), second))
     correlation, share = alike(pair)
     assert correlation > 0.9995 and share > 0.85
 
@@ -131,7 +133,8 @@ def test_over_a_pole(tmp_path, size, columns):
         rows, columns, Affine(360 / columns, 0, -180, 0, -DEGREES, -90 + rows * DEGREES), CRS.from_string(LONLAT)
     )
     to_plane = Crossing(second.crs, first.crs)
-    pair = pair_of(tmp_path, (seen(first), first), (seen(second, to_plane), second))
+    narrow = {"along": 1} if columns > 1000 else {}  # 6 m on the ground at most
+    pair = pair_of(tmp_path, (seen(first), first), (seen(second, to_plane, **narrow), second))
     correlation, share = alike(pair)
     assert correlation > 0.999 and share > 0.85
     middle = slice(size // 2 - 6, size // 2 + 6)

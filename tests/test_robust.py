@@ -98,8 +98,9 @@ def test_the_null_hangs_on_the_pairs_own_number_alone_and_needs_no_other_pair(te
         np.testing.assert_allclose(one, np.asarray(two)[::-1], rtol=2e-3)
 
 
+@jax.jit
 def draw_null(key, before, after):
-    """h(x) of a pair that needs no registration."""
+    """h(x) of a pair that needs no registration; of 128 x 128 px in all tests, so that one program serves them."""
     valid = jnp.ones(before.shape, bool)
     keep = masked.erode(valid, SCORE.border_px)
     dates = zip((before, after), SCORE.brightness.common_limits(before, after, keep), strict=True)
@@ -134,11 +135,11 @@ def test_both_dates_count_as_far_as_both_can_show():
 
 
 def test_the_null_carries_noise_but_not_the_change(texture):
-    before = texture(1)[0]
+    before = texture(1, 128, 128)[0]
     rng = np.random.default_rng(2)
     after = before + 0.02 * rng.standard_normal(before.shape).astype(np.float32)
     after[20:30, 20:30] += 0.6
-    added = np.abs(np.asarray(jax.jit(draw_null)(jax.random.key(0), before, after)) - before)
+    added = np.abs(np.asarray(draw_null(jax.random.key(0), before, after)) - before)
     assert added.max() < 0.45  # the change, 0.6, is cut
     assert added[8:-8, 8:-8].mean() > 0.01
 
@@ -151,8 +152,7 @@ def test_a_strong_change_leaves_the_null_of_other_ground_as_it_was():
     after = before + 0.003 * rng.standard_normal(before.shape).astype(np.float32)
     rows, columns = np.mgrid[:128, :128] - 95
     spot = (0.4 * np.exp(-(rows**2 + columns**2) / 72)).astype(np.float32)
-    draw = jax.jit(draw_null)
-    plain, spotted = (np.asarray(draw(jax.random.key(0), before, x)) - before for x in (after, after - spot))
+    plain, spotted = (np.asarray(draw_null(jax.random.key(0), before, x)) - before for x in (after, after - spot))
     assert spotted[8:56, 8:56].std() == pytest.approx(plain[8:56, 8:56].std(), rel=0.03)
 
 
@@ -173,10 +173,11 @@ def test_the_null_has_no_seam():
     # A difference that grows steadily, under a little noise: moved around the corner it would jump from one end to the
     # other.
     rng = np.random.default_rng(0)
-    before = (0.5 + 0.1 * rng.standard_normal((64, 64))).astype(np.float32)
-    after = (before + np.linspace(-0.04, 0.04, 64)[:, None] + 0.001 * rng.standard_normal((64, 64))).astype(np.float32)
+    before = (0.5 + 0.1 * rng.standard_normal((128, 128))).astype(np.float32)
+    grown = np.linspace(-0.08, 0.08, 128)[:, None]
+    after = (before + grown + 0.001 * rng.standard_normal((128, 128))).astype(np.float32)
     for k in range(5):
-        added = np.asarray(jax.jit(draw_null)(jax.random.key(k), before, after)) - before
+        added = np.asarray(draw_null(jax.random.key(k), before, after)) - before
         rows = np.median(added[10:-10, 10:-10], axis=1)
         assert np.abs(np.diff(rows)).max() < 0.012 and np.ptp(rows) > 0.02
 
@@ -187,7 +188,7 @@ def test_the_null_is_as_like_the_first_date_as_the_second_is(sigma):
     ground = ndimage.gaussian_filter(rng.standard_normal((128, 128)), 3)
     ground = 0.5 + 0.1 * ground / ground.std()
     before, after = (ground + sigma * rng.standard_normal((2, 128, 128))).astype(np.float32)
-    drawn = np.asarray(jax.jit(draw_null)(jax.random.key(0), before, after))
+    drawn = np.asarray(draw_null(jax.random.key(0), before, after))
     inside = np.s_[12:-12, 12:-12]
     # Oracle: the correlation of the dates themselves.
     likeness = [np.corrcoef(before[inside].ravel(), x[inside].ravel())[0, 1] for x in (after, drawn)]
@@ -211,34 +212,40 @@ def test_noise_of_single_pixels_is_measured_and_allowed_for():
     before = (0.5 + 0.1 * smooth / smooth.std()).astype(np.float32)
     after = (before + 0.1 * rng.standard_normal((160, 160))).astype(np.float32)
     limits = (jnp.float32(-9), jnp.float32(9))
-    first, second = (SCORE.brightness.brightness(jnp.asarray(x), valid, limits) for x in (before, after))
+
+    @jax.jit
+    def compared(*dates):
+        first, second = (SCORE.brightness.brightness(x, valid, limits) for x in dates)
+        found = brightness.differences(first, second, keep)
+        return second.fine - first.fine, found.pixel_noise, SCORE.brightness.detail_map(found, keep)
+
+    fine, pixel_noise, detail = map(np.asarray, compared(before, after))
     # Oracle: the noise that was put in, over the spread of the ground, which is that of the date without noise.
     inside = np.asarray(keep)
-    found = brightness.differences(first, second, keep)
-    np.testing.assert_allclose(found.pixel_noise, 0.1 / before[inside].std(), rtol=0.05)
+    np.testing.assert_allclose(pixel_noise, 0.1 / before[inside].std(), rtol=0.05)
     # Oracle: the variance of what the band of `fine` leaves of it.
-    left = np.asarray(second.fine - first.fine)[inside].var()
+    left = fine[inside].var()
     np.testing.assert_allclose(SCORE.brightness.pixel_noise_power * 0.1**2, left, rtol=0.05)
     # More noise than `spread_cap` is put down to the pair: most differences are expected ones.
-    detail = np.asarray(SCORE.brightness.detail_map(found, keep))[inside]
-    assert 0.5 < np.median(detail) < 0.9  # a normal variable: 0.67; the slopes of so much noise add to it
+    assert 0.5 < np.median(detail[inside]) < 0.9  # a normal variable: 0.67; the slopes of so much noise add to it
+
+
+@jax.jit
+def spread_of(*dates):
+    detail, keep = brightness.BrightnessDetail(light_cap=2.0), jnp.ones(dates[0].shape, bool)
+    first, second = (detail.brightness(x, keep, (jnp.float32(0), jnp.float32(1))) for x in dates)
+    return detail.fit_spread(brightness.differences(first, second, keep), keep)
 
 
 @pytest.mark.parametrize("turn", [0.0, 20.0, 35.0])
 def test_light_explains_what_a_turned_sun_makes_of_relief(turn):
     """Waves of two directions, stronger in some places: a turn by t makes cos t of one, with sin t of the other."""
-    detail, rng = brightness.BrightnessDetail(light_cap=2.0), np.random.default_rng(0)
-    shape = 200, 200
+    rng, shape = np.random.default_rng(0), (200, 200)
     waves = [ndimage.gaussian_filter(rng.standard_normal(shape), 3) for _ in range(2)]
     strength = 0.3 + 3 * np.square(np.sin(np.arange(shape[1]) / 25))
     one, two = (strength * wave / wave.std() for wave in waves)
     turned = np.cos(np.deg2rad(turn)) * one + np.sin(np.deg2rad(turn)) * two
-    keep = np.ones(shape, bool)
-    dates = [
-        detail.brightness(jnp.asarray(0.5 + 0.02 * x, jnp.float32), keep, (jnp.float32(0), jnp.float32(1)))
-        for x in (one, turned)
-    ]
-    spread = detail.fit_spread(brightness.differences(dates[0], dates[1], keep), keep)
+    spread = spread_of(*((0.5 + 0.02 * x).astype(np.float32) for x in (one, turned)))
     wanted = 2 * (1 - np.cos(np.deg2rad(turn)))
     assert 0.8 * wanted <= float(spread.light) <= 1.8 * wanted + 1e-6
     assert float(spread.noise) <= 0.06 * wanted + 1e-6

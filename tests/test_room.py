@@ -4,8 +4,6 @@ import collections
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -181,21 +179,19 @@ def test_results_go_where_a_link_leads(tmp_path, scene_flags, capsys, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "link", "real"]
 
 
-def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path):
+def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     table = tmp_path / "p.csv"
     table.write_text("id,before,after\na,a.png,b.png\n")
     for i, name in enumerate("ab"):
         write_image(tmp_path / f"{name}.png", noise(i, (40, 40)))
-    done = subprocess.run(
-        [sys.executable, "-m", "planetcd_jax.main", f"--pairs_csv={table}", "--figures=0", "--explain=0",
-         "--preset=paper", "--layer=conv1_1", "--engine=xla", f"--output_dir={tmp_path / 'out'}"],
-        env={**os.environ, "HOME": os.fspath(tmp_path / "file"), "XDG_CACHE_HOME": ""},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / METRICS).is_file() and "Traceback" not in done.stderr
-    warning = [line for line in done.stderr.splitlines() if line.startswith("warning: the cache folder")]
+    monkeypatch.setenv("HOME", os.fspath(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    arguments = [f"--pairs_csv={table}", "--figures=0", "--explain=0", "--preset=paper", "--layer=conv1_1"]
+    assert main.execute([*arguments, "--engine=xla", "--num_devices=1", f"--output_dir={tmp_path / 'out'}"]) == 0
+    said = capsys.readouterr().err
+    assert (tmp_path / "out" / METRICS).is_file() and "Traceback" not in said
+    warning = [line for line in said.splitlines() if line.startswith("warning: the cache folder")]
     assert len(warning) == 1 and "file/.cache/planetcd_jax cannot be written" in warning[0]
 
 

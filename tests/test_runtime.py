@@ -9,7 +9,7 @@ import pytest
 import planetcd_jax as pcd
 from planetcd_jax.runtime import batches, choose_devices, make_plan, run_detection
 
-QUICK = pcd.PAPER.replace(layer="conv2_1", max_shift=4)
+QUICK = pcd.PAPER.replace(layer="conv1_2", max_shift=4)
 
 
 class Pair(NamedTuple):
@@ -76,7 +76,8 @@ def test_shapes_are_grouped_and_order_is_kept(params, texture):
     colour = np.moveaxis(texture(3, 24, 24, seed=4), 0, -1)
     pairs = [Pair(small[0], small[1]), Pair(large[0], large[1]), Pair(colour, colour * 0.5), Pair(small[1], small[2])]
     got = run(Memory(pairs), params, batch_size=2, num_devices=1)
-    wanted = [pcd.change_score(params, p.before, p.after, QUICK) for p in pairs]
+    score = jax.jit(pcd.change_score, static_argnames="config")
+    wanted = [score(params, p.before, p.after, config=QUICK) for p in pairs]
     np.testing.assert_allclose(got.rho, wanted, rtol=1e-5)
 
 
@@ -85,7 +86,8 @@ def test_real_context_reaches_the_null(params, texture):
     source = Memory([Pair(x[4:-4, 4:-4], x[4:-4, 4:-4], x) for x in large])
     cfg = QUICK.replace(noise_sigma=0.0)
     got = run_detection(jax.random.key(0), params, source, cfg, progress=False, num_devices=1)
-    h = pcd.pseudo_unchanged(jax.random.key(0), large[:, 4:-4, 4:-4], cfg.score.null, context=large)
+    draw = jax.jit(pcd.pseudo_unchanged, static_argnames="null")
+    h = draw(jax.random.key(0), large[:, 4:-4, 4:-4], cfg.score.null, context=large)
     wanted = jax.jit(pcd.change_scores, static_argnames="config")(params, large[:, 4:-4, 4:-4], h, config=cfg)
     np.testing.assert_allclose(got.rho_null, wanted, rtol=1e-5)
 

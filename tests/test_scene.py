@@ -385,7 +385,7 @@ def test_images_may_be_urls(images):
 
 @pytest.mark.parametrize("standard", [False, True])
 def test_scores_do_not_depend_on_the_chunk(params, images, tmp_path, standard):
-    config = PAPER.replace(feature_standardize=standard)
+    config = PAPER.replace(layer="conv2_2", feature_standardize=standard)
     pair = AlignedPair(*map(Source, images))
     samples = sample(pair)
     maps = []

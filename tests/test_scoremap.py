@@ -218,9 +218,8 @@ def test_usable_cells_are_those_that_a_pixel_cannot_reach(params, layer):
     other = image.copy()
     row, col = 37, 34
     other[row, col] = 1.0 - other[row, col] + 3.0
-    first, second = np.asarray(
-        shared_features(prepared(config.backbone, params), jnp.asarray(np.stack([image, other])))
-    )
+    features = jax.jit(lambda p, x: shared_features(prepared(config.backbone, p), x))
+    first, second = np.asarray(features(params, np.stack([image, other])))
     changed = np.abs(first - second).max(axis=(0, 3)) > 0
     valid = np.ones(image.shape, bool)
     valid[row, col] = False
@@ -250,7 +249,7 @@ def test_windows_with_too_little_valid_ground_are_not_scored(params, images):
 def test_same_images_score_zero_and_jit_vmap_and_grad_work(params, images):
     # Four windows around the change and an early layer: without optimisation, gradients of convolutions take long.
     before, after = (jnp.asarray(x[36:100, 48:112]) for x in images)
-    config = PAPER.replace(layer="conv2_1")
+    config = PAPER.replace(layer="conv1_2")
 
     def rho(x, params):
         return scoremap.score_map(params, before, x, config, window=WINDOW, stride=STRIDE, min_valid=0.0)

@@ -26,14 +26,6 @@ class Pair(NamedTuple):
     context: np.ndarray | None = None
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Compiled into a new folder, so that what is tested is what is there."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @compiler
 @pytest.mark.parametrize("layer", winograd.LAYERS)
 def test_activations(layer, params):
