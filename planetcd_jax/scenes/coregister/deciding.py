@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.images.layout import check_display
 from planetcd_jax.scenes.alignment import Correction, on_affine_grid
 from planetcd_jax.scenes.coregister import bending, keypoints, tie_points, turning
 from planetcd_jax.scenes.coregister.bend import Field
@@ -116,6 +117,7 @@ def register(
     """
     if way == "none":
         return Registration(way, "left as the images lie, unchecked, as asked")
+    check_display((before.name, after.name), (before.display, after.display))
     frame = Frame(on_affine_grid(before, after, resampling), after)
     lies = _as_they_lie(frame)
     if way == "file":
