@@ -27,7 +27,7 @@ sys.path[:0] = [os.fspath(pathlib.Path(__file__).resolve().parent)]
 
 SIDE = 64
 LIMIT_S = 60
-"""A run that takes longer hangs; one takes 2 s, or some tens where it must compile."""
+"""A run that takes longer hangs; one takes 2 s, or some tens where it must compile, and longer on a busy machine."""
 
 REAL = pathlib.Path(__file__).resolve().parents[2] / "shared" / "realdata" / "formats"
 REAL_BYTES = 300_000
@@ -241,8 +241,8 @@ def _work(connection) -> None:
 class Worker:
     """A process of its own that runs the programs, one input after the other; a new one where it dies or hangs."""
 
-    def __init__(self):
-        self._process = None
+    def __init__(self, limit_s: float):
+        self._process, self._limit_s = None, limit_s
 
     def run(self, *job) -> str:
         """`outcome` in the other process."""
@@ -253,9 +253,9 @@ class Worker:
             theirs.close()
         self._ours.send(job)
         try:
-            if self._ours.poll(LIMIT_S):
+            if self._ours.poll(self._limit_s):
                 return self._ours.recv()
-            problem = f"no end after {LIMIT_S} s"
+            problem = f"no end after {self._limit_s:g} s"
         except EOFError:
             self._process.join(5)
             problem = f"the process died ({self._process.exitcode})"
@@ -277,12 +277,15 @@ class Ground:
         kinds: How many runs were refused and taken.
     """
 
-    def __init__(self, folder: pathlib.Path, *, real: bool = True, keep: bool = False):
-        """Writes the images; `real` adds real files, `keep` leaves files in `folder` that made a problem."""
+    def __init__(self, folder: pathlib.Path, *, real: bool = True, keep: bool = False, limit_s: float = LIMIT_S):
+        """Writes the images; `real` adds real files, `keep` leaves files in `folder` that made a problem.
+
+        A run that takes longer than `limit_s` seconds is taken to hang.
+        """
         self.wholes = write_all(folder / "whole") + (real_files() if real else [])
         self.kinds = collections.Counter()
         self._good = folder / "whole" / "GTiff-plain.tif" / "plain.tif"
-        self._folder, self._keep, self._worker = folder, keep, Worker()
+        self._folder, self._keep, self._worker = folder, keep, Worker(limit_s)
 
     def check(self, number: int, seed: int) -> list[str]:
         """Damages one file and runs both programs on it; what went wrong, a line for each."""
@@ -315,10 +318,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=300, help="damaged files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", default=None, help="folder in which files that made a problem are kept")
+    parser.add_argument("--limit_s", type=float, default=LIMIT_S, help="seconds after which a run hangs")
     given = parser.parse_args()
     problems = 0
     with tempfile.TemporaryDirectory() as own:
-        ground = Ground(pathlib.Path(given.keep or own), keep=given.keep is not None)
+        ground = Ground(pathlib.Path(given.keep or own), keep=given.keep is not None, limit_s=given.limit_s)
         for number in range(given.count):
             for line in ground.check(number, given.seed):
                 problems += 1

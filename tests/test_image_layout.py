@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 from image_files import noise, write_image
+from labelled_files import write_pds3
 from PIL import Image as Picture
 from PIL import TiffImagePlugin
 from rasterio.enums import ColorInterp
@@ -228,3 +229,44 @@ def test_few_bits_fill_the_range_of_eight_where_grids_differ(tmp_path):
         assert pairs[bits][2] == "offset"
     for one, other in zip(pairs[4][:2], pairs[8][:2], strict=True):
         np.testing.assert_allclose(one.values, other.values, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"BANDS": 3, "BAND_STORAGE_TYPE": "SAMPLE_INTERLEAVED"}, "SAMPLE_INTERLEAVED"),
+        ({"LINE_SUFFIX_BYTES": 8}, "LINE_SUFFIX_BYTES = 8"),
+    ],
+)
+def test_pds3_pixels_that_gdal_takes_from_wrong_places_are_refused(tmp_path, more, said):
+    file = write_pds3(tmp_path / "a.img", np.tile(GREY, (4, 1)), **more)
+    for read in (read_image, scene):
+        with pytest.raises(BadPairError, match=f"{said}, which GDAL reads wrongly"):
+            read(file)
+    whole = write_pds3(tmp_path / "b.img", GREY, BAND_STORAGE_TYPE="SAMPLE_INTERLEAVED", LINE_SUFFIX_BYTES=0)
+    np.testing.assert_array_equal(read_image(whole).values, GREY)  # of one band: there is no other way
+
+
+def test_files_that_are_to_be_shown_in_unlike_directions_are_no_pair(tmp_path):
+    up, left = {"LINE_DISPLAY_DIRECTION": "UP"}, {"SAMPLE_DISPLAY_DIRECTION": "LEFT", "LINE_DISPLAY_DIRECTION": "DOWN"}
+    files = [write_pds3(tmp_path / f"{k}.img", GREY, **more) for k, more in enumerate(({}, up, up, left))]
+    for first, second, said in ((0, 1, "from bottom to top"), (1, 3, "from right to left"), (3, 0, "does not")):
+        (tmp_path / "t.csv").write_text(f"id,before,after\nx,{files[first]},{files[second]}\n", encoding="utf-8")
+        with open_dataset("pairs", pairs_csv=str(tmp_path / "t.csv")) as pairs, pytest.raises(BadPairError, match=said):
+            pairs.raw(0)
+        with pytest.raises(BadPairError, match=said):
+            AlignedPair(Source(str(files[first])), Source(str(files[second])))
+    AlignedPair(Source(str(files[1])), Source(str(files[2])))
+
+
+def test_a_mask_and_a_no_data_value_in_one_file_both_count(tmp_path):
+    values = GREY.copy()
+    values[5:9, 5:9] = 0
+    shown = np.ones(GREY.shape, bool)
+    shown[20:25, 30:40] = False
+    file = write(tmp_path / "a.tif", values, nodata=0)
+    with no_grid_warning(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(file, "r+") as out:
+        out.write_mask(shown)
+    for valid in (read_image(file).valid, scene(file)[1]):
+        np.testing.assert_array_equal(valid, shown & (values != 0))
+    assert "no-data 0 and the mask beside it" in Source(str(file)).nodata_rule

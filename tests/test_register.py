@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes.alignment import AlignedPair, Correction
 from planetcd_jax.scenes.coregister import keypoints, models, squares, tie_points, turning
-from planetcd_jax.scenes.coregister.bending import Bend
+from planetcd_jax.scenes.coregister.bend import Bend
 from planetcd_jax.scenes.coregister.deciding import register
 from planetcd_jax.scenes.coregister.frames import Frame
 from planetcd_jax.scenes.grids import BentGrid, CorrectedGrid, pixel_grid

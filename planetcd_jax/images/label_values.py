@@ -90,6 +90,13 @@ def _document(dataset, space: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def pds3_image(dataset) -> dict[str, str]:
+    """Keywords of the objects of a PDS3 label that describe the pixels, in lower case; none for other files."""
+    if dataset.driver != "PDS":
+        return {}
+    return {name.lower(): str(value) for name, value in _of_image(_document(dataset, "json:PDS"))}
+
+
 def _label_beside(dataset) -> str:
     """Text of the label in the file itself, or of NAME.LBL, NAME.lbl or NAME.xml beside NAME.*; "" for none."""
     path = pathlib.Path(dataset.name)

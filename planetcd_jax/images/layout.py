@@ -6,7 +6,7 @@ import numpy as np
 
 from planetcd_jax.errors import BadPairError
 from planetcd_jax.extras import brought_by
-from planetcd_jax.images.label_values import tags
+from planetcd_jax.images.label_values import pds3_image, tags
 
 _UPRIGHT = ("0", "1")
 _ORIENTATION = 274  # tag of TIFF and of EXIF
@@ -18,8 +18,11 @@ def upright(dataset):
     JPEG files are turned by GDAL. A file with a place on a map is left: its coordinates are those of the stored pixels.
 
     Raises:
-        BadPairError: if it is a TIFF that is stored turned or mirrored, or holds several images of one size.
+        BadPairError: if it is a TIFF that is stored turned or mirrored, or holds several images of one size; if it is a
+            PDS3 file of a kind that GDAL reads wrongly.
     """
+    if dataset.driver == "PDS":
+        _check_pds3(dataset)
     if dataset.driver == "GTiff":
         _check_pages(dataset)
     if gives_places(dataset.transform) or dataset.crs or dataset.gcps[0]:
@@ -34,6 +37,56 @@ def upright(dataset):
             "it upright (magick IN.tif -auto-orient OUT.tif) and give that."
         )
     return dataset
+
+
+def _check_pds3(dataset) -> None:
+    """Raises BadPairError where GDAL takes pixels from wrong places, without a word.
+
+    It takes bands that are interleaved by pixels for bands one after the other, and passes over bytes after each line.
+    """
+    said = pds3_image(dataset)
+    storage = said.get("band_storage_type", "").upper()
+    why = ""
+    if dataset.count > 1 and storage.startswith(("SAMPLE", "PIXEL")):
+        why = f"BAND_STORAGE_TYPE = {storage}"
+    elif (suffix := said.get("line_suffix_bytes", "0").strip()) not in ("", "0"):
+        why = f"LINE_SUFFIX_BYTES = {suffix}"
+    if why:
+        raise BadPairError(
+            f"{dataset.name} is a PDS3 file with {why}, which GDAL reads wrongly; convert it with ISIS (pds2isis, "
+            "hi2isis) or with the tools of its archive, and give that."
+        )
+
+
+def display(dataset) -> str:
+    """In which way a PDS3 file without a place on a map is to be shown other than line after line downwards, in words.
+
+    "" where in none. PDS4 files are turned by GDAL.
+    """
+    if gives_places(dataset.transform) or dataset.crs or dataset.gcps[0]:
+        return ""
+    said = pds3_image(dataset)
+    ways = [
+        words
+        for key, way, words in (
+            ("line_display_direction", "UP", "from bottom to top"),
+            ("sample_display_direction", "LEFT", "from right to left"),
+        )
+        if said.get(key, "").strip().strip('"').upper() == way
+    ]
+    return " and ".join(ways)
+
+
+def check_display(names: tuple[str, str], ways: tuple[str, str]) -> None:
+    """Raises BadPairError if two files without places are to be shown in unlike ways: one would mirror the other."""
+    if ways[0] != ways[1]:
+        odd = 0 if ways[0] else 1
+        raise BadPairError(
+            f"the label of {names[odd]} says that it is to be shown {ways[odd]}, and that of {names[1 - odd]} does "
+            f"not; turn one of them over (gdal_translate, then magick -flip for lines, -flop for samples)."
+            if not ways[1 - odd]
+            else f"{names[0]} is to be shown {ways[0]} and {names[1]} {ways[1]}; turn one of them over."
+        )
 
 
 def gives_places(transform) -> bool:

@@ -2,7 +2,8 @@
 
 A pixel is missing where
 1. a float is NaN, infinite, or beyond 1e38 either way (ISIS, PDS and ESRI keep their marks there);
-2. the file's own mask, alpha or no-data value says so, or the value that the user names;
+2. the file's own mask, alpha or no-data value says so, or the value that the user names; of a mask and a no-data
+   value in one file, either;
 3. a label names its value, or names a range of valid values that it lies outside of (see `label_values`);
 4. it has a special value of its type in ISIS and PDS: always where an ISIS label says that the file is a cube, and
    where the values themselves show it in 16-bit integers of any format (see `_shown_range`); or one of the numbers that
@@ -171,6 +172,8 @@ def missing_rule(
         names.insert(0, "0 (the file names none; as in HiRISE's JP2)")
     elif value is not None:
         names.insert(0, f"{value:g}, as asked for")
+    elif (value := _beside_mask(dataset, bands, label)) is not None:
+        names[0] = f"no-data {value:g} and the mask beside it"
     elif (value := _collar(dataset, bands, label)) is not None:
         names.insert(0, f"{value:g} (fills a corner of the image; the file names no no-data)")
     misread = _misread(dataset, bands, label)
@@ -204,6 +207,14 @@ def array_rule(stored: np.ndarray, nodata: float | str | None = "auto", mask_ban
 
 def _flags(dataset, bands: tuple[int, ...]) -> set[str]:
     return {flag.name for band in bands for flag in dataset.mask_flag_enums[band - 1]}
+
+
+def _beside_mask(dataset, bands: tuple[int, ...], label: LabelValues) -> float | None:
+    """The no-data value that a file names beside a mask of its own; GDAL's masks leave it out then."""
+    values = {dataset.nodatavals[band - 1] for band in bands}
+    if _flags(dataset, bands) != {"per_dataset"} or len(values) != 1 or _misread(dataset, bands, label):
+        return None
+    return values.pop()
 
 
 def _misread(dataset, bands: tuple[int, ...], label: LabelValues) -> bool:

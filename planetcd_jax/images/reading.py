@@ -12,7 +12,16 @@ import numpy as np
 
 from planetcd_jax.errors import BadPairError
 from planetcd_jax.extras import brought_by
-from planetcd_jax.images.layout import band_names, black_is_0, largest, order_like, upright, whole_bytes
+from planetcd_jax.images.layout import (
+    band_names,
+    black_is_0,
+    check_display,
+    display,
+    largest,
+    order_like,
+    upright,
+    whole_bytes,
+)
 from planetcd_jax.images.missing import missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 
@@ -169,6 +178,15 @@ def order_of_bands(before: str | os.PathLike, after: str | os.PathLike) -> tuple
         with open_image(path) as src:
             names.append(band_names(src, _colours(src)))
     return order_like(names[1], names[0])
+
+
+def check_directions(before: str | os.PathLike, after: str | os.PathLike) -> None:
+    """Raises BadPairError if two files are to be shown in unlike directions (see `layout.display`)."""
+    ways = []
+    for path in (before, after):
+        with open_image(path) as src:
+            ways.append(display(src))
+    check_display((str(before), str(after)), (ways[0], ways[1]))
 
 
 def image_shape(path: str | os.PathLike) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from planetcd_jax.errors import BadPairError, DataError
 from planetcd_jax.files.digests import sha256_of_file
-from planetcd_jax.images.reading import Image, image_shape, order_of_bands, read_image
+from planetcd_jax.images.reading import Image, check_directions, image_shape, order_of_bands, read_image
 from planetcd_jax.images.stretch import describe, stretched
 from planetcd_jax.pairs import placing
 from planetcd_jax.pairs.pair_set import UNKNOWN, PairSet, RawPair, naming, shape_text
@@ -75,6 +75,7 @@ def file_set(
             if placement == "auto" and placing.differ(pair.before, pair.after):
                 first, second, placed[pair.id] = placing.read(pair.before, pair.after, **reading)
             else:
+                check_directions(pair.before, pair.after)
                 first, second = (read_image(path, **reading) for path in (pair.before, pair.after))
                 if first.values.ndim == 3 and (order := order_of_bands(pair.before, pair.after)):
                     second = second._replace(values=second.values[..., order])

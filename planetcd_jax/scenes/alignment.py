@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.images.layout import check_display
 from planetcd_jax.images.recoding import Recoding
 from planetcd_jax.scenes import body
 from planetcd_jax.scenes.grids import AnyGrid, BentGrid, ControlGrid, CorrectedGrid, Grid, comparable, pixel_grid
@@ -239,13 +240,15 @@ class AlignedPair:
             correction: How the after-image lies beside where its grid says; None: as that says.
 
         Raises:
-            DataError: as `find_overlap`, and if the images have different numbers of bands.
+            DataError: as `find_overlap`; if the images are to be shown in unlike directions, or have different numbers
+                of bands.
         """
         if len(before.bands) != len(after.bands):
             raise DataError(
                 f"{before.name} has {len(before.bands)} band(s) and {after.name} has {len(after.bands)}; choose as "
                 "many from each with --before_bands and --after_bands."
             )
+        check_display((before.name, after.name), (before.display, after.display))
         self.before = on_affine_grid(before, after, resampling)
         after.order_like(before)
         self.before_grid = cast(Grid, self.before.grid)

@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from planetcd_jax.errors import DataError
 from planetcd_jax.images.label_values import tags
-from planetcd_jax.images.layout import band_names, black_is_0, order_like, upright
+from planetcd_jax.images.layout import band_names, black_is_0, display, order_like, upright
 from planetcd_jax.images.missing import Missing, missing_rule, parse_nodata
 from planetcd_jax.images.values import colour_table
 from planetcd_jax.scenes import labels
@@ -135,6 +135,11 @@ class Source:
     def has_colours(self) -> bool:
         """Whether the pixels are looked up in a colour table that is not grey."""
         return self._table is not None and self._table[0].shape[1] == 3
+
+    @property
+    def display(self) -> str:
+        """In which way it is to be shown other than line after line downwards, in words; "" where in none."""
+        return display(self._dataset)
 
     @property
     def band_names(self) -> tuple[str, ...]:

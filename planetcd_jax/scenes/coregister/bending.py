@@ -1,16 +1,15 @@
 """What one model leaves: a smooth field of local shifts over the scene, from relief, cameras and mosaics."""
 
-import dataclasses
-
 import numpy as np
 from scipy.interpolate import RBFInterpolator
-from scipy.ndimage import map_coordinates
 
+from planetcd_jax.scenes.coregister import tearing
+from planetcd_jax.scenes.coregister.bend import Bend, Field, bent
 from planetcd_jax.scenes.coregister.frames import Frame
 from planetcd_jax.scenes.coregister.models import move
 from planetcd_jax.scenes.coregister.refining import Refined, judge
 from planetcd_jax.scenes.coregister.squares import Squares, measure
-from planetcd_jax.scenes.grids import BentGrid, Grid
+from planetcd_jax.scenes.grids import Grid
 
 # Nodes of the field along the longer side at most, and pixels between two at least; and those of a close look.
 _NODES, _APART = (13, 25), (48, 32)
@@ -18,9 +17,12 @@ _NODES, _APART = (13, 25), (48, 32)
 # Close looks at most; and how many more of its squares must lie within a pixel for each to count, as a share.
 _CLOSE_LOOKS, _GAINED = 2, 0.02
 
-# A square counts where it correlates so well, and its shift is near its neighbours': within so many pixels of its
+# A seam counts where at most this share is left of the close squares that lie farther off.
+_MISSED = 0.7
+
+# A square counts where it correlates, and its shift is near its neighbours': within so many pixels of its
 # step, and so many for each pixel between them. Relief that is seen from two sides slopes by less than that.
-_MATCH, _NEIGHBOURS, _ALIKE, _SLOPE = 0.35, 8, 1.5, 0.03
+_NEIGHBOURS, _ALIKE, _SLOPE = 8, 1.5, 0.03
 _ROUNDS = 20
 
 # Rounds, each in squares of so many times the model's pixels. Coarse ones see further, and would take a block that slid
@@ -34,44 +36,7 @@ _AS_MANY, _CLOSER = 0.95, 0.8
 _LEAST, _MORE = 12, 0.1
 
 
-@dataclasses.dataclass(frozen=True)
-class Bend:
-    """Local shifts on a lattice of nodes, cubic between them and constant beyond.
-
-    Attributes:
-        row, col: First node, pixels of the frame.
-        step: Pixels from node to node.
-        by_col, by_row: [rows][cols] shifts, pixels.
-    """
-
-    row: float
-    col: float
-    step: float
-    by_col: tuple[tuple[float, ...], ...]
-    by_row: tuple[tuple[float, ...], ...]
-
-    def __call__(self, cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shifts in columns and rows at points of the frame; NaN where these are."""
-        at = [np.asarray((rows - self.row) / self.step, float), np.asarray((cols - self.col) / self.step, float)]
-        lost = ~(np.isfinite(at[0]) & np.isfinite(at[1]))
-        shape = np.shape(self.by_col)
-        inside = [np.clip(np.where(lost, 0.0, x), 0, n - 1) for x, n in zip(at, shape, strict=True)]
-        found = [map_coordinates(np.array(by), inside, order=3, mode="nearest") for by in (self.by_col, self.by_row)]
-        return np.where(lost, np.nan, found[0]), np.where(lost, np.nan, found[1])
-
-    def largest(self) -> float:
-        """Largest shift, pixels."""
-        return float(np.hypot(self.by_col, self.by_row).max())
-
-
-def bent(frame: Frame, bend: Bend) -> Frame:
-    """The frame with a field of local shifts in it."""
-    new = Frame(frame.before, frame.after)
-    new.grid = BentGrid(frame.grid.height, frame.grid.width, frame.grid.transform, frame.grid.crs, bend)
-    return new
-
-
-def find(frame: Frame, model: Refined) -> tuple[Bend, Refined] | None:
+def find(frame: Frame, model: Refined) -> tuple[Field, Refined] | None:
     """A field of local shifts under which clearly more squares agree, and what they say then; None if there is none."""
     if not isinstance(frame.grid, Grid) or not model.beats_guessing:
         return None
@@ -91,13 +56,12 @@ def find(frame: Frame, model: Refined) -> tuple[Bend, Refined] | None:
             best, bend = found, field
     if bend is None or best.hits < model.hits + _MORE * model.squares.count:
         return None
-    bend = _closer(frame, best.matrix, bend, best.squares.step)
-    then = bent(frame, bend)
-    squares = measure(then, best.matrix, frame.overlap(best.matrix), best.squares.step)
-    return bend, judge(best.matrix, best.kind, squares)
+    field = _without_slides(frame, best.matrix, *_closer(frame, best.matrix, bend, best.squares.step))
+    squares = measure(bent(frame, field), best.matrix, frame.overlap(best.matrix), best.squares.step)
+    return field, judge(best.matrix, best.kind, squares)
 
 
-def _closer(frame: Frame, matrix: np.ndarray, bend: Bend, step: int) -> Bend:
+def _closer(frame: Frame, matrix: np.ndarray, bend: Bend, step: int) -> tuple[Bend, Squares]:
     """A field made better by many small squares: relief bends images over fewer pixels than the first ones see."""
     box = frame.overlap(matrix)
     squares = measure(bent(frame, bend), matrix, box, step, close=True)
@@ -109,7 +73,32 @@ def _closer(frame: Frame, matrix: np.ndarray, bend: Bend, step: int) -> Bend:
         if _within(then) < _within(squares) + _GAINED:
             break
         bend, squares = field, then
-    return bend
+    return bend, squares
+
+
+def _without_slides(frame: Frame, matrix: np.ndarray, bend: Bend, squares: Squares) -> Field:
+    """A field that does not follow ground that slid as a whole, and is in two parts where a seam tears the images.
+
+    Args:
+        frame, matrix: The images, and the model.
+        bend: A smooth field.
+        squares: Close ones, measured under it.
+    """
+    found = tearing.shown(matrix, squares, bend)
+    if found.islands.any():
+        kept = found.good
+        bend = _surface(frame, matrix, found.here[kept], found.total[kept], close=True)
+    side = tearing.sides(found)
+    if side is None:
+        return bend
+    sheets = []
+    for k in (0, 1):
+        kept = found.good & (side != 1 - k)
+        sheets.append(_surface(frame, matrix, found.here[kept], found.total[kept], close=True))
+    box = frame.overlap(matrix)
+    torn = tearing.joined(frame, matrix, box, found, side, tuple(sheets))
+    then = measure(bent(frame, torn), matrix, box, squares.step, close=True)
+    return torn if 1 - _within(then) < _MISSED * (1 - _within(squares)) else bend
 
 
 def _within(squares: Squares) -> float:
@@ -135,6 +124,11 @@ def _field(
     shifts = np.stack([there[0] - here[0], there[1] - here[1]], axis=-1)
     if before is not None:
         shifts += np.stack(before(*here), axis=-1)
+    return _surface(frame, matrix, np.stack(here, axis=-1), shifts, close=close)
+
+
+def _surface(frame: Frame, matrix: np.ndarray, here: np.ndarray, shifts: np.ndarray, *, close: bool) -> Bend:
+    """A smooth field through shifts [N, 2] at points [N, 2] of the frame, columns and rows."""
     box = frame.overlap(matrix)
     corners = move(
         matrix,
@@ -146,8 +140,7 @@ def _field(
     counts = np.ceil((high - low) / step).astype(int) + 1
     nodes = np.stack(np.meshgrid(*(low[k] + step * np.arange(counts[k]) for k in (0, 1)), indexing="ij"), axis=-1)
     # Smoothed: one square's error is not ground. In units of the nodes' distance, so that it suits any size.
-    points = np.stack([here[1], here[0]], axis=-1)
-    surface = RBFInterpolator(points / step, shifts, kernel="thin_plate_spline", smoothing=0.3)
+    surface = RBFInterpolator(here[:, ::-1] / step, shifts, kernel="thin_plate_spline", smoothing=0.3)
     values = np.round(surface(nodes.reshape(-1, 2) / step).reshape(*counts, 2), 3)
     by_col, by_row = (tuple(tuple(map(float, line)) for line in values[..., k]) for k in (0, 1))
     return Bend(float(low[0]), float(low[1]), step, by_col, by_row)
@@ -159,7 +152,7 @@ def _steady(squares: Squares) -> np.ndarray:
     Repeated until nothing changes: a block of ground that moved as a whole, unlike what surrounds it, loses its corners
     first, then what stood between them, and is left to be found as a change.
     """
-    good = squares.match > _MATCH
+    good = squares.match > tearing.MATCH
     for _ in range(_ROUNDS):
         at, before = np.nonzero(good)[0], good.copy()
         if at.size < _LEAST:

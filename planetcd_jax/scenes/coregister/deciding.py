@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from planetcd_jax.errors import DataError
+from planetcd_jax.images.layout import check_display
 from planetcd_jax.scenes.alignment import Correction, on_affine_grid
 from planetcd_jax.scenes.coregister import bending, keypoints, tie_points, turning
+from planetcd_jax.scenes.coregister.bend import Field
 from planetcd_jax.scenes.coregister.frames import Box, Frame
 from planetcd_jax.scenes.coregister.models import KINDS, distances, fit, move
 from planetcd_jax.scenes.coregister.refining import Refined, judge, refine
@@ -71,7 +73,7 @@ class Registration:
     before: float | None = None
     after: float | None = None
     chance: float | None = None
-    bend: bending.Bend | None = None
+    bend: Field | None = None
 
     @property
     def correction(self) -> Correction | None:
@@ -90,7 +92,9 @@ class Registration:
         agree = f"{self.inliers}/{self.squares} squares agree"
         was = "" if self.kind is None or self.before is None else f" ({100 * self.before:.0f} % as the images lay)"
         local = "" if self.bend is None else f", and local shifts of up to {self.bend.largest():.1f} px"
-        return f"{self.how}: {kind}{agree}{was}, residual {self.residual_px:.2g} px{local}"
+        lost = 0.0 if self.bend is None else self.bend.left_out()
+        torn = f", torn along a line ({100 * lost:.2g} % of the ground is left out beside it)" if lost else ""
+        return f"{self.how}: {kind}{agree}{was}, residual {self.residual_px:.2g} px{local}{torn}"
 
 
 def register(
@@ -113,6 +117,7 @@ def register(
     """
     if way == "none":
         return Registration(way, "left as the images lie, unchecked, as asked")
+    check_display((before.name, after.name), (before.display, after.display))
     frame = Frame(on_affine_grid(before, after, resampling), after)
     lies = _as_they_lie(frame)
     if way == "file":
