@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from planetcd_jax.scenes.coregister.bend import Bend, bent
 from planetcd_jax.scenes.coregister.frames import Box, Frame
@@ -251,7 +251,7 @@ def joined(frame: Frame, matrix: np.ndarray, box: Box, found: Shown, side: np.nd
     second = _second(seen, np.stack([cols, rows], axis=-1), found, side)
     fields = [sheet(cols, rows) for sheet in sheets]
     jump = np.hypot(fields[1][0] - fields[0][0], fields[1][1] - fields[0][1])
-    away = step * (np.where(second, distance_transform_edt(second), distance_transform_edt(~second)) - 0.5)
+    away = step * (np.where(second, *(np.asarray(distance_transform_edt(part)) for part in (second, ~second))) - 0.5)
     lost = (away < 0.5 * jump + _BESIDE) & (jump > _JUMP) & (second.any() and not second.all())
     marks = np.where(lost, NEITHER, np.where(second, SECOND, FIRST))
     return Torn(sheets, top, left, step, tuple("".join(line) for line in marks))
@@ -259,7 +259,7 @@ def joined(frame: Frame, matrix: np.ndarray, box: Box, found: Shown, side: np.nd
 
 def _second(gain: np.ndarray, places: np.ndarray, found: Shown, side: np.ndarray) -> np.ndarray:
     """Bool, where the second field holds: near a seam by what the images gain by it, elsewhere by the nearer side."""
-    to = [cKDTree(found.here[side == k]).query(places)[0] for k in (0, 1)]
+    to = [KDTree(found.here[side == k]).query(places)[0] for k in (0, 1)]
     spacing = np.median(np.hypot(*(found.here[found.pairs[:, 0]] - found.here[found.pairs[:, 1]]).T))
     nearer = (to[0] - to[1]) / spacing
     return np.where(abs(nearer) > 1.0, nearer, gain + 0.2 * nearer) > 0
