@@ -63,7 +63,7 @@ class ResidualNull:
     near_px: int = 20
     change_margin_px: int = 6
     usual_least: float = 0.1
-    usual_cap: float = 1.5
+    usual_cap: float = 1.0
     steps_px: tuple[int, int] = (4, 16)
     far_steps_px: tuple[int, int] = (16, 48)
     least_likeness: float = 0.8

@@ -127,8 +127,8 @@ class Registered(Score):
         edge_px, edge_weight: Ground this near counts for less, by this factor: blurs are one-sided there, and local
             shifts less sure.
         usual_cap: Largest interquartile range of `detail` that is put down to the patch: where more of it differs, the
-            patch as a whole may have changed, which `unlikeness` tells. Nineteen of twenty unchanged development pairs
-            are below 1; frost, and relief under another sun, reach 1.5 and more.
+            patch as a whole has changed. Nineteen of twenty unchanged development pairs are below. Frost, and relief
+            under another sun, reach more and would rank lower with 1.5, and so would spots of 40 px.
         usual_least: Least interquartile range of `detail`: where nearly all pixels of both dates are equal, one grey
             level in a few of the others is no change. Noise alone gives about 0.8.
         equal: Largest difference of brightness, of full scale, of ground that is the same in both dates: rho is 0
@@ -155,7 +155,7 @@ class Registered(Score):
     border_px: int = 4
     edge_px: int = 10
     edge_weight: float = 0.6
-    usual_cap: float = 1.5
+    usual_cap: float = 1.0
     usual_least: float = 0.1
     equal: float = 1e-6
     detail_top: float = 0.004
