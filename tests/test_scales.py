@@ -71,7 +71,7 @@ def test_unlike_dates_of_a_pair_come_to_one_scale(ground, first, second):
             stretched(*dates, "percentile")
 
 
-@pytest.mark.parametrize("decibels", [2, 4, 5, 8, 20, 30])
+@pytest.mark.parametrize("decibels", [3, 5, 8, 20, 30])
 @pytest.mark.parametrize("scale", [np.sqrt, np.square])
 def test_a_logarithm_of_any_range_is_undone(ground, decibels, scale):
     """Ground that fills the range as its darker and its brighter levels do; the noise is a hundredth of its spread."""
@@ -142,7 +142,7 @@ def test_the_curve_keeps_order_0_and_1():
         curve = scales.bent(t, bend)
         assert curve[0] == 0 and curve[-1] == 1 and (np.diff(curve) >= 0).all()
     np.testing.assert_allclose(scales.bent(t, -1.0), t**2, atol=1e-12)  # by hand
-    np.testing.assert_allclose(scales.bent(np.log1p(50 * t) / np.log(51), -1 - np.log(51)), t, atol=1e-12)
+    np.testing.assert_allclose(scales.bent(np.log1p(50 * t) / np.log(51), -np.log(51)), t, atol=1e-12)
     several = scales.bent(np.stack([t, t], -1), np.array([-0.5, -4.0]))
     np.testing.assert_allclose(several, np.stack([scales.bent(t, -0.5), scales.bent(t, -4.0)], -1))
     # sqrt(0.25 + 0.75 u) stretched to [0, 1] is 2 sqrt(...) - 1; its inverse is (4/3) ((t/2 + 1/2)^2 - 1/4)

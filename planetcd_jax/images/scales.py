@@ -6,9 +6,9 @@ line. On values t that a linear stretch has brought to [0, 1], the curve
     t + b t (1 - t),    -1 <= b <= 0
 
 undoes the root of any such coding, whatever its pedestal: b = -1 is t^2, b = 0 the line. It keeps 0, 1 and the order.
-So does, for b < -1 and k = -1 - b,
+So does, for b < -1,
 
-    (e^(k t) - 1) / (e^k - 1)
+    (e^(-b t) - 1) / (e^(-b) - 1)
 
 which undoes a logarithm, whatever its pedestal: decibels of radar against amplitudes.
 """
@@ -26,14 +26,14 @@ _WORST, _ROUNDS = 0.3, 8
 _EXPLAINED, _GAIN = 0.99, 0.35
 """A curve is taken where it explains this share of the variance, and leaves at most this share of what a line does."""
 
-_EXPONENTS = np.arange(0.3, 20.4, 0.5)
-"""Exponents k that are tried: ranges of 1.3 to 88 dB, where 2.3 is 10 dB. A parabola undoes smaller ones."""
+_EXPONENTS = np.arange(1.05, 20.1, 0.5)
+"""Exponents -b that are tried: ranges of 4.6 to 85 dB, where 2.3 is 10 dB. A parabola undoes smaller ones."""
 
 _COARSE, _HINT = 6, 0.8
 """All exponentials are tried where the parabola or one in so many leaves at most this share of what a line does."""
 
-_LOOKS, _TRIED = 3, 7
-"""Looks, each closer than the last, at so many exponents between the neighbours of the best one."""
+_TRIED = 11
+"""Exponents that are tried between the neighbours of the best one."""
 
 _LESS = 0.5
 """An exponential is taken where it leaves at most this share of the variance that the parabola leaves."""
@@ -55,7 +55,7 @@ def bent(values: np.ndarray, bend: float | np.ndarray) -> np.ndarray:
     is_log = np.less(bend, -1.0)
     if not np.any(is_log):
         return parabola
-    k = np.where(is_log, -1.0 - np.asarray(bend), 1.0).astype(values.dtype)
+    k = np.where(is_log, np.negative(bend), 1.0).astype(values.dtype)
     return np.where(is_log, np.expm1(np.minimum(k * values, _MOST_EXPONENT)) / np.expm1(k), parabola)
 
 
@@ -132,7 +132,7 @@ def _fit(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     exponent, explained = _between(coded[:, 2:], other, int(np.argmax(exponentials)))
     if 1 - explained > _LESS * (1 - parabola[1]):
         return parabola
-    return -1.0 - exponent, explained, line
+    return -exponent, explained, line
 
 
 def _between(columns: np.ndarray, other: np.ndarray, best: int) -> tuple[float, float]:
@@ -142,15 +142,12 @@ def _between(columns: np.ndarray, other: np.ndarray, best: int) -> tuple[float, 
     """
     middle = int(np.clip(best, 1, len(_EXPONENTS) - 2))
     three, near = columns[:, middle - 1 : middle + 2], _EXPONENTS[middle - 1 : middle + 2]
-    explained, exponent, reach = 0.0, float(near[1]), float(near[1] - near[0])
-    for _ in range(_LOOKS):
-        found = [(explained, exponent)]
-        for tried in np.linspace(max(exponent - reach, near[0]), min(exponent + reach, near[2]), _TRIED):
-            x = (tried - near[1]) / (near[1] - near[0])
-            column = three @ np.array([0.5 * x * (x - 1), 1 - x * x, 0.5 * x * (x + 1)])
-            found.append((_explained_by_most(column, other), float(tried)))
-        explained, exponent = max(found)
-        reach *= 2 / (_TRIED - 1)
+    found = []
+    for exponent in np.linspace(*near[[0, -1]], _TRIED):
+        x = (exponent - near[1]) / (near[1] - near[0])
+        column = three @ np.array([0.5 * x * (x - 1), 1 - x * x, 0.5 * x * (x + 1)])
+        found.append((_explained_by_most(column, other), float(exponent)))
+    explained, exponent = max(found)
     return exponent, explained
 
 
