@@ -26,14 +26,8 @@ _WORST, _ROUNDS = 0.3, 8
 _EXPLAINED, _GAIN = 0.99, 0.35
 """A curve is taken where it explains this share of the variance, and leaves at most this share of what a line does."""
 
-_EXPONENTS = np.arange(1.05, 20.1, 0.5)
-"""Exponents -b that are tried: ranges of 4.6 to 85 dB, where 2.3 is 10 dB. A parabola undoes smaller ones."""
-
-_COARSE, _HINT = 6, 0.8
-"""All exponentials are tried where the parabola or one in so many leaves at most this share of what a line does."""
-
-_TRIED = 11
-"""Exponents that are tried between the neighbours of the best one."""
+_EXPONENTS = np.arange(1.5, 10.1, 0.5)
+"""Exponents -b that are tried; 2.3 is a range of 10 dB."""
 
 _LESS = 0.5
 """An exponential is taken where it leaves at most this share of the variance that the parabola leaves."""
@@ -123,32 +117,15 @@ def bends(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 def _fit(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     """Bend of `coded` [N, 2 + K], and the shares of the variance of `other` [N] that the curve and a line explain."""
     parabola = _fit_parabola(coded[:, :2], other)
-    line = _explained_by_most(coded[:, 0], other)
-    if max(parabola[1], *(_explained_by_most(column, other) for column in coded[:, 2::_COARSE].T)) < 1 - _HINT * (
-        1 - line
-    ):
-        return parabola  # no curve helps: the many exponentials are left untried
     exponentials = [_explained_by_most(column, other) for column in coded[:, 2:].T]
-    exponent, explained = _between(coded[:, 2:], other, int(np.argmax(exponentials)))
-    if 1 - explained > _LESS * (1 - parabola[1]):
+    best = int(np.argmax(exponentials))
+    if 1 - exponentials[best] > _LESS * (1 - parabola[1]):
         return parabola
-    return -exponent, explained, line
-
-
-def _between(columns: np.ndarray, other: np.ndarray, best: int) -> tuple[float, float]:
-    """The exponent near the best one of `_EXPONENTS` that explains most, and what it explains.
-
-    Means of exponentials between those in `columns` [N, K] follow from three of them by a parabola in the exponent.
-    """
-    middle = int(np.clip(best, 1, len(_EXPONENTS) - 2))
-    three, near = columns[:, middle - 1 : middle + 2], _EXPONENTS[middle - 1 : middle + 2]
-    found = []
-    for exponent in np.linspace(*near[[0, -1]], _TRIED):
-        x = (exponent - near[1]) / (near[1] - near[0])
-        column = three @ np.array([0.5 * x * (x - 1), 1 - x * x, 0.5 * x * (x + 1)])
-        found.append((_explained_by_most(column, other), float(exponent)))
-    explained, exponent = max(found)
-    return exponent, explained
+    exponent = float(_EXPONENTS[best])
+    if 0 < best < len(_EXPONENTS) - 1:  # between them, by the parabola through three
+        one, two, three = exponentials[best - 1 : best + 2]
+        exponent += 0.5 * (_EXPONENTS[1] - _EXPONENTS[0]) * (one - three) / min(one - 2 * two + three, -1e-12)
+    return -float(exponent), exponentials[best], _explained_by_most(coded[:, 0], other)
 
 
 def _explained_by_most(x: np.ndarray, y: np.ndarray) -> float:
