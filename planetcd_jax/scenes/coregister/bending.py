@@ -17,6 +17,9 @@ _NODES, _APART = (13, 25), (48, 32)
 # Close looks at most; and how many more of its squares must lie within a pixel for each to count, as a share.
 _CLOSE_LOOKS, _GAINED = 2, 0.02
 
+# A seam counts where at most this share is left of the close squares that lie farther off.
+_MISSED = 0.7
+
 # A square counts where it correlates, and its shift is near its neighbours': within so many pixels of its
 # step, and so many for each pixel between them. Relief that is seen from two sides slopes by less than that.
 _NEIGHBOURS, _ALIKE, _SLOPE = 8, 1.5, 0.03
@@ -95,17 +98,12 @@ def _without_slides(frame: Frame, matrix: np.ndarray, bend: Bend, squares: Squar
     box = frame.overlap(matrix)
     torn = tearing.joined(frame, matrix, box, found, side, tuple(sheets))
     then = measure(bent(frame, torn), matrix, box, squares.step, close=True)
-    return torn if _hits(then) > _hits(squares) + _GAINED * squares.count else bend
-
-
-def _hits(squares: Squares) -> int:
-    """How many squares are shown within a pixel of their step."""
-    return int((np.hypot(squares.by_col, squares.by_row) < squares.step).sum())
+    return torn if 1 - _within(then) < _MISSED * (1 - _within(squares)) else bend
 
 
 def _within(squares: Squares) -> float:
     """Share of squares that are shown within a pixel of their step."""
-    return _hits(squares) / squares.count if squares.count else 0.0
+    return float((np.hypot(squares.by_col, squares.by_row) < squares.step).mean()) if squares.count else 0.0
 
 
 def _is_better(found: Refined, best: Refined) -> bool:

@@ -29,7 +29,15 @@ MATCH = 0.35
 
 # Neighbours are linked where their shifts change by what they change by round them, up to so many pixels of the step,
 # and so many for each pixel between them; "round them" is the median over so many rows and columns of squares.
-_ALIKE, _SLOPE, _ROUND = 1.5, 0.03, 5
+_ALIKE, _SLOPE, _ROUND = 1.5, 0.03, 7
+
+# Share of its neighbours that a square is linked to, above which it counts: one that sees both sides of a jump is shown
+# somewhere between them, and would lead from one to the other.
+_SURE = 0.5
+
+# Neighbours, in rows and columns of squares; and those that a jump is looked for between, with one in the middle.
+_STEPS = (0, 1), (1, 0), (1, 1), (1, -1)
+_ACROSS = (*_STEPS, *((2 * row, 2 * col) for row, col in _STEPS))
 
 # Squares of an island from where on it is one, and not some wrong matches; and the share of all squares, and of those
 # on the border, from where on a part of the scene is no island.
@@ -99,10 +107,10 @@ class Shown(NamedTuple):
         here: [K, 2] columns and rows in the frame.
         total: [K, 2] shifts against the model, pixels.
         at: [K, 2] which row and column of squares each is.
-        good: [K] bool, which correlate and are linked to a large part of the scene.
-        islands: [K] bool, which correlate and are linked to one another only.
-        pairs: [P, 2] neighbours.
-        linked: [P] bool, which of these are shown by about the same shift.
+        good: [K] bool, which agree with squares round them, and by these with a large part of the scene.
+        islands: [K] bool, which agree with one another only.
+        pairs: [P, 2] neighbours that are shown by about the same shift.
+        torn: [Q, 2] good squares near each other that are not.
     """
 
     here: np.ndarray
@@ -111,7 +119,7 @@ class Shown(NamedTuple):
     good: np.ndarray
     islands: np.ndarray
     pairs: np.ndarray
-    linked: np.ndarray
+    torn: np.ndarray
 
 
 def shown(matrix: np.ndarray, squares: Squares, bend: Bend) -> Shown:
@@ -120,28 +128,35 @@ def shown(matrix: np.ndarray, squares: Squares, bend: Bend) -> Shown:
     there = move(matrix, squares.cols + squares.by_col, squares.rows + squares.by_row)
     total = np.stack(there, axis=-1) + np.stack(bend(*there), axis=-1) - here
     at = np.stack([np.unique(v, return_inverse=True)[1] for v in (squares.rows, squares.cols)], axis=-1)
-    pairs = _neighbours(at)
     match = squares.match > MATCH
-    one, two = pairs.T
-    off = _unlike_round(at, np.where(match[:, None], total, np.nan), pairs)
-    apart = np.hypot(squares.cols[one] - squares.cols[two], squares.rows[one] - squares.rows[two])
-    linked = off <= _ALIKE * squares.step + _SLOPE * apart  # not where off is NaN
-    size = (squares.count, squares.count)
-    _, part = connected_components(coo_matrix((np.ones(linked.sum()), (one[linked], two[linked])), size), False)
-    members = np.bincount(part[match], minlength=squares.count)
-    large = members >= _PART * match.sum()
-    border = match & ((at == at.min(axis=0)) | (at == at.max(axis=0))).any(axis=1)
+    known = np.where(match[:, None], total, np.nan)
+    places = np.stack([squares.cols, squares.rows], axis=-1)
+
+    def alike(pairs: np.ndarray) -> np.ndarray:
+        apart = np.hypot(*(places[pairs[:, 0]] - places[pairs[:, 1]]).T)
+        return _unlike_round(at, known, pairs) <= _ALIKE * squares.step + _SLOPE * apart  # not where one is NaN
+
+    pairs, size = _near(at, _STEPS), (squares.count, squares.count)
+    linked = alike(pairs)
+    links, all_of = (np.bincount(some.ravel(), minlength=squares.count) for some in (pairs[linked], pairs))
+    sure = match & (links > _SURE * all_of)
+    pairs = pairs[linked & sure[pairs].all(axis=1)]
+    _, part = connected_components(coo_matrix((np.ones(len(pairs)), pairs.T), size), False)
+    members = np.bincount(part[sure], minlength=squares.count)
+    large = members >= _PART * sure.sum()
+    border = sure & ((at == at.min(axis=0)) | (at == at.max(axis=0))).any(axis=1)
     large &= np.bincount(part[border], minlength=squares.count) >= _ON_BORDER * border.sum()
     large[members.argmax()] = True
-    good = match & large[part]
-    islands = match & ~good & (members[part] >= _ISLAND)
-    return Shown(here, total, at, good, islands, pairs, linked)
+    good = sure & large[part]
+    islands = sure & ~good & (members[part] >= _ISLAND)
+    across = _near(at, _ACROSS)
+    torn = across[~alike(across) & good[across].all(axis=1)]
+    return Shown(here, total, at, good, islands, pairs, torn)
 
 
-def _neighbours(at: np.ndarray) -> np.ndarray:
-    """[P, 2] squares that lie beside or across from each other."""
+def _near(at: np.ndarray, steps) -> np.ndarray:
+    """[P, 2] squares that lie so many rows and columns of squares from each other."""
     place = {tuple(one): k for k, one in enumerate(at.tolist())}
-    steps = ((0, 1), (1, 0), (1, 1), (1, -1))
     found = [(k, place[r + i, c + j]) for (r, c), k in place.items() for i, j in steps if (r + i, c + j) in place]
     return np.array(found, int).reshape(-1, 2)
 
@@ -166,14 +181,12 @@ def _unlike_round(at: np.ndarray, total: np.ndarray, pairs: np.ndarray) -> np.nd
 
 def sides(found: Shown) -> np.ndarray | None:
     """[K] 0 and 1 for the two sides of a seam, as far as it matters, -1 elsewhere; None where there is no seam."""
-    one, two = found.pairs.T
-    torn = ~found.linked & found.good[one] & found.good[two]
-    if torn.sum() < _PAIRS:
+    if len(found.torn) < _PAIRS:
         return None
-    jump = found.total[two[torn]] - found.total[one[torn]]
+    jump = found.total[found.torn[:, 1]] - found.total[found.torn[:, 0]]
     along = jump @ np.linalg.svd(jump, full_matrices=False)[2][0]
     same = abs(along) >= _ONE_WAY * np.hypot(*jump.T)  # others are bent ground, not this seam
-    pairs, along = found.pairs[torn][same], along[same]
+    pairs, along = found.torn[same], along[same]
     longest = _longest(found, pairs)
     pairs, along = pairs[longest], along[longest]
     if len(pairs) < _PAIRS or not _crosses(found, np.unique(pairs)):
@@ -210,7 +223,7 @@ def _crosses(found: Shown, members: np.ndarray) -> bool:
 
 def _carried(found: Shown, side: np.ndarray) -> np.ndarray:
     """Sides given on to linked neighbours, from square to square."""
-    one, two = found.pairs[found.linked].T
+    one, two = found.pairs.T
     for _ in range(_DEEP):
         votes = np.zeros((len(side), 2), int)
         for a, b in ((one, two), (two, one)):
