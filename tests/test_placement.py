@@ -215,8 +215,8 @@ def test_control_points_without_a_system_on_the_other_side_are_one_line():
     from types import SimpleNamespace
 
     placed = ControlGrid.__new__(ControlGrid)
-    before = SimpleNamespace(bands=(1,), grid=placed, name="a.tif")
-    after = SimpleNamespace(bands=(1,), grid=SimpleNamespace(crs=None), name="b.tif")
+    before = SimpleNamespace(bands=(1,), grid=placed, name="a.tif", display="")
+    after = SimpleNamespace(bands=(1,), grid=SimpleNamespace(crs=None), name="b.tif", display="")
     with pytest.raises(DataError, match=r"a.tif is placed by control points, and b.tif has no reference system"):
         AlignedPair(before, after)
 

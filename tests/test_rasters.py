@@ -273,6 +273,11 @@ def test_real_formats_are_read(realdata):
     read = 0
     for pattern in ("isis3/*.cub", "pds3/*.LBL", "pds3/PSP*.IMG", "pds4/*.xml", "jp2/*.jp2", "geotiff/*.tif"):
         for path in sorted((realdata / "formats").glob(pattern)):
+            if path.name == "PSP_001446_1790_BG12_0.IMG":
+                # GDAL leaves the suffix of its lines in: neighbouring lines then correlate by 0.35, and by 0.91 without.
+                with pytest.raises(DataError, match="LINE_SUFFIX_BYTES = 16, which GDAL reads wrongly"):
+                    Source(str(path))
+                continue
             source = Source(str(path))
             side = min(source.grid.height, source.grid.width, 200)
             pixels, valid = source.read((source.grid.height - side) // 2, (source.grid.width - side) // 2, side, side)
