@@ -274,7 +274,7 @@ def test_real_formats_are_read(realdata):
     for pattern in ("isis3/*.cub", "pds3/*.LBL", "pds3/PSP*.IMG", "pds4/*.xml", "jp2/*.jp2", "geotiff/*.tif"):
         for path in sorted((realdata / "formats").glob(pattern)):
             if path.name == "PSP_001446_1790_BG12_0.IMG":
-                # GDAL leaves the suffix of its lines in: neighbouring lines then correlate by 0.35, and by 0.91 without.
+                # GDAL leaves the suffixes of its lines in: neighbouring lines correlate by 0.35, without them by 0.91.
                 with pytest.raises(DataError, match="LINE_SUFFIX_BYTES = 16, which GDAL reads wrongly"):
                     Source(str(path))
                 continue
