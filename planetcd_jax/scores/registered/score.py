@@ -28,12 +28,13 @@ from planetcd_jax.ops.filters import blur, grey
 from planetcd_jax.ops.registration import Registering
 from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
-from planetcd_jax.scores.base import Score, WindowGrid, over_bands
+from planetcd_jax.scores.base import Score, WindowGrid
 from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, Limits, differences
 from planetcd_jax.scores.features import shared_features
 from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.pixel_level import PixelChange
-from planetcd_jax.scores.registered.pixel_evidence import Maps, PixelEvidence
+from planetcd_jax.scores.registered.pixel_comparison import PixelComparison
+from planetcd_jax.scores.registered.pixel_evidence import PixelEvidence
 from planetcd_jax.scores.registered.relief import Relighting
 from planetcd_jax.scores.registered.residual_null import ResidualNull
 from planetcd_jax.types import Array
@@ -363,101 +364,35 @@ class Registered(Score):
 
     # Pixel by pixel.
 
+    @property
+    def _comparison(self) -> PixelComparison:
+        """As rho compares both dates, but pixel by pixel."""
+        usual = self.usual_least, self.usual_cap
+        return PixelComparison(self.pixels, self.brightness, self.light, self.null, usual)
+
     def evidence(self, network: Network, before: Array, after: Array) -> Array:
         """Size of the change at each pixel, in standard deviations of the pair's usual differences."""
         before, after = before.astype(jnp.float32), after.astype(jnp.float32)
-        pair, keep = self._brightness_of(before, self.registration.register(before, after))
-        features = self._pixel_features(network, before, pair[0], keep)
-        lit = self.light.relit(*pair[1], keep)
-        return self._pixel_maps(network.backbone, features, (lit, pair[1][1]), keep).size
+        return self._comparison.size(network, before, self.registration.register(before, after))
 
     def pixel_change(
         self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
     ) -> PixelChange:
-        """As `Score.pixel_change`; the level is that of pairs with the pair's own differences at other places.
-
-        The first date goes through the network once.
-        """
-        return self._pixel_change(key, network, before, after, valid, always=True)
+        """As `Score.pixel_change`; the level is that of pairs with the pair's own differences at other places."""
+        return self._comparison.change(key, network, *self._registered(before, after, valid), always=True)
 
     def changed_ground(
         self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
     ) -> PixelChange:
         """As `Score.changed_ground`: no null is drawn where nothing can begin a contour, whatever the level."""
-        return self._pixel_change(key, network, before, after, valid, always=False)
+        return self._comparison.change(key, network, *self._registered(before, after, valid), always=False)
 
-    def _pixel_change(
-        self, key: Array, network: Network, before: Array, after: Array, valid: Array | None, *, always: bool
-    ) -> PixelChange:
-        if valid is None:
-            before, after = before.astype(jnp.float32), after.astype(jnp.float32)
-            second = self.registration.register(before, after)
-        else:
-            before, second = self.register_array(before, after, valid)
-        (registered, (one, two)), keep = self._brightness_of(before, second)
-        first, other = self._pixel_features(network, before, registered, keep)
-
-        lit = self.light.relit(one, two, keep)
-
-        def largest(own: Array) -> Array:
-            if isinstance(self.null, ResidualNull):
-                drawn = self._clean_null.draw(
-                    own, before, second.after, lit, two, keep, self._pixel_brightness, lit.level - one.level
-                )
-            else:
-                drawn = self.null.pair(own, before)[1]
-            (_, pair), _ = self._brightness_of(before, second._replace(after=drawn))
-            moved = self.pixels.features(network, jnp.where(over_bands(keep, before), drawn, before))
-            shown = self.light.relit(*pair, keep), pair[1]
-            return self._pixel_maps(network.backbone, (first, moved), shown, keep).size.max()
-
-        maps = self._pixel_maps(network.backbone, (first, other), (lit, two), keep)
-
-        def outlined(_: None) -> PixelChange:
-            null = jax.lax.map(largest, jax.random.split(key, self.pixels.draws))
-            return self.pixels.change(maps, null, self.pixels.brightness_difference(lit, two, keep), keep)
-
-        if always:
-            return outlined(None)
-        return jax.lax.cond(
-            self.pixels.may_begin(maps, keep), outlined, lambda _: self.pixels.unchanged(maps, keep), None
-        )
-
-    @property
-    def _clean_null(self) -> ResidualNull:
-        """Its null, more careful with what may be a change, wherever that is; in units of the patch's own spread."""
-        pixels = self.pixels
-        return dataclasses.replace(
-            self.null, outlier=pixels.null_outlier, change_margin_px=pixels.null_margin_px, near_px=0, most_changed=1.0,
-            usual_cap=1e3, broad_outlier=1e3,
-        )  # fmt: skip
-
-    @property
-    def _pixel_brightness(self) -> BrightnessDetail:
-        """How brightness is compared pixel by pixel."""
-        return dataclasses.replace(self.brightness, coarse_px=self.pixels.coarse_px)
-
-    def _brightness_of(
-        self, before: Array, second: Registration
-    ) -> tuple[tuple[Array, tuple[Brightness, Brightness]], Array]:
-        """The second date and the brightness of both; and where they are compared."""
-        keep = masked.erode(second.valid, self.pixels.border_px)
-        dates = self._pixel_brightness.of_dates(before, second.after, second.valid, keep)
-        return (second.after, dates), keep
-
-    def _pixel_features(self, network: Network, before: Array, after: Array, keep: Array) -> tuple[Array, Array]:
-        """Features of both dates, [h, w, D] each; the second shows the first where not `keep`."""
-        shown = jnp.where(over_bands(keep, before), after, before)
-        return self.pixels.features(network, before), self.pixels.features(network, shown)
-
-    def _pixel_maps(
-        self, backbone: Backbone, features: tuple[Array, Array], dates: tuple[Brightness, Brightness], keep: Array
-    ) -> Maps:
-        """Maps of size and of brightness, from the features and the brightness of two dates in the same light."""
-        usual = self.usual_least, self.usual_cap
-        signed = self.pixels.standardized(*dates, keep, self._pixel_brightness, usual)
-        apart = self.pixels.feature_change(*features, keep, self.pixels.cell_px(backbone))
-        return Maps(self.pixels.size(signed, apart, keep), signed)
+    def _registered(self, before: Array, after: Array, valid: Array | None) -> tuple[Array, Registration]:
+        """Both dates of a patch, or of an array of which only `valid` is known; the second registered to the first."""
+        if valid is not None:
+            return self.register_array(before, after, valid)
+        before, after = before.astype(jnp.float32), after.astype(jnp.float32)
+        return before, self.registration.register(before, after)
 
     def describe(self, backbone: Backbone) -> str:
         """As `Score.describe`."""
