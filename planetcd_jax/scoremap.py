@@ -72,7 +72,7 @@ def score_layers(
     """
     check_windows(window, stride, config)
     grid = WindowGrid(window, stride, min_valid, margin, tile)
-    valid = extents.everywhere(before.shape[:2]) if valid is None else valid
+    valid = extents.everywhere(before.shape[:2]) if valid is None else jnp.asarray(valid)
     _check_images(before, after, valid, grid, config)
     return config.score.window_maps(prepared(config.backbone, params), before, after, valid, grid)
 
@@ -165,7 +165,7 @@ def null_score_map(
     """
     check_windows(window, stride, config)
     grid = WindowGrid(window, stride, min_valid, margin, tile)
-    valid = extents.everywhere(before.shape[:2]) if valid is None else valid
+    valid = extents.everywhere(before.shape[:2]) if valid is None else jnp.asarray(valid)
     _check_valid(before, valid, grid, config)
     if after is not None and config.score.null_uses_after:
         _check_images(before, after, valid, grid, config)

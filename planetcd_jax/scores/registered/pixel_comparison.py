@@ -30,14 +30,12 @@ class PixelComparison:
         brightness: How brightness is compared; of its surroundings those of `pixels` count.
         light: How a sun that turned is taken out.
         null: What the level comes from. A `ResidualNull` is made more careful with what may be a change.
-        usual: Least and largest interquartile range that is put down to the pair.
     """
 
     pixels: PixelEvidence
     brightness: BrightnessDetail
     light: Relighting
     null: Null
-    usual: tuple[float, float]
 
     @property
     def detail(self) -> BrightnessDetail:
@@ -119,6 +117,6 @@ class PixelComparison:
         self, backbone: Backbone, features: tuple[Array, Array], dates: tuple[Brightness, Brightness], keep: Array
     ) -> Maps:
         """Maps of size and of brightness, from the features and the brightness of two dates in the same light."""
-        signed = self.pixels.standardized(*dates, keep, self.detail, self.usual)
+        signed = self.pixels.standardized(*dates, keep, self.detail)
         apart = self.pixels.feature_change(*features, keep, self.pixels.cell_px(backbone))
         return Maps(self.pixels.size(signed, apart, keep), signed)

@@ -57,6 +57,7 @@ class PixelEvidence(PixelLevel):
         reach_px: Standard deviation of the window in which brightness that stands out is gathered, as root mean
             square: so the inside of a change counts with its rim.
         features_px: Standard deviation of the blur of the difference of features.
+        usual_least, usual_cap: Least and largest interquartile range of the differences that is put down to the pair.
         draws, rate: As in `PixelLevel`.
         least_level: Least level: 95 of 100 unchanged development pairs are below.
         stands_out: Standard deviations of brightness from where on a pixel above the level begins a contour.
@@ -78,6 +79,8 @@ class PixelEvidence(PixelLevel):
     border_px: int = 8
     reach_px: float = 8.0
     features_px: float = 2.0
+    usual_least: float = 0.1
+    usual_cap: float = 1.0
     draws: int = 4
     least_level: float = 2.2
     stands_out: float = 3.5
@@ -94,24 +97,21 @@ class PixelEvidence(PixelLevel):
 
     def __post_init__(self):
         super().__post_init__()
-        check_above_zero(self, "coarse_px", "reach_px", "features_px", "least_level")
+        check_above_zero(self, "coarse_px", "reach_px", "features_px", "usual_cap", "least_level")
         check_above_zero(self, "outline_px", "end", "thickest_px")
 
-    def standardized(
-        self, before: Brightness, after: Brightness, keep: Array, detail: BrightnessDetail, usual: tuple[float, float]
-    ) -> Array:
+    def standardized(self, before: Brightness, after: Brightness, keep: Array, detail: BrightnessDetail) -> Array:
         """Difference of fine brightness in standard deviations of the pair's usual one, with its sign; 0 outside.
 
         Args:
             before, after: `Brightness` of both dates.
             keep: [H, W] bool, pixels that are compared.
             detail: How brightness is compared.
-            usual: Least and largest interquartile range that is put down to the pair.
         """
         found = differences(before, after, keep)
         ratio = found.fine / detail.expected_difference(found, keep)
         low, middle, high = masked.quartiles(masked.thin(jnp.abs(ratio)), masked.thin(keep))
-        reach = jnp.clip(high - low, *usual)
+        reach = jnp.clip(high - low, self.usual_least, self.usual_cap)
         size = (jnp.abs(ratio) - middle) * (FOLDED_RANGE / reach) + FOLDED_MEDIAN
         return jnp.where(keep, jnp.sign(ratio) * jnp.maximum(size, 0), 0)
 
