@@ -148,6 +148,7 @@ def test_a_geotiff_made_from_a_cube(tmp_path, dtype, values, options):
         np.linspace(-40000, 40000, SIDE * SIDE).clip(-32768, 32767).reshape(SIDE, SIDE).astype(np.int16),
         np.linspace(-8000, 70000, SIDE * SIDE).clip(0, 65535).reshape(SIDE, SIDE).astype(np.uint16),
         ground("uint16", 5, 0, 4096),
+        1000 * noise(5, (SIDE, SIDE), np.uint16, high=12),
         noise(5, (SIDE, SIDE), np.int32),
         noise(5, (SIDE, SIDE), np.int64),
         noise(5, (SIDE, SIDE), np.uint32),
@@ -158,6 +159,16 @@ def test_ordinary_data_are_not_masked(tmp_path, image):
     assert_missing(write_image(tmp_path / "a.tif", image), np.zeros(image.shape, bool))
     if image.dtype in (np.uint8, np.uint16):
         assert_missing(write_image(tmp_path / "a.png", image), np.zeros(image.shape, bool))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill"), [("uint16", 0), ("uint16", 65535), ("uint32", 0), ("uint32", 4294967295), ("int16", -9999)]
+)
+def test_a_fill_value_that_nothing_names_stands_alone(tmp_path, dtype, fill):
+    """Lines that a camera dropped, a saturated patch: no shades between them and the ground."""
+    image = ground(dtype, 8)
+    image[20:22], image[40:48, 10:30] = fill, fill
+    assert_missing(write_image(tmp_path / "a.tif", image), image == fill)
 
 
 def test_none_masks_nothing(tmp_path):

@@ -7,7 +7,8 @@ A pixel is missing where
 3. a label names its value, or names a range of valid values that it lies outside of (see `label_values`);
 4. it has a special value of its type in ISIS and PDS: always where an ISIS label says that the file is a cube, and
    where the values themselves show it in 16-bit integers of any format (see `_shown_range`); or one of the numbers that
-   are customary for it, -9999 and its like, in floats and signed integers, where it stands alone (see `_shown_fills`);
+   are customary for it, where it stands alone (see `_shown_fills`): -9999 and its like in floats and signed
+   integers, 0 and the largest in unsigned ones of 16 bits and more: dark and saturated ground has shades beside it;
 5. its entry of a colour table is fully transparent;
 6. it has the value that fills a corner of the image, 0 or the largest of its type, where the file names no value and
    has no mask: the collar of a frame that was map-projected. Images below 256 px a side have no collars.
@@ -57,11 +58,15 @@ _FILLS = {
         9.969209968386869e36,
     ),
     "i": (-999.0, -9999.0, -99999.0, -999999.0, -2147483647.0, -2147483648.0),
+    "u": (0.0, 65535.0, 4294967295.0),
 }
-"""Customary values of pixels without data, by kind of type; 9.97e36 is that of NetCDF."""
+"""Customary values of pixels without data, by kind of type; 9.97e36 is that of NetCDF. Not of 8 bits: see above."""
 
 _FILL_PIXELS, _FILL_APART = 16, 0.1
 """Pixels that must have such a value, and how far it must lie from all data, as a share of their range."""
+
+_SHADES = 32
+"""Levels that an image of unsigned integers has at least, beside its values without data."""
 
 _APART = 1024
 """Levels of a 16-bit type between special values and data: nearer than this, they are data themselves."""
@@ -331,18 +336,21 @@ def _shown_fills(values: np.ndarray, named: set) -> tuple[float, ...]:
 
     One is, where it is the least or the largest of all, several pixels have it, and all others lie apart from it.
     """
-    if values.dtype.kind not in _FILLS:
+    if values.dtype.kind not in _FILLS or values.dtype == np.uint8:
         return ()
     values = values[np.isfinite(values) & (abs(values.astype(np.float64)) < _MARK)]
     for mark in named:
         values = values if mark is None else values[differs(values, mark)]
-    fits = np.can_cast(np.int32, values.dtype) or values.dtype.kind == "f"
-    known = [fill for fill in _FILLS[values.dtype.kind] if fits or abs(fill) <= 32768]
+    kind, most = values.dtype.kind, np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+    ends = (0.0, float(most))
+    known = [fill for fill in _FILLS[kind] if (fill in ends if kind == "u" else abs(fill) <= most + 1)]
     found: list[float] = []
     for fill in sorted(known, key=abs, reverse=True):
         has = ~differs(values, fill)
         rest = values[~has]
         if has.sum() < _FILL_PIXELS or rest.size < _FILL_PIXELS:
+            continue
+        if kind == "u" and np.unique(rest).size < _SHADES:  # a map of classes, whose 0 is one of them
             continue
         low, high = float(rest.min()), float(rest.max())
         if max(low - fill, fill - high) > _FILL_APART * (high - low):
