@@ -108,7 +108,7 @@ def differences(before: Brightness, after: Brightness, keep: Array, ground: Arra
         ground: [H, W] bool, what says how contrasted and how noisy the dates are; None: all that is compared.
     """
     ground = keep if ground is None else ground
-    a, b = contrast(before.level, ground), contrast(after.level, ground)
+    a, b = jax.vmap(contrast, in_axes=(0, None))(jnp.stack([before.level, after.level]), ground)
     dates = before.fine / a, after.fine / b
     slope = (before.slope / jnp.square(a) + after.slope / jnp.square(b)) / 2
     relief = jnp.minimum(before.relief / jnp.square(a), after.relief / jnp.square(b))
@@ -229,16 +229,19 @@ class BrightnessDetail:
         slope, relief, power = (masked.thin(x).ravel() for x in (found.slope, found.relief, jnp.square(found.fine)))
         inside = masked.thin(keep).ravel().astype(jnp.float32)
         terms = jnp.stack([jnp.ones_like(power), slope, relief])
-        without_slope, most_slope = terms.at[1].set(0), self.slope_cap**2
+        both_terms, most_slope = jnp.stack([terms, terms.at[1].set(0)]), self.slope_cap**2
         expected = jnp.full_like(power, 1e-9) + masked.mean(power, inside)
-        fitted = jnp.zeros(3)
-        for _ in range(self.fit_steps):
+
+        def reweighted(_, state: tuple[Array, Array]) -> tuple[Array, Array]:
+            expected, _ = state
             y, weight = jnp.minimum(power, self.outlier**2 * expected), inside / jnp.square(expected)
-            free = non_negative(terms, y, weight)
             rest = jnp.maximum(y - most_slope * slope, 0)
-            bound = non_negative(without_slope, rest, weight).at[1].set(most_slope)
-            fitted = jnp.where(free[1] > most_slope, bound, free)
-            expected = jnp.maximum(fitted @ terms, 0.1 * self.spread_floor**2)
+            free, bound = jax.vmap(non_negative, in_axes=(0, 0, None))(both_terms, jnp.stack([y, rest]), weight)
+            fitted = jnp.where(free[1] > most_slope, bound.at[1].set(most_slope), free)
+            return jnp.maximum(fitted @ terms, 0.1 * self.spread_floor**2), fitted
+
+        # A loop and not a row of steps: a program holds this many times, and each step is as long to compile.
+        _, fitted = jax.lax.fori_loop(0, self.fit_steps, reweighted, (expected, jnp.zeros(3)))
         cap = self.spread_cap**2 + self.pixel_noise_power * jnp.square(found.pixel_noise)
         most = jnp.stack([cap, jnp.float32(self.slope_cap**2), jnp.float32(self.light_cap)])
         return Spread(*jnp.minimum(fitted, most))
