@@ -151,10 +151,14 @@ class ResidualNull:
             """What is added to one band [H, W]."""
             unit, deviation, size = self._unit_difference(one, two, expected, clean, keep)
             drawn, done = jnp.where(keep, deviation * noise, 0), jnp.zeros_like(keep)
-            for rows, columns in places:
+
+            def tried(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+                drawn, done = state
+                rows, columns = places[0][k], places[1][k]
                 good = ~done & clean[rows][:, columns]
-                drawn = jnp.where(good, unit[rows][:, columns], drawn)
-                done |= good
+                return jnp.where(good, unit[rows][:, columns], drawn), done | good
+
+            drawn, _ = jax.lax.fori_loop(0, self.tries + self.far_tries, tried, (drawn, done))
             return sign * size * expected * drawn
 
         if before.ndim == 2:
@@ -190,12 +194,11 @@ class ResidualNull:
         one_way = jnp.abs(jnp.where(sure, jnp.sign(broad), 0).sum()) >= self.one_way * count
         return masked.dilate(sure | flanks, self.change_margin_px) & (few | one_way)
 
-    def _places(self, key: Array, keep: Array) -> list[tuple[Array, Array]]:
-        """For each try, rows and columns that the differences come from."""
+    def _places(self, key: Array, keep: Array) -> tuple[Array, Array]:
+        """Rows [K, H] and columns [K, W] that the differences come from in each of K tries."""
         keys = jax.random.split(key, self.tries + self.far_tries)
         steps = jnp.asarray([self.steps_px] * self.tries + [self.far_steps_px] * self.far_tries, jnp.int32)
-        rows, columns = jax.vmap(_moved_places, in_axes=(0, None, 0))(keys, keep, steps)
-        return [(rows[k], columns[k]) for k in range(len(steps))]
+        return jax.vmap(_moved_places, in_axes=(0, None, 0))(keys, keep, steps)
 
     def _unit_difference(
         self, one: Array, two: Array, expected: Array, clean: Array, keep: Array
