@@ -1,5 +1,6 @@
 """Settings for the whole suite: strict types, warnings as errors, how XLA compiles, and where the real images are."""
 
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -43,6 +44,16 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.filterwarnings("error"), append=False)
 
 
+def pytest_collection_finish():
+    """Lets the garbage collector pass over what imports and collection left, and come less often.
+
+    Tracing makes so many objects that it came all the time: a quarter of the time of tracing and lowering.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """What programs keep between runs goes into a new folder, not into the home of whoever tests.
@@ -84,6 +95,17 @@ def params():
     from planetcd_jax import load_vgg16
 
     return load_vgg16()
+
+
+@pytest.fixture(scope="session")
+def explained(params):
+    """`explained(before, after)`: what there is to say of a pair of 64 x 64 px; one program for tests of two files."""
+    import functools
+
+    from planetcd_jax import ROBUST, explain
+
+    config = ROBUST.replace(max_misalignment=10)
+    return functools.partial(jax.jit(lambda p, a, b: explain.explain(p, a, b, config)), params)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The hub, against stand-ins on this machine: one that works, one that never answers, one that is not there."""
 
+import functools
 import hashlib
 import json
 import os
@@ -51,6 +52,41 @@ except PlanetCDError as err:
 print(json.dumps({**out, "seconds": waited}))
 """
 
+FORKS = """
+import json, os, signal, sys, warnings
+import planetcd_jax.pairs
+
+assert "huggingface_hub" not in sys.modules  # which reads its settings when it is imported
+for line in sys.stdin:
+    job = json.loads(line)
+    with warnings.catch_warnings(action="ignore"):  # JAX has been imported, but has no threads yet
+        child = os.fork()
+    if not child:
+        signal.alarm(90)
+        os.environ.clear()
+        os.environ.update(job["env"])
+        for number, name in enumerate(job["to"], 1):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.argv[1:] = job["arguments"]
+        exec(job["program"], {"__name__": "__main__"})
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Runs programs one after the other, each in a process of its own that need not import the package and JAX anew."""
+
+
+@functools.cache
+def _forks():
+    return subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forks_end():
+    yield
+    if _forks.cache_info().currsize:
+        _forks().communicate()
+        _forks.cache_clear()
+
 
 def _command(home, endpoint, options, **env):
     """The command line of `PROGRAM` and its environment."""
@@ -61,10 +97,14 @@ def _command(home, endpoint, options, **env):
 
 
 def _run(home, endpoint, options=None, **env):
-    program, env = _command(home, endpoint, options, **env)
-    done = subprocess.run(program, capture_output=True, text=True, env=env, timeout=90)
-    assert done.returncode == 0, done.stderr
-    return {**json.loads(done.stdout.splitlines()[-1]), "stderr": done.stderr}
+    (*_, program, arguments), env = _command(home, endpoint, options, **env)
+    home.mkdir(exist_ok=True)
+    out, err = home / "out.txt", home / "err.txt"
+    job = {"program": program, "arguments": [arguments], "env": env, "to": [str(out), str(err)]}
+    print(json.dumps(job), file=_forks().stdin, flush=True)
+    status, said = _forks().stdout.readline(), err.read_text(encoding="utf-8")
+    assert status == "0\n", said
+    return {**json.loads(out.read_text(encoding="utf-8").splitlines()[-1]), "stderr": said}
 
 
 def _repository(root):

@@ -19,10 +19,10 @@ def test_noise_is_found_on_a_plane():
     np.testing.assert_allclose(found, 0.03, rtol=0.06)
 
 
-def test_light_and_shift_are_told_apart(texture, params):
+def test_light_and_shift_are_told_apart(texture, explained):
     field = texture(1, 84, 84)[0]
     before, after = field[10:74, 10:74], 0.5 * field[5:69, 14:78] + 0.4
-    found = jax.jit(lambda a, b: explain.explain(params, a, b, CONFIG))(before, after)
+    found = explained(before, after)
     np.testing.assert_allclose(found.shift, (5, -4), atol=0.3)
     np.testing.assert_allclose(found.brightness, after.mean() - before.mean(), atol=1e-5)
     np.testing.assert_allclose(found.contrast, after.std() / before.std(), rtol=1e-3)
@@ -32,9 +32,9 @@ def test_light_and_shift_are_told_apart(texture, params):
     assert "shifted by 5 px down and 4 px left" in words and words.endswith("otherwise alike")
 
 
-def test_nothing_to_say(texture, params):
+def test_nothing_to_say(texture, explained):
     before = texture(1)[0]
-    found = jax.jit(lambda a, b: explain.explain(params, a, b, CONFIG))(before, before)
+    found = explained(before, before)
     assert explain.sentence(found, False) == "alike"
     assert explain.sentence(found, True) == "differs in places"
     np.testing.assert_allclose(found.channel_change, 0, atol=1e-5)

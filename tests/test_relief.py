@@ -14,7 +14,6 @@ from planetcd_jax import explain
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.scores.registered import relief
 
-CONFIG = pcd.ROBUST.replace(max_misalignment=10)
 SIDE = 100
 KEEP = np.pad(np.ones((SIDE - 16, SIDE - 16), bool), 8)
 
@@ -200,9 +199,8 @@ def test_limits_of_what_is_explained_are_in_order():
         relief.Relighting(least_explained=0.4)
 
 
-def test_an_explanation_names_the_sun(ground, params):
+def test_an_explanation_names_the_sun(ground, explained):
     before, after = (shaded(ground, azimuth)[18:82, 18:82] for azimuth in (30, 70))  # as large as in test_explain
-    run = jax.jit(lambda a, b: explain.explain(params, a, b, CONFIG))
-    assert "lit from another side" in explain.sentence(run(before, after), False)
-    same = run(before, 0.8 * before + 0.1)
+    assert "lit from another side" in explain.sentence(explained(before, after), False)
+    same = explained(before, 0.8 * before + 0.1)
     assert float(same.light_turn) < 0.02 and "lit" not in explain.sentence(same, False)
