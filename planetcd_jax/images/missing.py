@@ -320,7 +320,7 @@ def _shown_range(dtype: str, named: set, values: np.ndarray) -> tuple[float | No
 
 def _fills_of(dataset, bands: tuple[int, ...], label: LabelValues) -> tuple[float, ...]:
     """Customary values that the pixels of a file show to be no data, and that nothing names."""
-    if label.isis or np.dtype(dataset.dtypes[bands[0] - 1]).kind not in _FILLS:
+    if label.isis or not _has_fills(np.dtype(dataset.dtypes[bands[0] - 1])):
         return ()
     from rasterio.errors import RasterioError
 
@@ -331,12 +331,16 @@ def _fills_of(dataset, bands: tuple[int, ...], label: LabelValues) -> tuple[floa
         return ()
 
 
+def _has_fills(dtype: np.dtype) -> bool:
+    return dtype.kind in _FILLS and dtype != np.uint8
+
+
 def _shown_fills(values: np.ndarray, named: set) -> tuple[float, ...]:
     """Customary fill values among [N] that are no data, beside those that are named.
 
     One is, where it is the least or the largest of all, several pixels have it, and all others lie apart from it.
     """
-    if values.dtype.kind not in _FILLS or values.dtype == np.uint8:
+    if not _has_fills(values.dtype):
         return ()
     values = values[np.isfinite(values) & (abs(values.astype(np.float64)) < _MARK)]
     for mark in named:
