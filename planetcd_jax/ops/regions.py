@@ -54,18 +54,19 @@ def depth(mask: Array, most: int) -> Array:
 
     Steps are taken in turn to four and to eight neighbours, so that circles stay nearly round.
     """
-    inside, found = mask, jnp.zeros(mask.shape, jnp.float32)
-    for step in range(most):
-        found = found + inside.astype(jnp.float32)
-        inside = ~_wider(~inside, diagonal=step % 2 == 1)
-    return found
+
+    def deeper(step: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        inside, found = state
+        return ~_wider(~inside, step), found + inside.astype(jnp.float32)
+
+    return jax.lax.fori_loop(0, most, deeper, (mask, jnp.zeros(mask.shape, jnp.float32)))[1]
 
 
-def _wider(mask: Array, *, diagonal: bool) -> Array:
+def _wider(mask: Array, step: Array) -> Array:
+    """A mask and its four neighbours, or all eight in every other step, the second one first."""
     x = mask.astype(jnp.float32)
-    if diagonal:
-        return _highest_around(x) > 0
-    return jnp.maximum(_highest_in_line(x, 0), _highest_in_line(x, 1)) > 0
+    by_row, by_column = _highest_in_line(x, 0), _highest_in_line(x, 1)
+    return jnp.where(step % 2 == 1, _highest_in_line(by_row, 1), jnp.maximum(by_row, by_column)) > 0
 
 
 def widened(mask: Array, share: float, most: int) -> Array:
@@ -78,10 +79,9 @@ def widened(mask: Array, share: float, most: int) -> Array:
     """
     deep = depth(mask, most)
     thick = jnp.where(mask, highest_reached(deep, mask, mask), 0)
-    made = mask
-    for step in range(1, round(share * most) + 1):
+
+    def grown(step: Array, made: Array) -> Array:
         ring = jnp.round(share * thick) >= step
-        for k in range(step):
-            ring = _wider(ring, diagonal=k % 2 == 1)
-        made |= ring
-    return made
+        return made | jax.lax.fori_loop(0, step, lambda k, x: _wider(x, k), ring)
+
+    return jax.lax.fori_loop(1, round(share * most) + 1, grown, mask)
