@@ -53,6 +53,16 @@ def test_the_window_with_the_change_stands_out(scene, score):
     assert rho[:2, :2].min() > 3 * max(rho[3].max(), rho[:, 3].max())
 
 
+def test_a_mask_of_numpy_is_taken_under_jit(scene, params):
+    options = dict(window=WINDOW, stride=STRIDE, margin=MARGIN, valid=np.ones((SIDE, SIDE), bool))
+
+    def both(before, after):
+        null = scoremap.null_score_map(jax.random.key(0), params, before, CONFIG, after=after, **options)
+        return scoremap.score_map(params, before, after, CONFIG, **options), null
+
+    assert [x.shape for x in jax.eval_shape(both, *scene)] == [(4, 4), (4, 4)]
+
+
 def test_missing_ground_is_not_compared(scene, score):
     before, after = (x.copy() for x in scene)
     valid = np.ones((SIDE, SIDE), bool)
