@@ -7,7 +7,7 @@ import numpy as np
 Read = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
 """`read(row, col, height, width)` gives pixels [height, width, B] and a mask [height, width]."""
 
-_PIXELS = 4_000_000  # read at a time
+_PIXELS = 500_000  # read at a time: to lay a second date on the grid of the first takes 200 bytes for each
 
 
 def reduced(read: Read, height: int, width: int, most: int) -> tuple[np.ndarray, np.ndarray]:
