@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """Lets the garbage collector pass over what imports and collection left, and come less often.
 
-    Tracing makes so many objects that it came all the time: a quarter of the time of tracing and lowering.
+    Tracing makes so many objects that it came all the time.
     """
     gc.collect()
     gc.freeze()

@@ -38,8 +38,8 @@ SMALL = (
     "--window=48",
     "--stride=24",
     "--null_draws=3",
-    "--page_candidates=1",  # of several places: each takes seconds without optimisation
-    "--pixel_maps=1",
+    "--page_candidates=2",
+    "--pixel_maps=2",
     "--set=draws=2",  # of the level of a pixel map, and few of its percentiles: most of the time without optimisation
     "--set=percentile_every=4",
     "--quiet",
@@ -99,7 +99,7 @@ def files(folder):
 def test_all_files_are_there_and_nothing_else(results):
     assert set(files(results)) == {
         "rho.tif", "rho.qml", "candidates.gpkg", "candidates.csv", "candidates.parquet", "report.html", "run.json",
-        "pixel_maps/candidate_0001.tif",
+        "pixel_maps/candidate_0001.tif", "pixel_maps/candidate_0002.tif",
     }  # fmt: skip
     assert [p.name for p in results.parent.iterdir()] == ["out"]
 

@@ -287,8 +287,7 @@ class Registered(Score):
 
     def rho(self, network: Network, before: Array, after: Array) -> Array:
         """As `Score.rho`; NaN if a pixel is NaN."""
-        before, after = before.astype(jnp.float32), after.astype(jnp.float32)
-        second = self.registration.register(before, after)
+        before, second = self._registered(before, after)
         views = self.views(network, before, second)
         rho = self.rho_of(self.evidence_of(views, self.relit(views)))
         return jnp.where(_missing(before, second), jnp.nan, rho)
@@ -299,8 +298,7 @@ class Registered(Score):
         """As `Score.pair_rhos`; `before` goes through the network once, and registration is done once."""
         if not isinstance(self.null, ResidualNull):
             return super().pair_rhos(key, network, before, after, context)
-        before, after = before.astype(jnp.float32), after.astype(jnp.float32)
-        second = self.registration.register(before, after)
+        before, second = self._registered(before, after)
         views = self.views(network, before, second)
         lit = self.relit(views)
         drawn = self.null_views(key, network, before, second, views, lit)
@@ -372,8 +370,7 @@ class Registered(Score):
 
     def evidence(self, network: Network, before: Array, after: Array) -> Array:
         """Size of the change at each pixel, in standard deviations of the pair's usual differences."""
-        before, after = before.astype(jnp.float32), after.astype(jnp.float32)
-        return self._comparison.size(network, before, self.registration.register(before, after))
+        return self._comparison.size(network, *self._registered(before, after))
 
     def pixel_change(
         self, key: Array, network: Network, before: Array, after: Array, valid: Array | None = None
@@ -387,7 +384,7 @@ class Registered(Score):
         """As `Score.changed_ground`: no null is drawn where nothing can begin a contour, whatever the level."""
         return self._comparison.change(key, network, *self._registered(before, after, valid), always=False)
 
-    def _registered(self, before: Array, after: Array, valid: Array | None) -> tuple[Array, Registration]:
+    def _registered(self, before: Array, after: Array, valid: Array | None = None) -> tuple[Array, Registration]:
         """Both dates of a patch, or of an array of which only `valid` is known; the second registered to the first."""
         if valid is not None:
             return self.register_array(before, after, valid)
