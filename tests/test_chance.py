@@ -102,5 +102,6 @@ def test_a_place_that_must_show_changed_ground_is_rarer():
 
 def test_where_nothing_was_searched_windows_decide_alone_or_nothing_is_expected():
     found = chance.Chance(np.arange(100.0), None, 50)
-    assert found.expected_places(95.5, 0) <= 1 < found.expected_places(95.5) == found.expected_places(95.5, None)
+    assert found.expected_places(95.5, 0) == pytest.approx(found.rate)
+    assert 1 < found.expected_places(95.5) == found.expected_places(95.5, None)
     assert found.record(95.5, 3, 12)["expected_false_places"] == found.expected_places(95.5, 12)

@@ -105,12 +105,21 @@ def test_windows_in_which_no_pixel_stands_out_are_no_place_where_chance_gives_as
     maps = scored((0, 0, 5, 9.0), (12, 12, 5, 7.0))
     # Of ten tiles one reaches 8 by chance, and the scene is worth twenty.
     chance = Chance(np.array([2.0] * 9 + [8.0]), None, 20.0)
-    assert chance.expected_places(7.0) > 1 > chance.expected_places(9.0)
+    assert chance.expected_places(7.0) > chance.rate > chance.expected_places(9.0)
     found, few = places.list_candidates(maps, [], PLAN, PAIR, 0, chance)
     assert [round(x.rho) for x in found] == [9] and [round(x.rho) for x in few] == [7]
     # A change that is outlined is a place whatever chance gives.
     found, _ = places.list_candidates(maps, [change(350, 350, 10)], PLAN, PAIR, 0, chance)
     assert sorted(round(x.rho) for x in found) == [7, 9]
+
+
+def test_windows_beside_a_change_are_of_it_though_its_outline_ends_before_them():
+    maps = scored((6, 4, 5, 9.0))  # to row 340 of the overlap, the highest last
+    near, far = change(340 + 20 + 10, 250, 10), change(340 + 40 + 10, 250, 10)
+    found, few = places.list_candidates(maps, [near], PLAN, PAIR, 0)
+    assert not found and len(few) == 1
+    found, _ = places.list_candidates(maps, [far], PLAN, PAIR, 0)
+    assert [x.change for x in found] == [None]
 
 
 def test_places_below_tau_fill_up_and_lie_apart_from_those_above():

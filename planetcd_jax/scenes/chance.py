@@ -125,7 +125,8 @@ class Chance:
         maxima: [T] float, largest null score of each tile of neighbouring windows.
         tail: The tail of the null scores, or None.
         tiles: Number of such tiles that the scene is worth: its scored windows over the windows of one tile.
-        rate: Share of unchanged pieces of ground that show changed pixels, as in `PixelLevel`.
+        rate: Share of unchanged pieces of ground that show changed pixels, as in `PixelLevel`; and of unchanged scenes
+            that show a place by its windows alone.
     """
 
     maxima: np.ndarray
@@ -145,7 +146,7 @@ class Chance:
         fewer than ten tiles of the null are above, the tail decides.
 
         By pixels: a place must show changed ground, which chance does in a share `rate` of the pieces that are
-        searched for it; a peak without any is a place only where windows alone would give less than one so high.
+        searched for it; a peak without any is a place only where windows alone would give at most `rate` so high.
 
         Args:
             tau: Threshold.
@@ -159,7 +160,7 @@ class Chance:
         by_windows = -math.log1p(-share) * self.tiles
         if searched is None:
             return by_windows
-        return min(by_windows, -math.log1p(-self.rate) * searched + min(1.0, by_windows))
+        return min(by_windows, -math.log1p(-self.rate) * searched + min(self.rate, by_windows))
 
     def record(self, tau: float, places: int, searched: int | None) -> dict[str, Any]:
         """What run.json says of it, for the places above tau; searched: as in `expected_places`."""

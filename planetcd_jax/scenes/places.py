@@ -13,6 +13,10 @@ from planetcd_jax.scenes.chance import Chance
 from planetcd_jax.scenes.outlines import Change, moved
 from planetcd_jax.scenes.scoring import Plan
 
+# Brightness is compared with that of its surroundings (`BrightnessDetail.coarse_px`), so windows this near to changed
+# ground, pixels, see a change too.
+_REACH = 28
+
 WHY = tuple(name for name in explain.COLUMNS if not name.startswith(("shift", "brightness")))
 """What is told of why a place was scored as it was, beside its shift and brightness, which every place has."""
 
@@ -74,10 +78,10 @@ def list_candidates(
 ) -> tuple[list[Candidate], list[Candidate]]:
     """The places above tau, and the next best peaks below it until there are `at_least`; not yet measured.
 
-    Above tau each change is a place. Of the windows that see none, the peaks are, where as many windows belong to one
-    as see a point of the ground, and where chance alone would lift less than one so high in this scene: without a pixel
-    that stands out, fewer windows or what chance does are no place. Below tau the peaks are, of the windows that see
-    no place.
+    Above tau each change is a place. Of the windows that see none, the peaks are, away from any change, where as many
+    windows belong to one as see a point of the ground, and where chance would lift one so high in at most a share
+    `Chance.rate` of such scenes: without a pixel that stands out, fewer windows or what chance does are no place. Below
+    tau the peaks are, of the windows that see no place.
 
     Args:
         scored: rho and p-values [R, S] and tau.
@@ -94,12 +98,14 @@ def list_candidates(
     with np.errstate(invalid="ignore"):
         above = rho > tau
     sees = [candidates.windows_that_see(x.outline.bounds, rho.shape, plan.window, plan.stride) for x in changes]
-    free = np.ones(rho.shape, bool)
-    for part in sees:
+    free, away = np.ones(rho.shape, bool), np.ones(rho.shape, bool)
+    for part, change in zip(sees, changes, strict=True):
         free[part] = False
+        around = change.outline.buffer(_REACH).bounds
+        away[candidates.windows_that_see(around, rho.shape, plan.window, plan.stride)] = False
     own = [_of_change(x, part, scored, plan) for x, part in zip(changes, sees, strict=True) if above[part].any()]
     unexplained = _of_peaks(scored, above & free, plan)
-    believed = [not outlined or _is_believed(x, plan, chance) for x in unexplained]
+    believed = [not outlined or (away[_window(x, plan)] and _is_believed(x, plan, chance)) for x in unexplained]
     own += [x for x, yes in zip(unexplained, believed, strict=True) if yes]
     few = [x for x, yes in zip(unexplained, believed, strict=True) if not yes]
     own.sort(key=lambda place: (-place.rho, -(place.change.size if place.change else 0.0), place.row, place.col))
@@ -111,7 +117,14 @@ def list_candidates(
 
 def _is_believed(peak: Candidate, plan: Plan, chance: Chance | None) -> bool:
     """Whether a peak in which no pixel stands out is a place all the same."""
-    return len(peak.windows) >= seen_by(plan) and (chance is None or chance.expected_places(peak.rho) < 1)
+    if len(peak.windows) < seen_by(plan):
+        return False
+    return chance is None or chance.expected_places(peak.rho) <= chance.rate
+
+
+def _window(place: Candidate, plan: Plan) -> tuple[int, int]:
+    """Row and column, on the map, of a window counted in the overlap."""
+    return place.window_row // plan.stride, place.window_col // plan.stride
 
 
 def seen_by(plan: Plan) -> int:
@@ -169,7 +182,7 @@ def _placed(found: list[Candidate], site: np.ndarray, plan: Plan, pair: AlignedP
             col=place.col + col,
             window_row=place.window_row + row,
             window_col=place.window_col + col,
-            site=int(site[place.window_row // plan.stride, place.window_col // plan.stride]),
+            site=int(site[_window(place, plan)]),
             windows=place.windows + np.array([row, col]),
             change=None if place.change is None else moved(place.change, row, col),
         )

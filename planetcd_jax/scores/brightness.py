@@ -42,9 +42,9 @@ class Differences(NamedTuple):
     Attributes:
         fine: [H, W] float32, difference of fine brightness, after minus before.
         dates: Fine brightness of before and after, [H, W] float32 each, also where not compared.
-        slope: [H, W] float32, mean squared slope of brightness, per pixel squared.
-        relief: [H, W] float32, mean square of fine brightness around: of the date that has less there, since a change
-            adds to one date alone.
+        slope: [H, W] float32, squared slope of brightness, per pixel squared, of the date that has less there: a change
+            adds slopes to one date alone, and must not be explained by them.
+        relief: [H, W] float32, mean square of fine brightness around, likewise of the date that has less.
         pixel_noise: Scalar float32, standard deviation of the noise of single pixels of the difference of brightness.
     """
 
@@ -110,8 +110,10 @@ def differences(before: Brightness, after: Brightness, keep: Array, ground: Arra
     ground = keep if ground is None else ground
     a, b = jax.vmap(contrast, in_axes=(0, None))(jnp.stack([before.level, after.level]), ground)
     dates = before.fine / a, after.fine / b
-    slope = (before.slope / jnp.square(a) + after.slope / jnp.square(b)) / 2
-    relief = jnp.minimum(before.relief / jnp.square(a), after.relief / jnp.square(b))
+    slope, relief = (
+        jnp.minimum(one / jnp.square(a), two / jnp.square(b))
+        for one, two in ((before.slope, after.slope), (before.relief, after.relief))
+    )
     noise = pixel_noise(jax.lax.stop_gradient(after.level / b - before.level / a), ground)
     fine, slope, relief = (jnp.where(keep, x, 0) for x in (dates[1] - dates[0], slope, relief))
     return Differences(fine, dates, slope, relief, noise)
@@ -138,6 +140,12 @@ class BrightnessDetail:
         dark, bright: Brightness from where on an 8-bit image shows nothing but black, or white.
         overshoot: How far beyond 0 and 1 resampling alone may bring values.
         allow_pixel_noise: Whether noise of single pixels is measured and allowed for beyond `spread_cap`.
+        alike_outlier: Robust standard deviations of the difference of brightness up to which ground is the same in both
+            dates, and tells how contrasted they are: a change adds to the contrast of one date alone, and with it all
+            of its ground would seem to differ.
+        alike_floor: Least such standard deviation, in standard deviations of the patch.
+        alike_least: Least share of the compared ground that must be alike; with less, all of it tells.
+        alike_steps: Rounds, each from the contrast of the ground that the last one left.
 
     Chosen on the development split of `scripts/evaluate.py`; docs/evaluation.md has the ablation.
     """
@@ -156,9 +164,14 @@ class BrightnessDetail:
     bright: float = 0.996
     overshoot: float = 0.1
     allow_pixel_noise: bool = True
+    alike_outlier: float = 3.0
+    alike_floor: float = 0.05
+    alike_least: float = 0.3
+    alike_steps: int = 2
 
     def __post_init__(self):
         check_above_zero(self, "fine_px", "coarse_px", "slope_px", "relief_px", "spread_floor", "outlier", "fit_steps")
+        check_above_zero(self, "alike_outlier", "alike_floor", "alike_least")
 
     @property
     def pixel_noise_power(self) -> float:
@@ -214,6 +227,36 @@ class BrightnessDetail:
         With its sign and without a unit, so that differences of several dates from one are of one scale.
         """
         return after.fine / contrast(after.level, ground) - before.fine / contrast(before.level, ground)
+
+    def alike(self, before: Brightness, after: Brightness, keep: Array) -> Array:
+        """Ground that one gain and one offset make the same in both dates, within what most of the ground differs by.
+
+        A sixteenth of the pixels tell how much that is. [H, W] bool, all of `keep` where too little is alike.
+
+        Source: sigma clipping, as the relative radiometric normalisation of image pairs uses it; Du, Teillet & Cihlar
+        2002, Remote Sensing of Environment 82, 123, choose their pixels so.
+        """
+        dates = jax.lax.stop_gradient((before.level, after.level))
+        thinned = [masked.thin(x) for x in (*dates, keep)]
+
+        def clipped(_, ground: Array) -> Array:
+            moments = [masked.moments(x, ground) for x in dates]
+
+            def apart(one: Array, two: Array) -> Array:
+                (mean_a, a), (mean_b, b) = moments
+                return (two - mean_b) / b - (one - mean_a) / a
+
+            middle, usual = masked.spread(apart(*thinned[:2]), thinned[2])
+            most = self.alike_outlier * jnp.maximum(usual, self.alike_floor)
+            return keep & (jnp.abs(apart(*dates) - middle) < most)
+
+        ground = jax.lax.fori_loop(0, self.alike_steps, clipped, keep)
+        enough = ground.sum(dtype=jnp.float32) >= self.alike_least * keep.sum(dtype=jnp.float32)
+        return jnp.where(enough, ground, keep)
+
+    def differences(self, before: Brightness, after: Brightness, keep: Array) -> Differences:
+        """How the dates differ where `keep`, [H, W] bool, is True, with the contrast of what is alike in both."""
+        return differences(before, after, keep, self.alike(before, after, keep))
 
     def fit_spread(self, found: Differences, keep: Array) -> Spread:
         """Noise, misalignment and light that explain most squared differences; outliers count as `outlier` expected

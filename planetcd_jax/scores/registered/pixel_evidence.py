@@ -16,7 +16,7 @@ from planetcd_jax.ops import masked
 from planetcd_jax.ops.filters import blur_over
 from planetcd_jax.ops.regions import highest_reached, reached, widened, without_holes
 from planetcd_jax.records import check_above_zero
-from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, differences
+from planetcd_jax.scores.brightness import Brightness, BrightnessDetail
 from planetcd_jax.scores.dcva import Dcva, enlarged
 from planetcd_jax.scores.pixel_level import PixelChange, PixelLevel
 from planetcd_jax.types import Array
@@ -108,7 +108,7 @@ class PixelEvidence(PixelLevel):
             keep: [H, W] bool, pixels that are compared.
             detail: How brightness is compared.
         """
-        found = differences(before, after, keep)
+        found = detail.differences(before, after, keep)
         ratio = found.fine / detail.expected_difference(found, keep)
         low, middle, high = masked.quartiles(masked.thin(jnp.abs(ratio)), masked.thin(keep))
         reach = jnp.clip(high - low, self.usual_least, self.usual_cap)

@@ -117,8 +117,8 @@ class ResidualNull:
         step and the sign, and each has its own differences, so noise of single bands stays as independent as it is.
 
         The first date is in h(x) with its own noise, so x and x + d are more alike than two dates with the same d
-        between them. With r the correlation of the dates, Var(d) = 2 (1 - r) in units of theirs, and x + k d correlates
-        with x by r for k^2 = (1 + r) / (2 r^2).
+        between them. With r the correlation of what is compared, the dates' fine brightness, Var(d) = 2 (1 - r) in
+        units of theirs, and x + k d correlates with x by r for k^2 = (1 + r) / (2 r^2).
 
         Args:
             key: Key of the pair.
@@ -132,7 +132,7 @@ class ResidualNull:
             The shape of `before`. Source: this package's; a bootstrap of residuals (Davison & Hinkley 1997, section
             6.2).
         """
-        found = differences(seen_before, seen_after, keep)
+        found = detail.differences(seen_before, seen_after, keep)
         left_out = self.changed(found.fine / detail.expected_difference(found, keep), keep)
         clean = keep & ~left_out
         clean &= _share(clean, keep) >= self.least_clean
@@ -142,6 +142,7 @@ class ResidualNull:
         expected = detail.expected_difference(found, rest)
         cleaner = clean & ~self.changed(found.fine / expected, keep)
         clean = jnp.where(_share(cleaner, keep) >= self.least_clean_again, cleaner, clean)
+        likeness = _correlation(seen_before.fine, seen_after.fine, clean)
         places = self._places(key, keep)
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 0)), -1.0, 1.0)
 
@@ -149,7 +150,7 @@ class ResidualNull:
 
         def added(one: Array, two: Array, noise: Array) -> Array:
             """What is added to one band [H, W]."""
-            unit, deviation, size = self._unit_difference(one, two, expected, clean, keep)
+            unit, deviation, size = self._unit_difference(one, two, expected, likeness, clean, keep)
             drawn, done = jnp.where(keep, deviation * noise, 0), jnp.zeros_like(keep)
 
             def tried(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -201,19 +202,18 @@ class ResidualNull:
         return jax.vmap(_moved_places, in_axes=(0, None, 0))(keys, keep, steps)
 
     def _unit_difference(
-        self, one: Array, two: Array, expected: Array, clean: Array, keep: Array
+        self, one: Array, two: Array, expected: Array, likeness: Array, clean: Array, keep: Array
     ) -> tuple[Array, Array, Array]:
         """The difference of two maps of brightness [H, W] over the expected one, about 0 and cut.
 
         With its robust standard deviation, and what a unit of it is worth in the brightness of the first date, made
-        larger as `draw` says; two scalars. Only what is `clean`, [H, W] bool, has a say in them; where nothing is, the
-        spread is the expected one.
+        larger as `draw` says for dates of that `likeness`; two scalars. Only what is `clean`, [H, W] bool, has a say in
+        them; where nothing is, the spread is the expected one.
         """
         known = clean.any()
         counted = jnp.where(known, clean, keep)
         (mean_a, contrast), (mean_b, contrast_b) = (masked.moments(x, counted) for x in (one, two))
         a, b = (one - mean_a) / contrast, (two - mean_b) / contrast_b
-        likeness = masked.mean(a * b, clean.astype(jnp.float32))
         apart = jnp.where(known, jnp.maximum(1 - likeness, 1 - self.least_likeness), 1 - self.least_likeness)
         less = jnp.sqrt((1 - self.least_likeness) / apart)
         likeness = jnp.where(known, jnp.clip(likeness, self.least_likeness, 1.0), 1.0)
@@ -225,6 +225,12 @@ class ResidualNull:
         deviation = jnp.where(known, deviation, 1.0)
         most = self.residual_clip * deviation
         return jnp.where(clean, jnp.clip(unit - middle, -most, most), 0), deviation, less * more * contrast
+
+
+def _correlation(one: Array, two: Array, ground: Array) -> Array:
+    """Of two maps [H, W] where `ground`; 0 where there is none."""
+    (mean_a, a), (mean_b, b) = (masked.moments(x, ground) for x in (one, two))
+    return masked.mean((one - mean_a) * (two - mean_b), ground.astype(jnp.float32)) / (a * b)
 
 
 def _share(part: Array, whole: Array) -> Array:

@@ -1,6 +1,6 @@
 """A change score that compares places, not maxima: the second date is registered to the first one before.
 
-    rho = max(places, whole)    places = detail^0.9 * texture^0.1    whole = 10 * unlikeness
+    rho = max(places, whole)    places = detail^0.9 * texture^0.1    whole = 12 * unlikeness
 
 `detail` is how far the largest differences of brightness stand out from those of the rest of the patch, each divided by
 what the pair's own noise, misalignment and light make of the slope of brightness and of the relief there. `texture` is
@@ -29,7 +29,7 @@ from planetcd_jax.ops.registration import Registering
 from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
 from planetcd_jax.scores.base import Score, WindowGrid
-from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, Limits, differences
+from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, Limits
 from planetcd_jax.scores.features import shared_features
 from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.pixel_level import PixelChange
@@ -128,9 +128,8 @@ class Registered(Score):
         edge_px, edge_weight: Ground this near counts for less, by this factor: blurs are one-sided there, and local
             shifts less sure.
         usual_cap: Largest interquartile range of `detail` that is put down to the patch: where more of it differs, the
-            patch as a whole has changed. Nineteen of twenty unchanged development pairs are below. Frost, and relief
-            under another sun, reach more and would rank lower with 1.5, and so would spots of 40 px. With less than 1
-            these spots rank higher, but unchanged pairs are above their null more often.
+            patch as a whole has changed. Spots of 40 px rank higher with less, and one unchanged development pair in
+            six reaches it.
         usual_least: Least interquartile range of `detail`: where nearly all pixels of both dates are equal, one grey
             level in a few of the others is no change. Noise alone gives about 0.8.
         equal: Largest difference of brightness, of full scale, of ground that is the same in both dates: rho is 0
@@ -138,7 +137,7 @@ class Registered(Score):
         detail_top, texture_top: Share of the places whose mean is taken: the size of the smallest change that counts
             in full.
         texture_power: Power of texture in rho; that of detail is what is left of 1.
-        whole_weight: What the unlikeness of the patch as a whole counts in rho: at 10, dates whose correlation is 0.87
+        whole_weight: What the unlikeness of the patch as a whole counts in rho: at 12, dates whose correlation is 0.93
             score as much as the largest differences of one unchanged pair in twenty.
         margin_px: Ground around the windows of an array that registration and blurs look at.
         tile_px: Side of the ground whose windows are scored from one array: registration sees enough, and memory is
@@ -157,13 +156,13 @@ class Registered(Score):
     border_px: int = 4
     edge_px: int = 10
     edge_weight: float = 0.6
-    usual_cap: float = 1.0
+    usual_cap: float = 0.8
     usual_least: float = 0.1
     equal: float = 1e-6
     detail_top: float = 0.004
     texture_top: float = 0.01
     texture_power: float = 0.1
-    whole_weight: float = 10.0
+    whole_weight: float = 12.0
     margin_px: int = 48
     tile_px: int = 768
     pixels: PixelEvidence = PixelEvidence()
@@ -270,7 +269,7 @@ class Registered(Score):
 
     def rho_of(self, evidence: Evidence) -> Array:
         """rho of the ground that the maps show. Scalar float32 >= 0; 0 where both dates are the same."""
-        found = differences(evidence.before, evidence.after, evidence.keep)
+        found = self.brightness.differences(evidence.before, evidence.after, evidence.keep)
         detail_map = evidence.weight * self.brightness.detail_map(found, evidence.keep)
         detail = self.stand_out(detail_map, evidence.keep)
         typical = masked.mean(evidence.varies, evidence.cells.astype(jnp.float32))
