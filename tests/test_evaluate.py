@@ -179,6 +179,16 @@ def test_each_part_is_taken_out_by_another_value_of_its_field():
     assert ablate.VARIANTS["noise of pixels not allowed for"].score.brightness.pixel_noise_power == 0
 
 
+def test_a_speck_on_one_date_is_told_from_ground_that_lies_elsewhere(texture):
+    ground = texture(1, SIDE + 8, SIDE + 8)[0]
+    before, after = ground[4:-4, 4:-4], ground[2:-6, 7:-1]
+    assert not backgrounds.has_film_dust(before, after)
+    speck = after.copy()
+    speck[40:45, 60:65] = after.min() - 2 * after.std()
+    assert backgrounds.has_film_dust(before, speck) and backgrounds.has_film_dust(speck, before)
+    assert not backgrounds.has_film_dust(speck, speck)
+
+
 def test_apollo_patches_stay_clear_of_the_frames_edges(realdata):
     grounds = list(backgrounds.apollo15(realdata / "apollo15"))
     assert {g.source for g in grounds} == {"apollo 297-298", "apollo 299-300"}

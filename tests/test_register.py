@@ -10,6 +10,7 @@ from image_files import write_image
 from rasterio.transform import Affine
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from planetcd_jax import scene
 from planetcd_jax.errors import DataError
 from planetcd_jax.scenes.alignment import AlignedPair, Correction
 from planetcd_jax.scenes.coregister import keypoints, models, squares, tie_points, turning
@@ -401,3 +402,17 @@ def test_relief_of_short_waves_is_followed(tmp_path):
     both = here & there
     assert found.bend is not None and both.mean() > 0.9
     assert np.corrcoef(one[both].ravel(), two[both].ravel())[0, 1] > 0.985
+
+
+@pytest.mark.slow
+def test_the_new_deposit_of_a_gully_is_the_first_place(realdata, tmp_path):
+    """A pair of MOC images, bent and torn against each other; the box is in the frame of the first."""
+    folder = realdata / "mars-gully-moc"
+    images = [f"--{date}={folder / f'gully1_{date}.png'}" for date in ("before", "after")]
+    flags = ["--pixel_maps=1", "--page_candidates=1", "--quiet", f"--output_dir={tmp_path / 'out'}"]
+    assert scene.execute([*images, *flags]) == 0
+    with open(tmp_path / "out" / "candidates.csv", newline="") as file:
+        first = next(csv.DictReader(file))
+    rows, cols = np.reshape(json.loads((folder / "pairs.json").read_text())["pairs"][0]["boxes_before_frame"], (2, 2))
+    assert rows[0] <= int(first["row"]) <= rows[1] and cols[0] <= int(first["col"]) <= cols[1]
+    assert first["kind"] in ("new bright streak", "new bright albedo feature") and float(first["rho"]) > 20

@@ -1,5 +1,7 @@
 """The preset that registers first: registration, score, matched null, false discovery rate."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,6 +182,41 @@ def test_the_null_has_no_seam():
         added = np.asarray(draw_null(jax.random.key(k), before, after)) - before
         rows = np.median(added[10:-10, 10:-10], axis=1)
         assert np.abs(np.diff(rows)).max() < 0.012 and np.ptp(rows) > 0.02
+
+
+def test_a_strong_change_does_not_make_the_rest_of_its_patch_differ():
+    rng, shape = np.random.default_rng(0), (100, 100)
+    ground = ndimage.gaussian_filter(rng.standard_normal(shape), 3)
+    before = 0.4 + 0.05 * ground / ground.std()
+    after = 1.2 * before + 0.1
+    after[40:60, 40:60] = 0.95
+    valid = jnp.ones(shape, bool)
+    keep = masked.erode(valid, SCORE.border_px)
+    detail = SCORE.brightness
+    one, two = detail.of_dates(*(jnp.asarray(x, jnp.float32) for x in (before, after)), valid, keep)
+    alike = np.asarray(detail.alike(one, two, keep))
+    assert not alike[42:58, 42:58].any() and alike[8:30, 8:92].mean() > 0.99
+    far = np.s_[70:90, 70:90]  # away from what the coarse blur carries
+    plain, found = (
+        np.abs(np.asarray(x.fine)[far]).mean()
+        for x in (brightness.differences(one, two, keep), detail.differences(one, two, keep))
+    )
+    assert found < 0.2 * plain
+    # Where hardly anything is alike, all of it tells.
+    other = detail.of_dates(jnp.asarray(before, jnp.float32), jnp.asarray(rng.random(shape), jnp.float32), valid, keep)
+    none = dataclasses.replace(detail, alike_outlier=0.1)
+    np.testing.assert_array_equal(none.alike(*other, keep), keep)
+
+
+def test_new_edges_are_no_misalignment():
+    """What is expected of a difference takes the slopes that both dates have."""
+    flat = jnp.full((80, 80), 0.4) + 0.01 * jax.random.normal(jax.random.key(0), (80, 80))
+    edge = flat.at[30:50, 30:50].add(0.4)
+    valid = jnp.ones((80, 80), bool)
+    one, two = SCORE.brightness.of_dates(flat, edge, valid, valid)
+    slope = SCORE.brightness.differences(one, two, valid).slope
+    level = np.asarray(slope)[10:25, 10:25].max()
+    assert float(slope[30:50, 30:50].max()) < 2 * level
 
 
 @pytest.mark.parametrize("sigma", [0.03, 0.08, 0.2])
