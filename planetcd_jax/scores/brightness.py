@@ -233,8 +233,8 @@ class BrightnessDetail:
 
         A sixteenth of the pixels tell how much that is. [H, W] bool, all of `keep` where too little is alike.
 
-        Source: sigma clipping, as the relative radiometric normalisation of image pairs uses it; Du, Teillet & Cihlar
-        2002, Remote Sensing of Environment 82, 123, choose their pixels so.
+        Source: sigma clipping, for a relative radiometric normalisation. Du, Teillet & Cihlar 2002, Remote Sensing of
+        Environment 82, 123, take the pixels near the principal axis of both dates for it.
         """
         dates = jax.lax.stop_gradient((before.level, after.level))
         thinned = [masked.thin(x) for x in (*dates, keep)]
