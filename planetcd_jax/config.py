@@ -74,7 +74,7 @@ destroys the score: `AUTHORS_CODE.replace(backbone="vgg16", feature_clip=None)`.
 """
 
 ROBUST = ChangeConfig(
-    Vgg16(activation="post", patch_standardize=True),
+    Vgg16(layer="conv2_2", activation="post", patch_standardize=True),
     Registered(),
     Decision(least_null_wins=constants.LEAST_NULL_WINS),
 )

@@ -48,7 +48,7 @@ def _check_valid(before: Array, valid: Array, grid: WindowGrid, config: ChangeCo
             f"valid is {valid.dtype} of shape {valid.shape}; give bool of shape {before.shape[:2]}, True where both "
             "images hold data."
         )
-    step = (config.backbone.stride or 1) if config.score.uses_network else 1
+    step = config.score.cell_px(config.backbone)
     if grid.margin < 0 or grid.margin % step:
         raise ConfigError(f"margin is {grid.margin} px; give a multiple of {step} px, 0 or more.")
 

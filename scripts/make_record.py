@@ -23,7 +23,9 @@ CONFIGS = {
     "proposed_conv3_3": pcd.PAPER.replace(layer="conv3_3"),
     "standardised": pcd.PAPER.replace(patch_standardize=True, feature_standardize=True),
     "crop": pcd.PAPER.replace(shift_fill="crop", reduction="mean", activation="post"),
-    "robust_conv2_2": pcd.ROBUST.replace(layer="conv2_2", least_null_wins=None, residual_clip=6.0, max_misalignment=20),
+    "robust_conv3_2": pcd.ROBUST.replace(
+        layer="conv3_2", network_step_px=1, least_null_wins=None, residual_clip=6.0, max_misalignment=20
+    ),
     "rcva": pcd.PAPER.replace(score=pcd.Rcva()),
 }
 """What is recorded of the grey pairs, by name."""

@@ -50,6 +50,16 @@ def extent(shape: tuple[int, ...], size: Array | None) -> Iterator[None]:
         _extent.reset(token)
 
 
+@contextlib.contextmanager
+def of_blocks(step: int) -> Iterator[None]:
+    """For what is traced in the block, images and arrays are those of the means of `step` x `step` pixels: only whole
+    blocks count."""
+    known = _extent.get()
+    shape, size = ((), None) if known is None else (known.shape, jax.lax.div(known.size, np.int32(step)))
+    with extent(tuple(n // step for n in shape), size):
+        yield
+
+
 def lengths(shape: tuple[int, ...], step: int = 1, *, up: bool = False) -> tuple[Any, Any]:
     """Rows and columns of the image in an array: its shape, or two int32 scalars where an extent is set.
 

@@ -61,7 +61,7 @@ def project(
     seen = _correlated(power, weight) / jnp.where(whole > 0, whole, 1)
     found = _correlated(pattern, difference * weight) / (jnp.where(whole > 0, whole, 1) * jnp.maximum(seen, least_seen))
     counted = (seen >= least_seen) & (whole > 0)
-    _, away, _ = masked.quartiles(jnp.abs(found), counted)
+    away = masked.median(jnp.abs(found), counted)
     error = jnp.where(counted.any(), 1.4826 * away, jnp.inf)
     covered = here / jnp.where(whole > 0, whole, 1)
     return Projection(jnp.where(here > 0, share, jnp.nan), error, covered)

@@ -7,7 +7,7 @@ Axes: H rows, W columns, h and w the same in cells of `Registering.cell_px`.
 """
 
 import dataclasses
-from typing import Any
+import functools
 
 import chex
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 
 from planetcd_jax import constants
 from planetcd_jax.ops import extents, masked
-from planetcd_jax.ops.filters import blur, blur_weights, both_axes, fast_length, grey
+from planetcd_jax.ops.filters import blur, both_axes, fast_length, grey
 from planetcd_jax.ops.shifted import Registration, resample
 from planetcd_jax.records import MAIN, check_above_zero, check_pixels
 from planetcd_jax.types import Array
@@ -53,15 +53,12 @@ def shrink(x: Array, valid: Array, by: int) -> tuple[Array, Array]:
     return blocks[0] / jnp.maximum(blocks[1], 1e-6), blocks[1]
 
 
-def _shifted(x: Array, reach: int) -> Array:
-    """[H, W] seen at every shift of up to `reach`, rows first, 0 from beyond the border; [(2 reach + 1)^2, H, W]."""
-    height, width = x.shape
-    side = 2 * reach + 1
-    x = jnp.pad(x, reach)
-    # Slices at fixed places, which stay slices in a batch; in a loop, one shift at a time takes half as long again.
-    by_row = jnp.stack([x[k : k + height] for k in range(side)])
-    both = jnp.stack([by_row[:, :, k : k + width] for k in range(side)], axis=1)
-    return both.reshape(side * side, height, width)
+def _over_cells(x: Array, side: int) -> Array:
+    """Sums over cells of `side` x `side`, [H, W] to [ceil(H / side), ceil(W / side)]: a row of additions, since a sum
+    over short axes is slow on CPUs."""
+    x = jnp.pad(x, [(0, -n % side) for n in x.shape])
+    by_row = functools.reduce(jnp.add, [x[k::side] for k in range(side)])
+    return functools.reduce(jnp.add, [by_row[:, k::side] for k in range(side)])
 
 
 def linear_matrix(at: np.ndarray, count: int) -> np.ndarray:
@@ -91,6 +88,7 @@ class Registering:
         same_range: Least range of brightness so far around, of full scale: flat ground is the same in any two dates.
         fine: Whether the second date is resampled on a grid twice as fine, which blurs less.
         block_px, block_step_px: Side and step of the blocks of a large array whose whole shifts are sought one by one.
+        block_shrink: How much smaller the images are on which that is done; `passes` find the rest.
         least_share: Share of a block that must be valid.
 
     Chosen on the development split of `scripts/evaluate.py`; docs/evaluation.md has the ablation.
@@ -108,13 +106,14 @@ class Registering:
     fine: bool = True
     block_px: int = 128
     block_step_px: int = 64
+    block_shrink: int = 2
     least_share: float = 0.25
 
     def __post_init__(self):
         check_pixels("max_misalignment", self.max_misalignment)
         check_pixels("same_px", self.same_px)
         check_above_zero(self, "contrast_scale_px", "contrast_floor", "cell_px", "flow_scale_px")
-        check_above_zero(self, "block_px", "block_step_px")
+        check_above_zero(self, "block_px", "block_step_px", "block_shrink")
 
     def local_contrast(self, x: Array, valid: Array) -> Array:
         """What is left of a patch [H, W] without its slow changes, divided by its local spread; 0 where not valid."""
@@ -136,6 +135,21 @@ class Registering:
             valid_a, valid_b: [H, W] bool.
             reach: Pixels, below H and W.
         """
+        row, column, _ = self._most_alike(self._correlations(a, b, valid_a, valid_b, reach), a, b, valid_a & valid_b)
+        return jnp.stack([row - reach, column - reach])
+
+    def _most_alike(self, score: Array, a: Array, b: Array, both: Array) -> tuple[Array, Array, Array]:
+        """Row and column of the largest of `_correlations`, of no shift where the dates agree, and whether they do."""
+        side = score.shape[0]
+        best = jnp.argmax(score)
+        # Dates that agree as they lie are not moved: where they are flat, every shift correlates alike.
+        counted = both.astype(jnp.float32)
+        agree = (jnp.square(a - b) * counted).sum() <= self.exact * counted.sum()
+        best = jnp.where(agree, score.size // 2, best).astype(jnp.int32)
+        return jax.lax.div(best, np.int32(side)), jax.lax.rem(best, np.int32(side)), agree
+
+    def _correlations(self, a: Array, b: Array, valid_a: Array, valid_b: Array, reach: int) -> Array:
+        """Normalised correlation at every shift up to `reach`, [2 reach + 1, 2 reach + 1]; as in `whole_shift`."""
         height, width = a.shape
         size = (fast_length(height + reach), fast_length(width + reach))
 
@@ -157,25 +171,30 @@ class Registering:
         if extents.is_set(a.shape):  # an image cannot be moved further than it is long
             rows, columns = extents.lengths(a.shape)
             score = jnp.where((jnp.abs(steps) < rows)[:, None] & (jnp.abs(steps) < columns)[None], score, -jnp.inf)
-        best = jnp.argmax(score)
-        both = (valid_a & valid_b).astype(jnp.float32)
-        # Dates that agree as they lie are not moved: where they are flat, every shift correlates alike.
-        agree = (jnp.square(a - b) * both).sum() <= self.exact * both.sum()
-        best = jnp.where(agree, reach * (2 * reach + 2), best)
-        return jnp.stack([steps[best // (2 * reach + 1)], steps[best % (2 * reach + 1)]]).astype(jnp.int32)
+        return score
 
-    def _cell_blur(self, cells: int, inner: Any) -> Any:
-        """Blur of a line of cells, of which the first `inner` are the image's; [cells, cells] float32."""
-        return blur_weights(cells, self.flow_scale_px / self.cell_px, inner)
+    def _cell_blur(self, x: Array) -> Array:
+        """Blur of maps of cells, [..., h, w] to the same."""
+        return blur(x, self.flow_scale_px / self.cell_px, self.cell_px)
 
-    def _spread_matrix(self, length: int, inner: Any) -> Any:
-        """Linear interpolation from cells to pixels, [length, cells] float32; `inner` cells are the image's."""
-        if isinstance(inner, int):
-            return linear_matrix((np.arange(length) + 0.5) / self.cell_px - 0.5, inner)
-        cells = -(-length // self.cell_px)
-        last = (inner - 1).astype(jnp.float32)
-        at = jnp.clip((jnp.arange(length, dtype=jnp.float32) + 0.5) / self.cell_px - 0.5, 0, last)
-        return jnp.maximum(1 - jnp.abs(at[:, None] - jnp.arange(cells, dtype=jnp.float32)), 0)
+    def _spread(self, x: Array, shape: tuple[int, int]) -> Array:
+        """Linear interpolation from cells to pixels, constant beyond the outer ones; [2, h, w] to [2, *shape]."""
+        inner = extents.lengths(shape, up=True)
+        for length, known in zip(shape, inner, strict=True):
+            if not isinstance(known, int):  # the image ends within the array
+                last = jax.lax.div(known - 1, np.int32(self.cell_px))
+                x = jnp.take(x, jnp.minimum(jnp.arange(x.shape[1]), last), axis=1, mode="clip")
+            x = self._rows_spread(x)[:, :length].swapaxes(1, 2)
+        return x
+
+    def _rows_spread(self, x: Array) -> Array:
+        around = jnp.pad(x, [(0, 0), (1, 1), (0, 0)], mode="edge")
+        lines = []
+        for k in range(self.cell_px):
+            at = (k + 0.5) / self.cell_px + 0.5
+            low, part = int(at), at - int(at)
+            lines.append((1 - part) * around[:, low : low + x.shape[1]] + part * around[:, low + 1 :][:, : x.shape[1]])
+        return jnp.stack(lines, axis=2).reshape(x.shape[0], -1, x.shape[2])
 
     def local_shifts(self, a: Array, b: Array, valid_a: Array, valid_b: Array, *, reach: int, step: int) -> Array:
         """Smooth field of shifts that lays b on a: least windowed squared difference, to a fraction of a step.
@@ -191,18 +210,23 @@ class Registering:
         """
         height, width = a.shape
         (a, weight), (b, known) = shrink(a, valid_a, step), shrink(b, valid_b, step)
-        side, cell = 2 * reach + 1, self.cell_px // step
-        rows, columns = -(-a.shape[0] // cell), a.shape[1]
-        seen, both = _shifted(b, reach), _shifted(known, reach) * weight
-        whole = jnp.stack([jnp.square(a - seen) * both, both], axis=1)  # [side^2, 2, height, columns]
-        whole = jnp.pad(whole, ((0, 0), (0, 0), (0, rows * cell - a.shape[0]), (0, 0)))
-        sums = whole.reshape(side * side, 2, rows, cell, columns).sum(axis=3)
-        inner = extents.lengths((height, width), up=True)
-        inner = [-(-n // self.cell_px) for n in inner]  # cells of the image
-        by_column = (np.arange(columns) // cell == np.arange(-(-columns // cell))[:, None]).astype(np.float32)
-        by_column = self._cell_blur(len(by_column), inner[1]) @ by_column  # summed over cells, then blurred
-        sums = both_axes(self._cell_blur(rows, inner[0]), by_column, sums)  # [..., h, w]
+        side, steps = 2 * reach + 1, self.cell_px // step
+        around = [jnp.pad(x, reach) for x in (b, known)]
+
+        def of_row(row: Array) -> Array:
+            """Sums over cells of squared differences and of what is seen, [side, 2, h, w], of all shifts of a row."""
+            seen = [jax.lax.dynamic_slice_in_dim(x, row, a.shape[0]) for x in around]
+            found = []
+            for column in range(side):
+                moved, share = (x[:, column : column + a.shape[1]] for x in seen)
+                both = share * weight
+                found.append(jnp.stack([_over_cells(x, steps) for x in (jnp.square(a - moved) * both, both)]))
+            return jnp.stack(found)
+
+        # Row by row: all shifts at once leave the cache, and written out one by one they take long to compile.
+        sums = jax.lax.map(of_row, jnp.arange(side))
         cells = sums.shape[-2:]
+        sums = self._cell_blur(sums.reshape(side * side, 2, *cells))
         error = (sums[:, 0] + 1e-3) / (sums[:, 1] + 1e-3)
         error = error.reshape(side, side, -1)  # [side, side, h w]
         # Where the dates agree to a thousandth as they lie there is no shift, though flat ground agrees at every shift,
@@ -218,10 +242,7 @@ class Registering:
         by_column = _vertex(error[row, column - 1, cell], middle, error[row, column + 1, cell])
         rest = jnp.where(agree | (middle < self.exact), 0.0, jnp.stack([by_row, by_column]))
         field = step * (jnp.stack([row - reach, column - reach]).astype(jnp.float32) + rest)
-        by_row, by_column = map(self._cell_blur, cells, inner)
-        smooth = both_axes(by_row, by_column, field.reshape(2, *cells))
-        by_row, by_column = map(self._spread_matrix, (height, width), inner)
-        return both_axes(by_row, by_column, smooth)
+        return self._spread(self._cell_blur(field.reshape(2, *cells)), (height, width))
 
     def flow_field(self, a: Array, b: Array, valid_a: Array, valid_b: Array, first: Array) -> Array:
         """A field of shifts, made better by each of `passes`. Arguments as in `local_shifts`; first: [2, H, W]."""
@@ -277,19 +298,26 @@ class Registering:
         Returns:
             [2, blocks, blocks] float32.
         """
-        counts = [1 + -(-max(n - self.block_px, 0) // self.block_step_px) for n in a.shape]
-        rest = [(0, (k - 1) * self.block_step_px + self.block_px - n) for k, n in zip(counts, a.shape, strict=True)]
-        fields = [jnp.pad(x, rest) for x in (a, b, valid_a, valid_b)]
+        by = self.block_shrink
+        (a, known_a), (b, known_b) = shrink(a, valid_a, by), shrink(b, valid_b, by)
+        side, step = self.block_px // by, self.block_step_px // by
+        counts = [1 + -(-max(n - side, 0) // step) for n in a.shape]
+        rest = [(0, (k - 1) * step + side - n) for k, n in zip(counts, a.shape, strict=True)]
+        fields = [jnp.pad(x, rest) for x in (a, b, known_a > 0.5, known_b > 0.5)]
+        fields[:2] = [jnp.where(known, x, 0) for x, known in zip(fields[:2], fields[2:], strict=True)]
 
         def one(corner):
-            one_a, one_b, here, there = (
-                jax.lax.dynamic_slice(x, corner, (self.block_px, self.block_px)) for x in fields
-            )
+            one_a, one_b, here, there = (jax.lax.dynamic_slice(x, corner, (side, side)) for x in fields)
             enough = (here & there).mean(dtype=jnp.float32) >= self.least_share
-            shift = self.whole_shift(one_a, one_b, here, there, reach)
-            return jnp.where(enough, shift.astype(jnp.float32), jnp.nan)
+            score = self._correlations(one_a, one_b, here, there, reach // by)
+            row, column, agree = self._most_alike(score, one_a, one_b, here & there)
+            around = jax.lax.dynamic_slice(jnp.pad(-score, 1, mode="edge"), (row, column), (3, 3))
+            part = jnp.stack([_vertex(*around[:, 1]), _vertex(*around[1])])
+            whole = (jnp.stack([row, column]) - reach // by).astype(jnp.float32)
+            shift = by * (whole + jnp.where(agree, 0.0, part))
+            return jnp.where(enough, shift, jnp.nan)
 
-        corners = jnp.stack(jnp.meshgrid(*(jnp.arange(k) * self.block_step_px for k in counts), indexing="ij"), axis=-1)
+        corners = jnp.stack(jnp.meshgrid(*(jnp.arange(k) * step for k in counts), indexing="ij"), axis=-1)
         shifts = jnp.moveaxis(jax.lax.map(one, corners.reshape(-1, 2)).reshape(*counts, 2), -1, 0)
         around = jnp.pad(shifts, ((0, 0), (1, 1), (1, 1)), constant_values=jnp.nan)
         views = [around[:, i : i + counts[0], j : j + counts[1]] for i in range(3) for j in range(3)]

@@ -156,7 +156,11 @@ class Score:
 
     def window_step_px(self, backbone: Backbone) -> int:
         """What windows and strides must be multiples of."""
-        return math.lcm(WINDOW_STEP_PX, (backbone.stride or 1) if self.uses_network else 1)
+        return math.lcm(WINDOW_STEP_PX, self.cell_px(backbone))
+
+    def cell_px(self, backbone: Backbone) -> int:
+        """Pixels in a cell of the features that windows share."""
+        return (backbone.stride or 1) if self.uses_network else 1
 
     def window_maps(
         self, network: Network, before: Array, after: Array, valid: Array, grid: WindowGrid

@@ -85,8 +85,7 @@ def pixel_noise(x: Array, keep: Array) -> Array:
     coefficients.
     """
     d = x[:-1, :-1] - x[1:, :-1] - x[:-1, 1:] + x[1:, 1:]
-    _, middle, _ = masked.quartiles(masked.thin(jnp.abs(d)), masked.thin(keep[:-1, :-1]))
-    return middle / (0.6745 * 2)
+    return masked.median(masked.thin(jnp.abs(d)), masked.thin(keep[:-1, :-1])) / (0.6745 * 2)
 
 
 def contrast(x: Array, keep: Array) -> Array:

@@ -16,6 +16,15 @@ TILE = 256
 """Side of the tiles in which a network goes over an image on a CPU, pixels. Changes speed and memory, not scores."""
 
 
+def block_means(x: Array, side: int) -> Array:
+    """Means of blocks of `side` x `side` pixels, [H, W(, C)] to [H // side, W // side(, C)]."""
+    if side == 1:
+        return x
+    height, width = (n // side for n in x.shape[:2])
+    whole = x[: height * side, : width * side]
+    return whole.reshape(height, side, width, side, *x.shape[2:]).mean(axis=(1, 3))
+
+
 def standardized(x: Array, step: int = 1) -> Array:
     """Zero mean and unit standard deviation over rows and columns, each channel by itself; 0 where constant.
 

@@ -50,7 +50,7 @@ def family_wise_level(largest: Array, rate: float) -> Array:
 
 def above_half(size: Array, level: Array, known: Array) -> Array:
     """Ground above a level, grown to where the size falls half-way from its peak to what is usual; [H, W] bool."""
-    _, usual, _ = masked.quartiles(size, known)
+    usual = masked.median(size, known)
     domain = known & (size > usual)
     peak = highest_reached(size, size >= level, domain & (size >= (level + usual) / 2))
     return reached(size >= level, known & (peak > 0) & (size >= (peak + usual) / 2))

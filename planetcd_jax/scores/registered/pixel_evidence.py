@@ -12,12 +12,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from planetcd_jax.networks.backbone import Backbone, Network
-from planetcd_jax.ops import masked
+from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import blur_over
 from planetcd_jax.ops.regions import highest_reached, reached, widened, without_holes
-from planetcd_jax.records import check_above_zero
+from planetcd_jax.records import check_above_zero, check_pixels
 from planetcd_jax.scores.brightness import Brightness, BrightnessDetail
 from planetcd_jax.scores.dcva import Dcva, enlarged
+from planetcd_jax.scores.features import block_means
 from planetcd_jax.scores.pixel_level import PixelChange, PixelLevel
 from planetcd_jax.types import Array
 
@@ -38,10 +39,9 @@ class Maps(NamedTuple):
 
 
 def _plain(network: Network) -> Network:
-    """The network as the paper uses it, cut at the middle one of its layers for maps."""
+    """The network as the paper uses it, cut at the first of its layers for maps."""
     backbone = network.backbone
-    layer = backbone.map_layers[len(backbone.map_layers) // 2]
-    as_in_paper: dict[str, Any] = {"layer": layer, "activation": "pre", "patch_standardize": False}
+    as_in_paper: dict[str, Any] = {"layer": backbone.map_layers[0], "activation": "pre", "patch_standardize": False}
     known = {field.name for field in dataclasses.fields(backbone)}
     settings = {name: value for name, value in as_in_paper.items() if name in known}
     return Network(dataclasses.replace(backbone, **settings), network.params)
@@ -56,6 +56,7 @@ class PixelEvidence(PixelLevel):
             unchanged pairs show contours too often.
         reach_px: Standard deviation of the window in which brightness that stands out is gathered, as root mean
             square: so the inside of a change counts with its rim.
+        network_step_px: Side of the blocks of pixels whose means the network sees.
         features_px: Standard deviation of the blur of the difference of features.
         usual_least, usual_cap: Least and largest interquartile range of the differences that is put down to the pair.
         draws, rate: As in `PixelLevel`.
@@ -78,11 +79,12 @@ class PixelEvidence(PixelLevel):
     coarse_px: float = 8.0
     border_px: int = 8
     reach_px: float = 8.0
+    network_step_px: int = 2
     features_px: float = 2.0
     usual_least: float = 0.1
     usual_cap: float = 1.0
     draws: int = 4
-    least_level: float = 2.2
+    least_level: float = 2.4
     stands_out: float = 3.5
     beside: float = 0.4
     null_outlier: float = 4.0
@@ -98,7 +100,8 @@ class PixelEvidence(PixelLevel):
     def __post_init__(self):
         super().__post_init__()
         check_above_zero(self, "coarse_px", "reach_px", "features_px", "usual_cap", "least_level")
-        check_above_zero(self, "outline_px", "end", "thickest_px")
+        check_above_zero(self, "outline_px", "end", "thickest_px", "network_step_px")
+        check_pixels("network_step_px", self.network_step_px)
 
     def standardized(self, before: Brightness, after: Brightness, keep: Array, detail: BrightnessDetail) -> Array:
         """Difference of fine brightness in standard deviations of the pair's usual one, with its sign; 0 outside.
@@ -117,16 +120,17 @@ class PixelEvidence(PixelLevel):
 
     def cell_px(self, backbone: Backbone) -> int:
         """Pixels in a cell of `features`."""
-        return _plain(Network(backbone, {})).backbone.stride or 1
+        return self.network_step_px * (_plain(Network(backbone, {})).backbone.stride or 1)
 
     def features(self, network: Network, x: Array) -> Array:
         """Features of one date that are compared, [H, W] or [H, W, C] float32 to [h, w, D].
 
-        They are the paper's: before the ReLU, of images as they are, and of the middle one of the network's layers for
-        maps, conv2_2 of VGG-16; each from 0 at its minimum to 1 at its 95th percentile, for which a quarter of the
-        cells is enough.
+        They are the paper's: before the ReLU, of images as they are, and of the first of the network's layers for maps,
+        conv1_2 of VGG-16, in blocks of `network_step_px`; each from 0 at its minimum to 1 at its 95th percentile, for
+        which a quarter of the cells is enough.
         """
-        return Dcva(keep=1.0, percentile_every=2).scaled_map(_plain(network), x)
+        with extents.of_blocks(self.network_step_px):
+            return Dcva(keep=1.0, percentile_every=2).scaled_map(_plain(network), block_means(x, self.network_step_px))
 
     def feature_change(self, first: Array, second: Array, keep: Array, step: int = 1) -> Array:
         """Difference of the `features` of both dates over its median, [H, W] float32; 0 where not `keep`.
@@ -138,7 +142,7 @@ class PixelEvidence(PixelLevel):
         """
         size = jnp.sqrt(jnp.square(second - first).sum(axis=-1, keepdims=True))  # [h, w, 1]
         soft = self._around(enlarged(size, keep.shape, step)[..., 0], keep, self.features_px)
-        _, usual, _ = masked.quartiles(soft, keep)
+        usual = masked.median(soft, keep)
         return jnp.where(keep, soft / (usual + 1e-6), 0)
 
     def _around(self, x: Array, keep: Array, sigma: float) -> Array:

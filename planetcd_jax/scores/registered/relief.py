@@ -168,7 +168,7 @@ class Relighting:
         for step in range(self.rounds):
             if step:
                 error = jnp.abs(parts[3] - relight(parts[2], (parts[0], parts[1]), found))
-                usual = 1.4826 * masked.quartiles(error.reshape(inside.shape), inside)[1] + 1e-6
+                usual = 1.4826 * masked.median(error.reshape(inside.shape), inside) + 1e-6
                 weight = usable / jnp.maximum(1.0, error / (self.outlier * usual))
             sums = jnp.matmul(parts * weight, parts.T, precision=jax.lax.Precision.HIGHEST)
             found = _solve(sums, self.gain_bounds)

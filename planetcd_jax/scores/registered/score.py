@@ -21,7 +21,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from planetcd_jax.errors import ConfigError
+from planetcd_jax.errors import ConfigError, PatchError
 from planetcd_jax.networks.backbone import Backbone, Network
 from planetcd_jax.ops import extents, masked
 from planetcd_jax.ops.filters import blur, grey
@@ -30,7 +30,7 @@ from planetcd_jax.ops.shifted import Registration
 from planetcd_jax.records import check_above_zero, check_pixels
 from planetcd_jax.scores.base import Score, WindowGrid
 from planetcd_jax.scores.brightness import Brightness, BrightnessDetail, Limits
-from planetcd_jax.scores.features import shared_features
+from planetcd_jax.scores.features import block_means, shared_features
 from planetcd_jax.scores.null import Null
 from planetcd_jax.scores.pixel_level import PixelChange
 from planetcd_jax.scores.registered.pixel_comparison import PixelComparison
@@ -38,6 +38,9 @@ from planetcd_jax.scores.registered.pixel_evidence import PixelEvidence
 from planetcd_jax.scores.registered.relief import Relighting
 from planetcd_jax.scores.registered.residual_null import ResidualNull
 from planetcd_jax.types import Array
+
+_AT_ONCE = 28
+"""Windows that are scored side by side: alone, one does not keep several cores busy. Changes no score."""
 
 
 class View(NamedTuple):
@@ -124,6 +127,8 @@ class Registered(Score):
         light: How a sun that turned is taken out of the difference of brightness.
         null: `ResidualNull`, made of the pair's own differences; or another (`scores.null`).
         network_blur_px: Standard deviation of the blur before the network, which takes noise for texture.
+        network_step_px: Side of the blocks of pixels whose means the network sees, after that blur: at half the
+            resolution a network to conv2_2 ranks as well as one to conv3_2 on all pixels, for a sixth of the work.
         border_px: Ground this near to missing ground or to the edge is not compared: resampling is one-sided there.
         edge_px, edge_weight: Ground this near counts for less, by this factor: blurs are one-sided there, and local
             shifts less sure.
@@ -153,6 +158,7 @@ class Registered(Score):
     brightness: BrightnessDetail = BrightnessDetail()
     light: Relighting = Relighting()
     network_blur_px: float = 1.2
+    network_step_px: int = 2
     border_px: int = 4
     edge_px: int = 10
     edge_weight: float = 0.6
@@ -175,7 +181,9 @@ class Registered(Score):
         return backbone.pads and isinstance(self.null, ResidualNull)
 
     def __post_init__(self):
-        check_above_zero(self, "network_blur_px", "usual_cap", "usual_least", "detail_top", "texture_top", "tile_px")
+        check_above_zero(self, "network_blur_px", "network_step_px", "usual_cap", "usual_least", "detail_top")
+        check_pixels("network_step_px", self.network_step_px)
+        check_above_zero(self, "texture_top", "tile_px")
         check_pixels("border_px", self.border_px)
         check_pixels("edge_px", self.edge_px)
         check_pixels("margin_px", self.margin_px)
@@ -201,16 +209,21 @@ class Registered(Score):
         reach = jnp.clip(high - low, self.usual_least, self.usual_cap)
         return jnp.maximum(masked.top_mean(values, keep, self.detail_top) - middle, 0) / (reach + 1e-3)
 
-    def blurred_features(self, network: Network, x: Array, grid: WindowGrid | None = None) -> Array:
-        """Features of one patch, blurred first: [H, W(, C)] to [G, h, w, D], or of the windows of `grid`."""
+    def seen_features(self, network: Network, x: Array, grid: WindowGrid | None = None) -> Array:
+        """Features of one patch, blurred and in blocks: [H, W(, C)] to [G, h, w, D], or of the windows of `grid`."""
         planes = x[None] if x.ndim == 2 else jnp.moveaxis(x, -1, 0)
         soft = blur(planes.astype(jnp.float32), self.network_blur_px)
-        soft = soft[0] if x.ndim == 2 else jnp.moveaxis(soft, 0, -1)
-        if grid is None:
-            return network.features(soft)
-        if grid.margin >= network.backbone.context_px:
-            return shared_features(network, soft[None], margin=grid.margin, tile=None)[0]
-        return _within(network.features(soft), grid.margin // _step(network.backbone), axes=(1, 2))
+        soft = block_means(soft[0] if x.ndim == 2 else jnp.moveaxis(soft, 0, -1), self.network_step_px)
+        margin = 0 if grid is None else grid.margin // self.network_step_px
+        with extents.of_blocks(self.network_step_px):
+            if grid is not None and margin >= network.backbone.context_px:
+                return shared_features(network, soft[None], margin=margin, tile=None)[0]
+            found = network.features(soft)
+        return _within(found, margin // (network.backbone.stride or 1), axes=(1, 2)) if margin else found
+
+    def cell_px(self, backbone: Backbone) -> int:
+        """As `Score.cell_px`: of `seen_features`."""
+        return self.network_step_px * (backbone.stride or 1)
 
     def view(self, network: Network, x: Array, valid: Array, limits: Limits, grid: WindowGrid | None = None) -> View:
         """One date, [H, W] or [H, W, C] float32 on the common grid, as it is compared.
@@ -222,9 +235,9 @@ class Registered(Score):
             limits: Brightness that counts.
             grid: Windows of an array, which share its features; None: one patch.
         """
-        found = self.blurred_features(network, x, grid)
+        found = self.seen_features(network, x, grid)
         direction = found * jax.lax.rsqrt(_over_features(jnp.square(found))[..., None] + 1e-12)
-        varies = jax.vmap(lambda group: _varies(group, network.backbone.stride))(direction).mean(axis=0)
+        varies = jax.vmap(lambda group: _varies(group, self.cell_px(network.backbone)))(direction).mean(axis=0)
         return View(self.brightness.brightness(grey(x), valid, limits), direction, varies)
 
     def views(self, network: Network, before: Array, second: Registration, grid: WindowGrid | None = None) -> Views:
@@ -286,10 +299,11 @@ class Registered(Score):
 
     def rho(self, network: Network, before: Array, after: Array) -> Array:
         """As `Score.rho`; NaN if a pixel is NaN."""
+        missing = _missing(before, after)
         before, second = self._registered(before, after)
         views = self.views(network, before, second)
         rho = self.rho_of(self.evidence_of(views, self.relit(views)))
-        return jnp.where(_missing(before, second), jnp.nan, rho)
+        return jnp.where(missing, jnp.nan, rho)
 
     def pair_rhos(
         self, key: Array, network: Network, before: Array, after: Array, context: Array | None = None
@@ -297,13 +311,13 @@ class Registered(Score):
         """As `Score.pair_rhos`; `before` goes through the network once, and registration is done once."""
         if not isinstance(self.null, ResidualNull):
             return super().pair_rhos(key, network, before, after, context)
+        missing = _missing(before, after)
         before, second = self._registered(before, after)
         views = self.views(network, before, second)
         lit = self.relit(views)
         drawn = self.null_views(key, network, before, second, views, lit)
         rho = self.rho_of(self.evidence_of(views, lit))
         rho_null = self.rho_of(self.evidence_of(drawn, self.relit(drawn)))
-        missing = _missing(before, second)
         return jnp.where(missing, jnp.nan, rho), jnp.where(missing, jnp.nan, rho_null)
 
     def check_windows(self, backbone: Backbone) -> None:
@@ -314,6 +328,16 @@ class Registered(Score):
         """`margin_px`."""
         self.check_windows(backbone)
         return self.margin_px
+
+    def check_pair(self, backbone: Backbone, before: Array, after: Array) -> None:
+        """As `Score.check_pair`; one cell at least."""
+        super().check_pair(backbone, before, after)
+        least = self.cell_px(backbone)
+        if min(before.shape[:2]) < least:
+            raise PatchError(
+                f"the patches are {before.shape[0]}x{before.shape[1]} px, and {backbone.layer} at a step of "
+                f"{self.network_step_px} px needs at least {least} px in each axis; use larger patches."
+            )
 
     def window_maps(
         self, network: Network, before: Array, after: Array, valid: Array, grid: WindowGrid
@@ -358,7 +382,10 @@ class Registered(Score):
             part = jax.tree.map(cut, evidence)
             return jnp.where(grid.enough(part.keep.mean(dtype=jnp.float32)), self.rho_of(part), jnp.nan)
 
-        return jax.lax.map(one, grid.corners(*shape)).reshape(grid.shape(*shape))
+        corners = grid.corners(*shape)
+        whole = jnp.pad(corners, ((0, -len(corners) % _AT_ONCE), (0, 0)), mode="edge")
+        found = jax.lax.map(one, whole, batch_size=min(_AT_ONCE, len(whole)))
+        return found[: len(corners)].reshape(grid.shape(*shape))
 
     # Pixel by pixel.
 
@@ -392,7 +419,9 @@ class Registered(Score):
 
     def describe(self, backbone: Backbone) -> str:
         """As `Score.describe`."""
-        return f"registered, then compared place by place: brightness, and {backbone.kind} to {backbone.layer}"
+        step = self.network_step_px
+        seen = "" if step == 1 else f" at 1/{step} of the resolution"
+        return f"registered, then compared place by place: brightness, and {backbone.kind} to {backbone.layer}{seen}"
 
     def describe_null(self, count: int) -> str:
         """As `Score.describe_null`."""
@@ -406,10 +435,5 @@ def _within(x: Array, rim: int, axes: tuple[int, int] = (0, 1)) -> Array:
     return x
 
 
-def _step(backbone: Backbone) -> int:
-    assert backbone.stride  # `check_windows` asks for it
-    return backbone.stride
-
-
-def _missing(before: Array, second: Registration) -> Array:
-    return jnp.isnan(before).any() | jnp.isnan(second.after).any()
+def _missing(before: Array, after: Array) -> Array:
+    return jnp.isnan(before).any() | jnp.isnan(after).any()
