@@ -42,12 +42,15 @@ class Light(NamedTuple):
     turn: tuple[Array, Array]
 
 
-def _directions(height: int, width: int) -> np.ndarray:
-    """cos 2u and sin 2u of the direction u of each wave of `rfft2`, [2, height, width // 2 + 1] complex64."""
-    by_row, by_column = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-    power = by_row**2 + by_column**2
-    power[0, 0] = 1.0  # the mean has no direction, and both are 0 there
-    return (np.stack([by_row**2 - by_column**2, 2 * by_row * by_column]) / power).astype(np.complex64)
+def _directions(height: int, width: int) -> Array:
+    """cos 2u and sin 2u of the direction u of each wave of `rfft2`, [2, height, width // 2 + 1] float32."""
+    lines = np.fft.fftfreq(height).astype(np.float32), np.fft.rfftfreq(width).astype(np.float32)
+    # Worked out as the program runs: as constants they are megabytes of it, and XLA would make them while it compiles.
+    by_row, by_column = jax.lax.optimization_barrier(tuple(map(jnp.asarray, lines)))
+    by_row, by_column = by_row[:, None], by_column[None]
+    power = jnp.square(by_row) + jnp.square(by_column)  # 0 for the mean, which has no direction
+    parts = jnp.stack([jnp.square(by_row) - jnp.square(by_column), 2 * by_row * by_column])
+    return parts / jnp.where(power > 0, power, 1)
 
 
 def relief_maps(x: Array) -> ReliefMaps:
@@ -55,7 +58,7 @@ def relief_maps(x: Array) -> ReliefMaps:
     if extents.is_set(x.shape):
         return _relief_maps_of_extent(x)
     size = fast_length(x.shape[0]), fast_length(x.shape[1])
-    waves = jnp.fft.rfft2(x, s=size) * _directions(*size)
+    waves = jnp.fft.rfft2(x, s=size) * _directions(*size).astype(jnp.complex64)
     even, odd = jnp.fft.irfft2(waves, s=size)[:, : x.shape[0], : x.shape[1]]
     return even, odd
 
