@@ -84,7 +84,7 @@ class PixelEvidence(PixelLevel):
     usual_least: float = 0.1
     usual_cap: float = 1.0
     draws: int = 4
-    least_level: float = 2.4
+    least_level: float = 2.6
     stands_out: float = 3.5
     beside: float = 0.4
     null_outlier: float = 4.0
