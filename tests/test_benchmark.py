@@ -15,7 +15,7 @@ SCRIPTS = pathlib.Path(__file__).resolve().parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import benchmark  # noqa: E402
-from benchmarks import contestants, gpu, peers, record, work, writing  # noqa: E402
+from benchmarks import contestants, gpu, ours, peers, record, work, writing  # noqa: E402
 from benchmarks.contestants import Contestant  # noqa: E402
 
 OURS, PEER = Contestant("ours", "ours"), Contestant("PyTorch channels_last", "torch", layout="channels_last")
@@ -49,6 +49,17 @@ def test_operations_by_hand():
     assert work.image_flop(4) == 2 * 9 * by_hand
     assert CASE.flop == 4 * 3 * work.image_flop(100)
     assert work.Case("scene", 196, 1, 24).windows == 25 and work.Case("scene", 196, 1, 24).pixels == 196**2
+
+
+def test_inputs_are_made_and_ours_does_the_work_on_them(tmp_path):
+    cases = [work.Case("pairs", 32, 2), work.Case("scene", 148, 1, 24)]
+    work.write_inputs(tmp_path, cases)
+    do, about = ours.make(OURS)
+    for case in cases:
+        with np.load(tmp_path / f"{case.name}.npz") as arrays:
+            found = do(case, dict(arrays))
+        assert len(found["rho"]) == case.windows and np.isfinite(found["rho"]).all()
+    assert about()["micro_batch"] >= 1
 
 
 def test_bars_take_the_least_favourable_peer_in_equal_precision():

@@ -98,12 +98,12 @@ def write_inputs(folder: pathlib.Path, todo: list[Case]) -> None:
     from planetcd_jax.networks import vgg16
 
     params = pcd.load_vgg16()
-    folded = vgg16.fold_equal_channels(params, pcd.PAPER.input_mean, pcd.PAPER.input_std)
+    folded = vgg16.fold_equal_channels(params, pcd.PAPER.backbone.input_mean, pcd.PAPER.backbone.input_std)
     arrays = {f"{layer}.{part}": np.asarray(folded[layer][part]) for layer in LAYERS for part in ("kernel", "bias")}
     arrays["rgb.kernel"] = np.asarray(params["conv1_1"]["kernel"])
-    arrays["mean"], arrays["std"] = np.float32(pcd.PAPER.input_mean), np.float32(pcd.PAPER.input_std)
+    arrays["mean"], arrays["std"] = np.float32(pcd.PAPER.backbone.input_mean), np.float32(pcd.PAPER.backbone.input_std)
     np.savez(folder / "weights.npz", **arrays)
-    draw = jax.jit(lambda x: pcd.pseudo_unchanged(jax.random.key(0), x, pcd.PAPER))
+    draw = jax.jit(lambda x: pcd.pseudo_unchanged(jax.random.key(0), x, pcd.PAPER.score.null))
     for case in todo:
         made = images(case)
         if case.kind == "pairs":
