@@ -1,5 +1,7 @@
 """p-values beyond the null scores, and false places to expect, where the law is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -93,11 +95,21 @@ def test_a_place_that_must_show_changed_ground_is_rarer():
     found = chance.of_scene(null.ravel(), np.repeat(np.arange(300), 16), 16 * 40)
     for tau in (2.0, 4.0, 7.0):
         above = drawn(law, 40 * 2000, 9, True).max(axis=1).reshape(-1, 40) > tau
-        contour = rng.uniform(size=above.shape) < 0.05
+        sizes = np.where(rng.uniform(size=above.shape) < 0.05, 2.6 + rng.exponential(found.rise, above.shape), 0)
         searched = round(float(above.sum(axis=1).mean()))
-        expected = found.expected_places(tau, searched)
-        assert (above & contour).sum(axis=1).mean() <= expected <= found.expected_places(tau)
-        assert expected <= 0.052 * searched + 1
+        expected, judge = found.expected_places(tau, searched), dataclasses.replace(found, searched=searched)
+        outlined = [judge.stands_out(size, 2.6, tau) for size in sizes[above & (sizes > 0)]]
+        assert sum(outlined) / len(above) <= expected <= found.expected_places(tau)
+        assert expected <= min(0.103 * searched, 2) + 1
+
+
+def test_changed_ground_must_stand_out_in_the_scene_or_lie_in_windows_that_chance_does_not_give():
+    found = dataclasses.replace(chance.Chance(np.arange(100.0), None, 50), searched=200)
+    # Of 200 pieces ten exceed the level of one by chance; one of them lies 0.3 ln 10 = 0.7 above it.
+    assert not found.stands_out(3.2, 2.6, 95.5) and found.stands_out(3.35, 2.6, 95.5)
+    assert found.expected_places(98.5) <= 1 and found.stands_out(2.7, 2.6, 98.5)
+    # In one piece the level is its own.
+    assert dataclasses.replace(found, searched=1).stands_out(2.6, 2.6, 50.0)
 
 
 def test_where_nothing_was_searched_windows_decide_alone_or_nothing_is_expected():

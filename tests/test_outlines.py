@@ -1,5 +1,6 @@
 """From maps to changes: parts, outlines, tiles, what two tiles share, and the list of places."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -108,9 +109,13 @@ def test_windows_in_which_no_pixel_stands_out_are_no_place_where_chance_gives_as
     assert chance.expected_places(7.0) > chance.rate > chance.expected_places(9.0)
     found, few = places.list_candidates(maps, [], PLAN, PAIR, 0, chance)
     assert [round(x.rho) for x in found] == [9] and [round(x.rho) for x in few] == [7]
-    # A change that is outlined is a place whatever chance gives.
+    # A change that is outlined is a place, if it stands out of the many pieces that were searched.
     found, _ = places.list_candidates(maps, [change(350, 350, 10)], PLAN, PAIR, 0, chance)
     assert sorted(round(x.rho) for x in found) == [7, 9]
+    many = dataclasses.replace(chance, searched=10_000)
+    assert not many.stands_out(4.0, 2.2, 7.0) and many.stands_out(4.2, 2.2, 7.0)
+    found, few = places.list_candidates(maps, [change(350, 350, 10)], PLAN, PAIR, 0, many)
+    assert [round(x.rho) for x in found] == [9] and [round(x.rho) for x in few] == [7]
 
 
 def test_windows_beside_a_change_are_of_it_though_its_outline_ends_before_them():

@@ -127,12 +127,18 @@ class Chance:
         tiles: Number of such tiles that the scene is worth: its scored windows over the windows of one tile.
         rate: Share of unchanged pieces of ground that show changed pixels, as in `PixelLevel`; and of unchanged scenes
             that show a place by its windows alone.
+        rise: As in `PixelLevel`.
+        searched: Pieces of the scene that were searched for changed ground; None: the score tells none, or not yet.
+        most: Places that chance may give, by pixels and by windows, where a change has its outline.
     """
 
     maxima: np.ndarray
     tail: Tail | None
     tiles: float
     rate: float = PixelLevel.rate
+    rise: float = PixelLevel.rise
+    searched: int | None = None
+    most: float = 1.0
 
     def tail_p(self, scores: np.ndarray) -> np.ndarray:
         """Extrapolated p-value of each score, [...] float64; NaN where the tail does not reach, or there is none."""
@@ -146,7 +152,8 @@ class Chance:
         fewer than ten tiles of the null are above, the tail decides.
 
         By pixels: a place must show changed ground, which chance does in a share `rate` of the pieces that are
-        searched for it; a peak without any is a place only where windows alone would give at most `rate` so high.
+        searched for it, and stand out in the scene (`stands_out`) in one of two ways, each of which chance gives at
+        most `most` times; a peak without any is a place only where windows alone would give at most `rate` so high.
 
         Args:
             tau: Threshold.
@@ -160,7 +167,26 @@ class Chance:
         by_windows = -math.log1p(-share) * self.tiles
         if searched is None:
             return by_windows
-        return min(by_windows, -math.log1p(-self.rate) * searched + min(self.rate, by_windows))
+        return min(by_windows, 2 * min(self._contours(searched), self.most) + min(self.rate, by_windows))
+
+    def _contours(self, searched: int) -> float:
+        """Pieces of so many that show changed ground by chance."""
+        return -math.log1p(-self.rate) * searched
+
+    def stands_out(self, size: float, level: float, rho: float) -> bool:
+        """Whether changed ground is one that chance would give in a scene at most `most` times.
+
+        Its `level` is that of one piece. Of all that were searched, so many exceed one that lies higher by `rise` for
+        each factor of e (the largest of many values is of Gumbel's law, whose tail is exponential). Or its windows
+        tell: chance lifts none so high.
+
+        Args:
+            size, level: Of the change, as in `PixelChange`.
+            rho: Highest score of the windows that see it.
+        """
+        often = 0.0 if self.searched is None else self._contours(self.searched)
+        raised = self.rise * math.log(max(1.0, often / self.most))
+        return size >= level + raised or self.expected_places(rho) <= self.most
 
     def record(self, tau: float, places: int, searched: int | None) -> dict[str, Any]:
         """What run.json says of it, for the places above tau; searched: as in `expected_places`."""
@@ -181,15 +207,18 @@ class Chance:
         return min(1.0, factor * (1 + self.expected_places(tau)) / places) if places else 0.0
 
 
-def of_scene(null: np.ndarray, tile: np.ndarray, windows: int, rate: float = PixelLevel.rate) -> Chance:
+def of_scene(null: np.ndarray, tile: np.ndarray, windows: int, level: PixelLevel | None = None) -> Chance:
     """What chance gives in a scene.
 
     Args:
         null: [N] float, null scores.
         tile: [N] int, the tile of each.
         windows: Number of windows of the scene that were scored.
-        rate: As in `Chance`.
+        level: How the score tells changed pixels; None: the default.
     """
+    level = level or PixelLevel()
     tiles = [null[tile == number] for number in np.unique(tile)]
     per_tile = len(null) / len(tiles)
-    return Chance(np.asarray([part.max() for part in tiles]), fit_tail(tiles), windows / per_tile, rate)
+    return Chance(
+        np.asarray([part.max() for part in tiles]), fit_tail(tiles), windows / per_tile, level.rate, level.rise
+    )

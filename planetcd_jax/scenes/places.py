@@ -78,10 +78,10 @@ def list_candidates(
 ) -> tuple[list[Candidate], list[Candidate]]:
     """The places above tau, and the next best peaks below it until there are `at_least`; not yet measured.
 
-    Above tau each change is a place. Of the windows that see none, the peaks are, away from any change, where as many
-    windows belong to one as see a point of the ground, and where chance would lift one so high in at most a share
-    `Chance.rate` of such scenes: without a pixel that stands out, fewer windows or what chance does are no place. Below
-    tau the peaks are, of the windows that see no place.
+    Above tau each change is a place that stands out in the scene (`Chance.stands_out`). Of the windows that see none,
+    the peaks are, away from any change, where as many windows belong to one as see a point of the ground, and where
+    chance would lift one so high in at most a share `Chance.rate` of such scenes: without a pixel that stands out,
+    fewer windows or what chance does are no place. Below tau the peaks are, of the windows that see no place.
 
     Args:
         scored: rho and p-values [R, S] and tau.
@@ -97,6 +97,7 @@ def list_candidates(
     rho, _, tau = scored
     with np.errstate(invalid="ignore"):
         above = rho > tau
+    changes = [x for x in changes if _stands_out(x, rho, plan, chance)]
     sees = [candidates.windows_that_see(x.outline.bounds, rho.shape, plan.window, plan.stride) for x in changes]
     free, away = np.ones(rho.shape, bool), np.ones(rho.shape, bool)
     for part, change in zip(sees, changes, strict=True):
@@ -113,6 +114,15 @@ def list_candidates(
     own += _of_peaks(scored, taken, plan)[: max(0, at_least - len(own))]
     site = candidates.sites(rho, tau)
     return _placed(own, site, plan, pair), _placed(few, site, plan, pair)
+
+
+def _stands_out(change: Change, rho: np.ndarray, plan: Plan, chance: Chance | None) -> bool:
+    """Whether changed ground is a place."""
+    if chance is None:
+        return True
+    seen = rho[candidates.windows_that_see(change.outline.bounds, rho.shape, plan.window, plan.stride)]
+    highest = float(np.nanmax(seen)) if np.isfinite(seen).any() else -np.inf
+    return chance.stands_out(change.size, change.level, highest)
 
 
 def _is_believed(peak: Candidate, plan: Plan, chance: Chance | None) -> bool:

@@ -64,13 +64,13 @@ def score(request: Request, scene: Scene, kept: Checkpoint, *, quiet: bool) -> S
         scored = int(np.isfinite(rho).sum())
         clean = null_scores.counted(drawn, rho, scene.config.decision)
         left_out = len(drawn.rho) - len(clean.rho)
-        rate = scene.config.score.pixels.rate
-        chance = of_scene(clean.rho, clean.tile, scored, rate)
+        level = scene.config.score.pixels
+        chance = of_scene(clean.rho, clean.tile, scored, level)
         if scene.dates is not None:
             drawn_tau = float(thresholds.threshold(jnp.asarray(clean.rho), scene.config.decision))
             earlier = _unchanged(scene, (rho, clean.rho, chance), kept, quiet=quiet)
             clean = null_scores.joined(clean, earlier)
-            chance = of_scene(clean.rho, clean.tile, scored, rate)
+            chance = of_scene(clean.rho, clean.tile, scored, level)
         null = clean.rho
     else:
         assert request.stable_ground is not None

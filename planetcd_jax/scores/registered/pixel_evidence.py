@@ -59,7 +59,7 @@ class PixelEvidence(PixelLevel):
         network_step_px: Side of the blocks of pixels whose means the network sees.
         features_px: Standard deviation of the blur of the difference of features.
         usual_least, usual_cap: Least and largest interquartile range of the differences that is put down to the pair.
-        draws, rate: As in `PixelLevel`.
+        draws, rate, rise: As in `PixelLevel`.
         least_level: Least level: 95 of 100 unchanged development pairs are below.
         stands_out: Standard deviations of brightness from where on a pixel above the level begins a contour.
         beside: Share of the strongest difference of the ground above the level that such a pixel has at least.
