@@ -20,6 +20,9 @@ from planetcd_jax.scores.registered.relief import Relighting
 from planetcd_jax.scores.registered.residual_null import ResidualNull
 from planetcd_jax.types import Array
 
+Features = tuple[Array, ...]
+"""Of one date, [h, w, D] for each layer."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PixelComparison:
@@ -108,15 +111,15 @@ class PixelComparison:
         keep = masked.erode(second.valid, self.pixels.border_px)
         return self.detail.of_dates(before, second.after, second.valid, keep), keep
 
-    def _features(self, network: Network, before: Array, after: Array, keep: Array) -> tuple[Array, Array]:
-        """Features of both dates, [h, w, D] each; the second shows the first where not `keep`."""
+    def _features(self, network: Network, before: Array, after: Array, keep: Array) -> tuple[Features, Features]:
+        """Features of both dates; the second shows the first where not `keep`."""
         shown = jnp.where(over_bands(keep, before), after, before)
         return self.pixels.features(network, before), self.pixels.features(network, shown)
 
     def _maps(
-        self, backbone: Backbone, features: tuple[Array, Array], dates: tuple[Brightness, Brightness], keep: Array
+        self, backbone: Backbone, features: tuple[Features, Features], dates: tuple[Brightness, Brightness], keep: Array
     ) -> Maps:
         """Maps of size and of brightness, from the features and the brightness of two dates in the same light."""
         signed = self.pixels.standardized(*dates, keep, self.detail)
-        apart = self.pixels.feature_change(*features, keep, self.pixels.cell_px(backbone))
+        apart = self.pixels.feature_change(*features, keep, self.pixels.cells_px(backbone))
         return Maps(self.pixels.size(signed, apart, keep), signed)

@@ -7,6 +7,7 @@ contour grows over the difference of brightness to where the change ends.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -38,13 +39,16 @@ class Maps(NamedTuple):
     signed: Array
 
 
-def _plain(network: Network) -> Network:
-    """The network as the paper uses it, cut at the first of its layers for maps."""
-    backbone = network.backbone
-    as_in_paper: dict[str, Any] = {"layer": backbone.map_layers[0], "activation": "pre", "patch_standardize": False}
-    known = {field.name for field in dataclasses.fields(backbone)}
-    settings = {name: value for name, value in as_in_paper.items() if name in known}
-    return Network(dataclasses.replace(backbone, **settings), network.params)
+def _plain(network: Network) -> list[Network]:
+    """The network as the paper uses it, cut at its first and at its middle layer for maps."""
+    backbone, made = network.backbone, []
+    names = backbone.map_layers
+    for layer in dict.fromkeys((names[0], names[len(names) // 2])):
+        as_in_paper: dict[str, Any] = {"layer": layer, "activation": "pre", "patch_standardize": False}
+        known = {field.name for field in dataclasses.fields(backbone)}
+        settings = {name: value for name, value in as_in_paper.items() if name in known}
+        made.append(Network(dataclasses.replace(backbone, **settings), network.params))
+    return made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +88,7 @@ class PixelEvidence(PixelLevel):
     usual_least: float = 0.1
     usual_cap: float = 1.0
     draws: int = 4
-    least_level: float = 2.6
+    least_level: float = 2.4
     stands_out: float = 3.5
     beside: float = 0.4
     null_outlier: float = 4.0
@@ -118,32 +122,40 @@ class PixelEvidence(PixelLevel):
         size = (jnp.abs(ratio) - middle) * (FOLDED_RANGE / reach) + FOLDED_MEDIAN
         return jnp.where(keep, jnp.sign(ratio) * jnp.maximum(size, 0), 0)
 
-    def cell_px(self, backbone: Backbone) -> int:
-        """Pixels in a cell of `features`."""
-        return self.network_step_px * (_plain(Network(backbone, {})).backbone.stride or 1)
+    def cells_px(self, backbone: Backbone) -> tuple[int, ...]:
+        """Pixels in a cell of each of `features`."""
+        return tuple(self.network_step_px * (x.backbone.stride or 1) for x in _plain(Network(backbone, {})))
 
-    def features(self, network: Network, x: Array) -> Array:
-        """Features of one date that are compared, [H, W] or [H, W, C] float32 to [h, w, D].
+    def features(self, network: Network, x: Array) -> tuple[Array, ...]:
+        """Features of one date that are compared, [H, W] or [H, W, C] float32 to [h, w, D] for each layer.
 
-        They are the paper's: before the ReLU, of images as they are, and of the first of the network's layers for maps,
-        conv1_2 of VGG-16, in blocks of `network_step_px`; each from 0 at its minimum to 1 at its 95th percentile, for
-        which a quarter of the cells is enough.
+        They are the paper's: before the ReLU, of images as they are, in blocks of `network_step_px`, and of two of the
+        network's layers for maps, conv1_2 and conv2_2 of VGG-16; each from 0 at its minimum to 1 at its 95th
+        percentile, for which a quarter of the cells is enough.
         """
+        scaled = Dcva(keep=1.0, percentile_every=2).scaled_map
         with extents.of_blocks(self.network_step_px):
-            return Dcva(keep=1.0, percentile_every=2).scaled_map(_plain(network), block_means(x, self.network_step_px))
+            seen = block_means(x, self.network_step_px)
+            return tuple(scaled(cut, seen) for cut in _plain(network))
 
-    def feature_change(self, first: Array, second: Array, keep: Array, step: int = 1) -> Array:
+    def feature_change(
+        self, first: Sequence[Array], second: Sequence[Array], keep: Array, steps: Sequence[int]
+    ) -> Array:
         """Difference of the `features` of both dates over its median, [H, W] float32; 0 where not `keep`.
 
+        The geometric mean over the layers.
+
         Args:
-            first, second: [h, w, D] float32, in cells of `step` pixels.
+            first, second: [h, w, D] float32 for each layer, in cells of so many pixels.
             keep: [H, W] bool.
-            step: See there.
+            steps: Those pixels.
         """
-        size = jnp.sqrt(jnp.square(second - first).sum(axis=-1, keepdims=True))  # [h, w, 1]
-        soft = self._around(enlarged(size, keep.shape, step)[..., 0], keep, self.features_px)
-        usual = masked.median(soft, keep)
-        return jnp.where(keep, soft / (usual + 1e-6), 0)
+        made = jnp.ones(keep.shape, jnp.float32)
+        for one, other, step in zip(first, second, steps, strict=True):
+            size = jnp.sqrt(jnp.square(other - one).sum(axis=-1, keepdims=True))  # [h, w, 1]
+            soft = self._around(enlarged(size, keep.shape, step)[..., 0], keep, self.features_px)
+            made *= soft / (masked.median(soft, keep) + 1e-6)
+        return jnp.where(keep, made ** (1 / len(steps)), 0)
 
     def _around(self, x: Array, keep: Array, sigma: float) -> Array:
         return jnp.where(keep, blur_over(x, keep.astype(jnp.float32), sigma), 0)
