@@ -129,7 +129,7 @@ class Chance:
             that show a place by its windows alone.
         rise: As in `PixelLevel`.
         searched: Pieces of the scene that were searched for changed ground; None: the score tells none, or not yet.
-        most: Places that chance may give, by pixels and by windows, where a change has its outline.
+        most: Places that chance may give in a scene by pixels, and as many by windows, where a change has its outline.
     """
 
     maxima: np.ndarray
@@ -138,7 +138,7 @@ class Chance:
     rate: float = PixelLevel.rate
     rise: float = PixelLevel.rise
     searched: int | None = None
-    most: float = 1.0
+    most: float = 0.5
 
     def tail_p(self, scores: np.ndarray) -> np.ndarray:
         """Extrapolated p-value of each score, [...] float64; NaN where the tail does not reach, or there is none."""
