@@ -38,7 +38,7 @@ def test_blur_is_scipys():
 
 @pytest.mark.parametrize("shape", [(256, 257), (2, 300, 401)])
 @pytest.mark.parametrize("sigma", [0.7, 3.0, 14.0, 30.0])
-def test_wide_maps_blurred_in_bands_are_those_of_whole_matrices(shape, sigma):
+def test_wide_maps_blurred_by_shifted_copies_are_those_of_whole_matrices(shape, sigma):
     x = np.random.default_rng(0).random(shape, np.float32)
     by_row, by_column = (filters.blur_matrix(n, sigma).astype(np.float64) for n in shape[-2:])
     found = jax.jit(filters.blur, static_argnums=1)(x, sigma)

@@ -1,6 +1,7 @@
 """The places of a scene: one for each change, and for each peak of windows that chance does not explain."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,8 +98,9 @@ def list_candidates(
     rho, _, tau = scored
     with np.errstate(invalid="ignore"):
         above = rho > tau
-    changes = [x for x in changes if _stands_out(x, rho, plan, chance)]
-    sees = [candidates.windows_that_see(x.outline.bounds, rho.shape, plan.window, plan.stride) for x in changes]
+    seen = [candidates.windows_that_see(x.outline.bounds, rho.shape, plan.window, plan.stride) for x in changes]
+    stand_out = [_stands_out(x, rho[part], chance) for x, part in zip(changes, seen, strict=True)]
+    changes, sees = list(itertools.compress(changes, stand_out)), list(itertools.compress(seen, stand_out))
     free, away = np.ones(rho.shape, bool), np.ones(rho.shape, bool)
     for part, change in zip(sees, changes, strict=True):
         free[part] = False
@@ -116,13 +118,10 @@ def list_candidates(
     return _placed(own, site, plan, pair), _placed(few, site, plan, pair)
 
 
-def _stands_out(change: Change, rho: np.ndarray, plan: Plan, chance: Chance | None) -> bool:
-    """Whether changed ground is a place."""
-    if chance is None:
-        return True
-    seen = rho[candidates.windows_that_see(change.outline.bounds, rho.shape, plan.window, plan.stride)]
+def _stands_out(change: Change, seen: np.ndarray, chance: Chance | None) -> bool:
+    """Whether changed ground is a place; `seen` is rho of the windows that see it."""
     highest = float(np.nanmax(seen)) if np.isfinite(seen).any() else -np.inf
-    return chance.stands_out(change.size, change.level, highest)
+    return chance is None or chance.stands_out(change.size, change.level, highest)
 
 
 def _is_believed(peak: Candidate, plan: Plan, chance: Chance | None) -> bool:
