@@ -161,6 +161,7 @@ def test_a_repository_of_another_layout_is_not_taken_for_the_set(tmp_path):
         assert got["error"] == "HubUnreachable" and told in got["text"] and "<split>-*.parquet with" in got["text"]
 
 
+@pytest.mark.slow
 def test_a_hub_that_never_answers_is_given_up(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         got = _run(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -146,6 +146,7 @@ def test_default_folder_and_latest(tmp_path, monkeypatch, capsys):
 COMPARED = ("proposed", "proposed_kmeans", "naive_bayes_difference", "rcva")
 
 
+@pytest.mark.slow
 def test_all_methods_side_by_side(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(dataset_run, "method_names", lambda name: COMPARED)
     monkeypatch.setattr(opening, "open_dataset", _small_set)

@@ -124,7 +124,9 @@ def test_noise_has_no_ground(tmp_path):
     assert not squares.measure(frame, np.eye(3), frame.whole, 1).has_ground
 
 
-@pytest.mark.parametrize("source", [lambda frame: keypoints.guesses(frame, 700), turning.guesses])
+@pytest.mark.parametrize(
+    "source", [lambda frame: keypoints.guesses(frame, 700), pytest.param(turning.guesses, marks=pytest.mark.slow)]
+)
 def test_first_guesses_hold_the_turn(tmp_path, source):
     field, wanted = ground(1), turned(40, 0.8, (12, -9))
     frame = Frame(write(tmp_path / "a.tif", seen(field)), write(tmp_path / "b.tif", seen(field, wanted), seed=1))
@@ -233,6 +235,7 @@ def test_relief_on_a_large_offset_is_registered_and_one_value_agrees_with_nothin
     assert "too plain" in register(one, none).how
 
 
+@pytest.mark.slow
 def test_a_small_pair_of_two_places_is_doubted(tmp_path):
     """80 px: too few squares to refuse it, and light might do it too; so it is said, and the run goes on."""
     names = {"a": seen(ground(8)), "b": seen(ground(9)), "c": seen(ground(8)) ** 1.5}

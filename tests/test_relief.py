@@ -171,6 +171,7 @@ def test_taking_light_out_begins_without_a_step(ground):
         assert got == pytest.approx(share * all_of_it, abs=0.2 * all_of_it * (0 < share < 1) + 1e-3)
 
 
+@pytest.mark.slow
 def test_the_null_does_not_know_the_light_and_treats_bands_alike(ground):
     before, after = shaded(ground, 30), shaded(ground, 65)
     score = pcd.ROBUST.score

@@ -55,10 +55,10 @@ def test_the_loop_is_detect(source, params):
 @pytest.mark.parametrize(
     "options",
     [
-        dict(batch_size=1),
+        pytest.param(dict(batch_size=1), marks=pytest.mark.slow),
         dict(batch_size=7),
-        dict(batch_size=64),
-        dict(num_devices=4),
+        pytest.param(dict(batch_size=64), marks=pytest.mark.slow),
+        pytest.param(dict(num_devices=4), marks=pytest.mark.slow),
         dict(num_devices=4, batch_size=7),
     ],
 )

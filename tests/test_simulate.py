@@ -139,7 +139,11 @@ def _made(ranges, n=6, changed=True):
 
 @pytest.mark.parametrize(
     ("base", "kind"),
-    [(HIRISE_RSL, "streaks"), (CTX, "impact"), (dataclasses.replace(LROC, craft_share=1.0), "craft")],
+    [
+        (HIRISE_RSL, "streaks"),
+        pytest.param(CTX, "impact", marks=pytest.mark.slow),
+        pytest.param(dataclasses.replace(LROC, craft_share=1.0), "craft", marks=pytest.mark.slow),
+    ],
 )
 def test_only_the_change_changes_where_nothing_else_does(base, kind):
     unchanged, changed = _made(dataclasses.replace(base, **NOTHING_ELSE), changed=None)
@@ -158,6 +162,7 @@ def test_only_the_change_changes_where_nothing_else_does(base, kind):
         assert difference[~near].max() < 1.5 * imaging.MASK_FACTOR * imaging.MAX_CONTRAST
 
 
+@pytest.mark.slow
 def test_the_second_date_is_moved_as_told():
     ranges = dataclasses.replace(LROC, **{**NOTHING_ELSE, "max_shift_px": 20.0})
     (made,) = _made(ranges, changed=False)
@@ -172,7 +177,12 @@ def test_the_second_date_is_moved_as_told():
 
 
 @pytest.mark.parametrize(
-    ("name", "n", "side", "shift"), [("hirise_rsl", 254, 100, 2), ("ctx", 96, 150, 12), ("lroc", 10, 100, 40)]
+    ("name", "n", "side", "shift"),
+    [
+        pytest.param("hirise_rsl", 254, 100, 2, marks=pytest.mark.slow),
+        ("ctx", 96, 150, 12),
+        pytest.param("lroc", 10, 100, 40, marks=pytest.mark.slow),
+    ],
 )
 def test_the_sets_stand_in_for_the_papers(name, n, side, shift):
     pairs = open_dataset(name, source="simulated")

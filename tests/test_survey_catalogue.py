@@ -253,6 +253,7 @@ def many(count):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_ten_thousand_places_sort_filter_and_mark_with_few_rows_drawn(browser, tmp_path):
     html = survey_page(
         many(10_000), [[[0, 0], [1, 0], [1, 1]]], title="T", lede="", survey="x", simulated=False, version="0"

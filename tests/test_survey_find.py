@@ -290,6 +290,7 @@ def test_what_is_no_archive_is_one_line(tmp_path):
             archives.read_archive(str(tmp_path / name))
 
 
+@pytest.mark.slow
 def test_the_archive_of_the_demo_has_pairs_changes_and_broken_files(tmp_path):
     truth = demo_archive.write_archive(tmp_path, places=2, side=150)
     (tmp_path / "place00_2012.tif").write_bytes(b"")

