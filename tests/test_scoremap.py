@@ -246,6 +246,7 @@ def test_windows_with_too_little_valid_ground_are_not_scored(params, images):
     np.testing.assert_array_equal(half[both], none[both])
 
 
+@pytest.mark.slow
 def test_same_images_score_zero_and_jit_vmap_and_grad_work(params, images):
     # Four windows around the change and an early layer: without optimisation, gradients of convolutions take long.
     before, after = (jnp.asarray(x[36:100, 48:112]) for x in images)

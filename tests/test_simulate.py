@@ -213,6 +213,7 @@ def test_a_pair_depends_on_seed_split_and_index_alone():
     assert not np.array_equal(first.read(0).before, first.read(1).before)
 
 
+@pytest.mark.slow
 def test_splits_have_their_own_pairs():
     assert {s: len(simulated_set("hirise_rsl", split=s)) for s in ("train", "val", "test")} == DATASETS[
         "hirise_rsl"
@@ -232,6 +233,7 @@ def test_what_does_not_exist_is_told():
         open_dataset("lroc", source="simulated", split="train")
 
 
+@pytest.mark.slow
 def test_simulated_images_can_be_cut():
     patches = open_dataset("lroc", source="simulated", patch_size=50, margin=8)
     assert len(patches) == 40 and patches.read(3).context.shape == (66, 66)
