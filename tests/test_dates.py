@@ -134,9 +134,8 @@ def test_files_of_one_name_are_told_apart():
     assert scene_dates.labels_of(["a/x;1.tif", "b/y.tif"]) == ("x,1.tif", "y.tif")
 
 
-@pytest.mark.parametrize(
-    "config", [pcd.ROBUST, pytest.param(pcd.PAPER, marks=pytest.mark.slow)], ids=["robust", "paper"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [pcd.ROBUST, pcd.PAPER], ids=["robust", "paper"])
 def test_differences_of_two_dates_from_one_are_of_one_scale(texture, config):
     ground = texture(1, 160, 160, seed=3)[0]
     place = np.hypot(*np.ogrid[-80:80, -80:80]) < 7

@@ -107,6 +107,7 @@ def test_the_null_of_bands_has_the_noise_of_each(texture):
     np.testing.assert_allclose(together, 0.02 * np.sqrt(2 / BANDS), rtol=0.15)
 
 
+@pytest.mark.slow
 def test_the_null_of_two_releases_of_one_mosaic_has_their_differences(texture):
     """Most pixels are equal, the others differ by one grey level, as in a JPEG of quality 95."""
     rng = np.random.default_rng(2)

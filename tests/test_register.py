@@ -146,6 +146,7 @@ def test_offsets_turns_scales_and_perspective_are_found(tmp_path, wanted):
     assert found.after > 0.7 and found.residual_px < 0.5
 
 
+@pytest.mark.slow
 def test_the_same_images_give_the_same_to_the_last_digit(tmp_path):
     images = [write(tmp_path / f"{k}.tif", seen(ground(2), m), seed=k) for k, m in enumerate((None, turned(25, 1.4)))]
     assert register(*images) == register(*images)

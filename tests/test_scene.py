@@ -383,7 +383,8 @@ def test_images_may_be_urls(images):
     assert "part" in said
 
 
-@pytest.mark.parametrize("standard", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("standard", [False, True])
 def test_scores_do_not_depend_on_the_chunk(params, images, tmp_path, standard):
     config = PAPER.replace(layer="conv2_1", feature_standardize=standard)
     pair = AlignedPair(*map(Source, images))

@@ -265,6 +265,7 @@ def test_same_images_score_zero_and_jit_vmap_and_grad_work(params, images):
     assert np.isfinite(slope).all() and np.abs(slope).max() > 0
 
 
+@pytest.mark.slow
 def test_colour_and_many_bands_are_scored_as_patches_are(params, images):
     rgb = [np.stack([x, x[::-1], x[:, ::-1]], axis=-1) for x in images]
     for config, bands in ((PAPER, 3), (PAPER, 2), (PAPER.replace(bands=(2, 0, 1)), 3)):

@@ -142,6 +142,7 @@ def keras_model():
     return keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg.weights.h5", "vgg.h5"])
 @pytest.mark.filterwarnings("ignore")  # Keras's own, on the older of its formats
 def test_what_keras_3_writes(name, keras_model, tmp_path):
