@@ -187,9 +187,19 @@ class Backbone:
         chex.assert_rank(activations[name], 4)
         return activations[name][0].astype(jnp.float32)
 
+    def group_activations(self, params: Params, x: Array, layers: tuple[str, ...]) -> Mapping[str, Array]:
+        """Named activations [1, h, w, D] of one group of bands, [H, W] or [H, W, 3].
+
+        Args:
+            params, x: As in `group_features`.
+            layers: Those that are wanted, the own one among them; which of them one run gives is the network's.
+        """
+        del layers
+        return self.apply(params, self.normalise(x)[None])
+
     def group_features(self, params: Params, x: Array) -> Array:
         """Features of one group of bands: [H, W] or [H, W, 3] to [h, w, D] float32."""
-        return self.pick(self.apply(params, self.normalise(x)[None]))
+        return self.pick(self.group_activations(params, x, (self.layer,)))
 
     def unpadded_group_features(self, params: Params, x: Array) -> Array:
         """`group_features` without those that the padding reaches: `context_px` are lost on each side."""
@@ -206,6 +216,24 @@ class Backbone:
         """
         self.check_patch("patch", x)
         return jax.vmap(lambda group: self.group_features(params, group))(self.band_groups(x))
+
+    def features_of(self, params: Params, x: Array, layers: tuple[str, ...]) -> tuple[Array, ...]:
+        """`features` of each of some layers; one run of the network where its last layer's run gives all of them.
+
+        Args:
+            params, x: As in `features`.
+            layers: In network order.
+        """
+        self.check_patch("patch", x)
+        cuts = [dataclasses.replace(self, layer=layer) for layer in layers]
+
+        def of_group(group: Array) -> tuple[Array, ...]:
+            found = cuts[-1].group_activations(params, group, layers)
+            return tuple(
+                cut.pick(found) if cut.activation_name in found else cut.group_features(params, group) for cut in cuts
+            )
+
+        return jax.vmap(of_group)(self.band_groups(x))
 
     def unpadded_features(self, params: Params, x: Array) -> Array:
         """`features` without those that the padding reaches, [G, (H - 2 context_px) / stride, ..., D]."""
@@ -227,9 +255,13 @@ class Network:
         """[H, W] or [H, W, C] float in [0, 1] to [G, h, w, D] float32."""
         return self.backbone.features(self.params, x)
 
-    def at(self, layer: str) -> "Network":
-        """The same network cut at another layer."""
-        return Network(dataclasses.replace(self.backbone, layer=layer), self.params)
+    def features_of(self, x: Array, layers: tuple[str, ...]) -> tuple[Array, ...]:
+        """As `features`, for each of some layers."""
+        return self.backbone.features_of(self.params, x, layers)
+
+    def step_px(self, layer: str) -> int:
+        """Pixels in a cell of one of its layers; 1 where it is not known."""
+        return dataclasses.replace(self.backbone, layer=layer).stride or 1
 
 
 def prepared(backbone: Backbone, params: Params) -> Network:

@@ -247,9 +247,10 @@ class Vgg16(Backbone):
                 "that they cover, or load other weights (see weights/README.md)."
             )
 
-    def group_features(self, params: Params, x: Array) -> Array:
-        """As `Backbone.group_features`; three equal channels are folded into two planes."""
-        return self.pick(self._run(params, x, self.module()))
+    def group_activations(self, params: Params, x: Array, layers: tuple[str, ...]) -> Mapping[str, Array]:
+        """As `Backbone.group_activations`; three equal channels are folded into two planes."""
+        del layers
+        return self._run(params, x, self.module())
 
     @property
     def context_px(self) -> int:

@@ -100,13 +100,19 @@ struct Maps {
   std::vector<float> padded, here, next;
 };
 
-// One image through one layer other than the first, for tiles from `begin` to `end` (counted by rows). The rows of `out`
-// are `out_pitch` cells apart.
+// What a layer gives: `raw` before its ReLU, in rows that are `raw_pitch` cells apart; `next` for the layer after it, with
+// ReLU and maximum of 2 x 2. Either may be missing.
+struct Outputs {
+  float* raw;
+  int raw_pitch;
+  float* next;
+};
+
+// One image through one layer other than the first, for tiles from `begin` to `end` (counted by rows).
 void convolve(const Layer& layer, const float* in, int height, int width, const float* weights, const float* bias,
-              bool last, float* out, int out_pitch, int begin, int end, Scratch& scratch) {
+              const Outputs& out, int begin, int end, Scratch& scratch) {
   const int bands = layer.bands, features = layer.features, across = (width + 3) / 4, count = end - begin;
-  const bool pool = layer.pool && !last;
-  const int out_height = pool ? height / 2 : height, out_width = pool ? width / 2 : width;
+  const int step = layer.pool ? 2 : 1, next_height = height / step, next_width = width / step;
   float *v = scratch.transformed.data(), *m = scratch.multiplied.data();
   // A cache line between the points, which would all fall into one set of the first-level cache otherwise.
   const size_t v_step = count * bands + 16, m_step = count * features + 16;
@@ -142,30 +148,35 @@ void convolve(const Layer& layer, const float* in, int height, int width, const 
       for (int r = 0; r < 4; ++r) output_line(y + 6 * r, 1);
       const Vec plus = load(bias + feature);
       for (int r = 0; r < 4; ++r)
-        for (int c = 0; c < 4; ++c) y[6 * r + c] = last ? y[6 * r + c] + plus : relu(y[6 * r + c] + plus);
-      const int step = pool ? 2 : 1;
+        for (int c = 0; c < 4; ++c) {
+          y[6 * r + c] += plus;
+          if (out.raw && row + r < height && col + c < width)
+            store(out.raw + (size_t{1} * (row + r) * out.raw_pitch + col + c) * features + feature, y[6 * r + c]);
+        }
+      if (!out.next) continue;
       for (int r = 0; r < 4; r += step)
         for (int c = 0; c < 4; c += step) {
           const int to_row = (row + r) / step, to_col = (col + c) / step;
-          if (to_row >= out_height || to_col >= out_width) continue;
+          if (to_row >= next_height || to_col >= next_width) continue;
           Vec value = y[6 * r + c];
-          if (pool) value = larger(larger(value, y[6 * r + c + 1]), larger(y[6 * r + c + 6], y[6 * r + c + 7]));
-          store(out + (size_t{1} * to_row * out_pitch + to_col) * features + feature, value);
+          if (layer.pool) value = larger(larger(value, y[6 * r + c + 1]), larger(y[6 * r + c + 6], y[6 * r + c + 7]));
+          store(out.next + (size_t{1} * to_row * next_width + to_col) * features + feature, relu(value));
         }
     }
   }
 }
 
 // Rows `begin` to `end` of the first layer, directly: it has three bands. `padded` has a border of one zero pixel.
-void convolve_first(const float* padded, int width, const float* weights, const float* bias, bool last, float* out,
-                    int out_pitch, int begin, int end) {
+void convolve_first(const float* padded, int width, const float* weights, const float* bias, const Outputs& out,
+                    int begin, int end) {
   const int features = kLayers[0].features, line = 3 * (width + 2);
   for (int row = begin; row < end; ++row) {
-    float* to = out + size_t{1} * row * out_pitch * features;
+    float* next = out.next ? out.next + size_t{1} * row * width * features : nullptr;
+    float* to = out.raw ? out.raw + size_t{1} * row * out.raw_pitch * features : next;
     for (int col = 0; col < width; ++col) std::memcpy(to + col * features, bias, features * sizeof(float));
     for (int k = 0; k < 3; ++k)
       products(width, 9, padded + size_t{1} * (row + k) * line, 3, weights + k * 9 * kPanel, to, features, true);
-    for (int i = 0; !last && i < width * features; i += kLanes) store(to + i, relu(load(to + i)));
+    for (int i = 0; next && i < width * features; i += kLanes) store(next + i, relu(load(to + i)));
   }
 }
 
@@ -200,9 +211,12 @@ void pad(const float* image, int height, int width, int pitch, float* padded) {
     std::memcpy(padded + (row + 1) * line + 3, image + size_t{1} * row * pitch * 3, sizeof(float) * width * 3);
 }
 
-// One image, whose rows are `pitch` pixels apart, through all layers, to cells that are `out_pitch` apart; `in_turn` does the parts of a layer, one after the other or on several threads.
-void network(const float* image, int height, int width, int pitch, const float* weights, int layers, float* out,
-             int out_pitch, const std::function<void(int, const std::function<void(int)>&)>& in_turn) {
+// One image, whose rows are `pitch` pixels apart, through some layers, of which `raw` has what is wanted before the ReLU
+// (nullptr: nothing), with rows of `raw_pitch` cells; `in_turn` does the parts of a layer, one after the other or on
+// several threads.
+void network(const float* image, int height, int width, int pitch, const float* weights, int layers,
+             float* const* raw, const int* raw_pitch,
+             const std::function<void(int, const std::function<void(int)>&)>& in_turn) {
   static thread_local Maps kept;
   Maps& maps = kept;  // of this thread, for the others that help it too
   maps.padded.resize(size_t{3} * (height + 2) * (width + 2));
@@ -213,11 +227,10 @@ void network(const float* image, int height, int width, int pitch, const float* 
     const float* bias = weights + size_t{1} * (n == 0 ? 27 : 36 * layer.bands) * layer.features;
     const size_t size = size_t{1} * height * width * layer.features;
     if (!last && maps.next.size() < size) maps.next.resize(size);
-    float* to = last ? out : maps.next.data();
-    const int to_pitch = last ? out_pitch : layer.pool ? width / 2 : width;
+    const Outputs out{raw[n], raw_pitch[n], last ? nullptr : maps.next.data()};
     if (n == 0) {
       in_turn((height + 15) / 16, [&](int part) {
-        convolve_first(maps.padded.data(), width, weights, bias, last, to, to_pitch, 16 * part, std::min(height, 16 * part + 16));
+        convolve_first(maps.padded.data(), width, weights, bias, out, 16 * part, std::min(height, 16 * part + 16));
       });
     } else {
       const int tiles = ((height + 3) / 4) * ((width + 3) / 4), parts = (tiles + kTiles - 1) / kTiles;
@@ -225,7 +238,7 @@ void network(const float* image, int height, int width, int pitch, const float* 
       in_turn(parts, [&](int part) {
         static thread_local Scratch scratch;
         const int begin = part * share, end = std::min(tiles, begin + share);
-        if (begin < end) convolve(layer, maps.here.data(), height, width, weights, bias, last, to, to_pitch, begin, end, scratch);
+        if (begin < end) convolve(layer, maps.here.data(), height, width, weights, bias, out, begin, end, scratch);
       });
     }
     if (layer.pool && !last) height /= 2, width /= 2;
@@ -235,19 +248,31 @@ void network(const float* image, int height, int width, int pitch, const float* 
 }
 
 ffi::Error forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::F32> packed,
-                   ffi::Buffer<ffi::S32> sizes, ffi::ResultBuffer<ffi::F32> y, int32_t layers) {
+                   ffi::Buffer<ffi::S32> sizes, ffi::RemainingRets outputs, ffi::Span<const int32_t> wanted) {
+  constexpr int kMost = sizeof(kLayers) / sizeof(kLayers[0]);
   const auto shape = x.dimensions();
-  if (shape.size() < 3 || shape.back() != 3 || layers < 1 || layers > 7)
-    return ffi::Error::InvalidArgument("winograd: give [..., H, W, 3] and one to seven layers");
+  if (shape.size() < 3 || shape.back() != 3 || wanted.size() < 1 || wanted.size() != outputs.size())
+    return ffi::Error::InvalidArgument("winograd: give [..., H, W, 3] and one output for each layer");
   const int height = shape[shape.size() - 3], width = shape[shape.size() - 2];
-  size_t wanted = 0;
-  for (int n = 0; n < layers; ++n) wanted += ((n ? 36 : 9) * kLayers[n].bands + 1) * kLayers[n].features;
-  if (packed.element_count() != wanted)
-    return ffi::Error::InvalidArgument("winograd: one set of packed weights is wanted; do not map over parameters");
   const size_t in_size = size_t{3} * height * width;
   const int count = x.element_count() / in_size;
-  const size_t out_size = y->element_count() / count;
-  const int out_pitch = y->dimensions()[y->dimensions().size() - 2];
+  float* all[kMost] = {};  // of all images
+  size_t size_of[kMost] = {};
+  int pitch_of[kMost] = {}, layers = 0;
+  for (size_t k = 0; k < wanted.size(); ++k) {
+    auto y = outputs.get<ffi::Buffer<ffi::F32>>(k);
+    const int n = wanted[k];
+    if (!y.has_value() || n < 0 || n >= kMost)
+      return ffi::Error::InvalidArgument("winograd: layers are 0 to 6, and their outputs float32");
+    all[n] = (*y)->typed_data();
+    size_of[n] = (*y)->element_count() / count;
+    pitch_of[n] = (*y)->dimensions()[(*y)->dimensions().size() - 2];
+    layers = std::max(layers, n + 1);
+  }
+  size_t weights = 0;
+  for (int n = 0; n < layers; ++n) weights += ((n ? 36 : 9) * kLayers[n].bands + 1) * kLayers[n].features;
+  if (packed.element_count() != weights)
+    return ffi::Error::InvalidArgument("winograd: one set of packed weights is wanted; do not map over parameters");
   // Rows and columns of each image, or of all; what stands beyond them in its array is not read.
   const int own_sizes = sizes.element_count() / 2;
   if (own_sizes < 1 || count % own_sizes) return ffi::Error::InvalidArgument("winograd: give sizes of the images");
@@ -255,10 +280,14 @@ ffi::Error forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ff
   auto one = [&](int i, auto in_turn) {
     const int* size = sizes.typed_data() + 2 * (i / shared);
     const int rows = std::min(size[0], height), columns = std::min(size[1], width);
-    float* to = y->typed_data() + i * out_size;
-    if (rows < height || columns < width) std::memset(to, 0, sizeof(float) * out_size);
+    float* raw[kMost] = {};
+    for (int n = 0; n < layers; ++n)
+      if (all[n]) {
+        raw[n] = all[n] + i * size_of[n];
+        if (rows < height || columns < width) std::memset(raw[n], 0, sizeof(float) * size_of[n]);
+      }
     if (rows > 0 && columns > 0)
-      network(x.typed_data() + i * in_size, rows, columns, width, packed.typed_data(), layers, to, out_pitch, in_turn);
+      network(x.typed_data() + i * in_size, rows, columns, width, packed.typed_data(), layers, raw, pitch_of, in_turn);
   };
   auto alone = [](int parts, const std::function<void(int)>& work) {
     for (int part = 0; part < parts; ++part) work(part);
@@ -279,5 +308,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(planetcd_winograd, forward,
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::S32>>()
-                                  .Ret<ffi::Buffer<ffi::F32>>()
-                                  .Attr<int32_t>("layers"));
+                                  .RemainingRets()
+                                  .Attr<ffi::Span<const int32_t>>("layers"));

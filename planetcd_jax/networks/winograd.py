@@ -197,16 +197,24 @@ class Winograd(Vgg16):
 
     def apply(self, params: Params, x: Array) -> Mapping[str, Array]:
         """[N, H, W, 3] normalised float32 to the layer's output, before and after its ReLU."""
+        return self._apply(params, x, (self.layer,))
+
+    def group_activations(self, params: Params, x: Array, layers: tuple[str, ...]) -> Mapping[str, Array]:
+        """As `Backbone.group_activations`: those layers."""
+        return self._apply(params, self.normalise(x)[None], layers)
+
+    def _apply(self, params: Params, x: Array, layers: tuple[str, ...]) -> Mapping[str, Array]:
+        """The outputs of some of its layers, before and after their ReLU."""
         size = jnp.asarray(extents.lengths(x.shape[-3:-1]), jnp.int32)
-        y = _convolutions(self)(self.prepare(params), x, jnp.broadcast_to(size, (*x.shape[:-3], 2)))
-        return {self.layer: y, self.layer.replace("conv", "relu"): jax.nn.relu(y)}
+        made = _convolutions(self, layers)(self.prepare(params), x, jnp.broadcast_to(size, (*x.shape[:-3], 2)))
+        before = dict(zip(layers, made, strict=True))
+        return before | {name.replace("conv", "relu"): jax.nn.relu(y) for name, y in before.items()}
 
     @property
     def context_px(self) -> int:
         """As `Backbone.context_px`."""
         return super(Vgg16, self).context_px
 
-    group_features = Backbone.group_features
     unpadded_group_features = Backbone.unpadded_group_features
 
 
@@ -235,26 +243,34 @@ def with_engine(config: Config, name: str = "winograd") -> Config:
 
 
 @functools.cache
-def _convolutions(backbone: Winograd) -> Callable[[Params, Array, Array], Array]:
-    """The chosen layer's output before its ReLU, of packed parameters, [..., H, W, 3] and [..., 2] rows and columns."""
-    layer, step = backbone.layer, backbone.stride
-    features = vgg16.CHANNELS[vgg16.block_of(layer)]
+def _convolutions(backbone: Winograd, layers: tuple[str, ...]) -> Callable[[Params, Array, Array], tuple[Array, ...]]:
+    """The outputs of some layers up to the chosen one, in order, before their ReLU: of packed parameters,
+    [..., H, W, 3] and [..., 2] rows and columns."""
     network = backbone.module()
 
-    @jax.custom_vjp
-    def convolutions(params: Params, x: Array, size: Array) -> Array:
-        _register()
+    def output(x: Array, layer: str) -> jax.ShapeDtypeStruct:
+        step, features = vgg16.stride_of(layer), vgg16.CHANNELS[vgg16.block_of(layer)]
         shape = (*x.shape[:-3], x.shape[-3] // step, x.shape[-2] // step, features)
-        call = jax.ffi.ffi_call(_TARGET, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="expand_dims")
-        return call(x, params["packed"], size, layers=np.int32(LAYERS.index(layer) + 1))
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    @jax.custom_vjp
+    def convolutions(params: Params, x: Array, size: Array) -> tuple[Array, ...]:
+        _register()
+        call = jax.ffi.ffi_call(_TARGET, [output(x, layer) for layer in layers], vmap_method="expand_dims")
+        numbers = np.array([LAYERS.index(layer) for layer in layers], np.int32)
+        return tuple(call(x, params["packed"], size, layers=numbers))
 
     def forward(params, x, size):
         return convolutions(params, x, size), (params, x)
 
-    def backward(saved, slope):
+    def backward(saved, slopes):
         params, x = saved
-        _, pull = jax.vjp(lambda p, x: vgg16.activations(network, p, x)[layer], params["vgg16"], x)
-        by_params, by_x = pull(slope)
+
+        def plain(p: Params, x: Array) -> tuple[Array, ...]:
+            found = vgg16.activations(network, p, x)
+            return tuple(found[layer] for layer in layers)
+
+        by_params, by_x = jax.vjp(plain, params["vgg16"], x)[1](slopes)
         return {"packed": jnp.zeros_like(params["packed"]), "vgg16": by_params}, by_x, None
 
     convolutions.defvjp(forward, backward)

@@ -3,6 +3,8 @@
 Axes: H rows, W columns.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,21 @@ from planetcd_jax.types import Array
 
 _HALVINGS = 24
 """Steps of the search for a quantile: its error is the range of the values times 2^-24, as float32 has."""
+
+_PARTS, _LANES = 8, 32
+"""How values are laid out to be counted: on CPUs XLA's sum over rows takes a fifth of the time where eight of them are
+added to each other first."""
+
+
+def in_parts(values: Array, fill: float) -> Array:
+    """[K, ...] as [8, K / 8, ...], filled up, for `count`."""
+    whole = jnp.pad(values, [(0, -len(values) % _PARTS)] + [(0, 0)] * (values.ndim - 1), constant_values=fill)
+    return whole.reshape(_PARTS, -1, *values.shape[1:])
+
+
+def count(parts: Array) -> Array:
+    """How many are True in each column, [8, K, ...] bool from `in_parts` to [...] int32."""
+    return functools.reduce(jnp.add, [part.astype(jnp.int32) for part in parts]).sum(axis=0)
 
 
 def mean(x: Array, weight: Array) -> Array:
@@ -47,23 +64,27 @@ def median(x: Array, keep: Array) -> Array:
 
 
 def _quartiles(x: Array, keep: Array, which: tuple[int, ...]) -> Array:
-    count = keep.sum(dtype=jnp.int32)
-    rank = jax.lax.div(np.array(which, np.int32) * count, np.int32(4)).astype(jnp.float32)
+    total = keep.sum(dtype=jnp.int32)
+    rank = jax.lax.div(np.array(which, np.int32) * total, np.int32(4)).astype(jnp.float32)
     values, ones = jnp.where(keep, x, jnp.inf).ravel(), jnp.ones(x.size, jnp.float32)
+    lanes = jnp.pad(values, (0, -x.size % _LANES), constant_values=jnp.inf).reshape(-1, _LANES)
+    parts = in_parts(lanes, jnp.inf)
     low = jnp.broadcast_to(values.min(), rank.shape)
     high = jnp.broadcast_to(jnp.where(keep, x, -jnp.inf).max(), rank.shape)
 
     def halve(_, bounds):
         low, high = bounds
         middle = (low + high) / 2
-        # Counted in float32, which is exact up to 16 million; for one quartile a product takes half as long on CPUs.
-        below = (values <= middle[:, None]).astype(jnp.float32)
-        above = (jnp.matmul(below, ones) if len(which) == 1 else below.sum(axis=1)) > rank
+        if len(which) == 1:  # in float32, which is exact up to 16 million: a product takes half as long on CPUs
+            below = jnp.matmul((values <= middle[:, None]).astype(jnp.float32), ones)
+        else:
+            below = jax.vmap(lambda level: count(parts <= level).sum().astype(jnp.float32))(middle)
+        above = below > rank
         return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
     # A loop and not a row of steps, into each of which XLA would pull the making of the values.
     _, high = jax.lax.fori_loop(0, _HALVINGS, halve, (low, high))
-    return jnp.where(count > 0, high, 0.0)
+    return jnp.where(total > 0, high, 0.0)
 
 
 def spread(x: Array, keep: Array) -> tuple[Array, Array]:

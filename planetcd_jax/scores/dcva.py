@@ -24,7 +24,7 @@ import numpy as np
 
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.networks.backbone import Network
-from planetcd_jax.ops import extents
+from planetcd_jax.ops import extents, masked
 from planetcd_jax.records import check_choice
 from planetcd_jax.scores.features import standardized
 from planetcd_jax.types import Array
@@ -39,11 +39,15 @@ def _place(percent: float, count: Any) -> tuple[Any, Any]:
     return whole * parts + rest * parts // 10000, (rest * parts % 10000) / 10000
 
 
-def _percentile(features: Array, percent: float, step: int = 1, every: int = 1) -> Array:
-    """Percentile of each feature, interpolated linearly; [H', W', D] float32 to [D].
+def _ordered(bits: Array) -> Array:
+    """Bits of float32 as int32 in the order of the floats, and back: those below 0 are flipped."""
+    return jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)
 
-    Found bit by bit, by counting: 32 passes take a fifth of the time of a sort on a CPU, else most of the time
-    of a map. Integers of the same bits are in the order of the floats once those below 0 are flipped.
+
+def _percentile(features: Array, percent: float, step: int = 1, every: int = 1) -> Array:
+    """Percentile of each feature, interpolated linearly; [H', W', D] float32 to [D]. Gradients take it as constant.
+
+    Found bit by bit, by counting: on a CPU 32 passes take a thirtieth of the time of a sort.
 
     Args:
         features: [H', W', D].
@@ -54,39 +58,71 @@ def _percentile(features: Array, percent: float, step: int = 1, every: int = 1) 
     shape = features.shape[:2]
     rows, columns = (-(-n // every) for n in extents.lengths(shape, step))
     rank, part = _place(percent, rows * columns)
-    values = features[::every, ::every].reshape(-1, features.shape[-1])  # [K, D]
-    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(values), jnp.int32)
-    order = jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)  # [K, D]
+    values = jax.lax.stop_gradient(features)[::every, ::every].reshape(-1, features.shape[-1])  # [K, D]
+    order = _ordered(jax.lax.bitcast_convert_type(values, jnp.int32))
+    most = jnp.iinfo(jnp.int32).max
     if extents.is_set(shape, step):  # what lies beyond the image is the largest of all
-        own = extents.inside(shape, step)[::every, ::every].reshape(-1, 1)
-        order, values = jnp.where(own, order, jnp.iinfo(jnp.int32).max), jnp.where(own, values, jnp.inf)
+        order = jnp.where(extents.inside(shape, step)[::every, ::every].reshape(-1, 1), order, most)
+    parts = masked.in_parts(order, most)
 
     def settle(k: Array, found: Array) -> Array:
         """Adds bit 31 - k where at most `rank` values lie below; the first step picks the sign."""
         higher = found + jnp.left_shift(jnp.int32(1), 31 - k)
-        return jnp.where((order < higher).sum(axis=0, dtype=jnp.int32) <= rank, higher, found)
+        return jnp.where(masked.count(parts < higher) <= rank, higher, found)
 
-    lowest = jnp.full(values.shape[1:], jnp.iinfo(jnp.int32).min, jnp.int32)
-    found = jax.lax.fori_loop(0, 32, settle, lowest)  # [D]
-    low = jnp.where(order <= found, values, -jnp.inf).max(axis=0)
-    above = jnp.where(order > found, values, jnp.inf).min(axis=0)
-    high = jnp.where((order <= found).sum(axis=0, dtype=jnp.int32) > rank + 1, low, above)
+    low = jax.lax.fori_loop(0, 32, settle, jnp.full(features.shape[-1:], jnp.iinfo(jnp.int32).min, jnp.int32))  # [D]
+    above = jnp.where(order > low, order, most).min(axis=0)
+    high = jnp.where(masked.count(parts <= low) > rank + 1, low, above)
+    low, high = (jax.lax.bitcast_convert_type(_ordered(x), jnp.float32) for x in (low, high))
     return low + jnp.where(part > 0, high - low, 0) * part
 
 
 def enlarged(vectors: Array, shape: tuple[int, ...], step: int) -> Array:
     """[h, w, D] on a finer grid by linear interpolation, [H, W, D]; cells of `step` pixels."""
-    if not extents.is_set(shape):
-        return jax.image.resize(vectors, (*shape, vectors.shape[-1]), "linear")
+    rows, columns = _weights(shape, vectors.shape[:2], step)
+    return jnp.einsum("ah,hwd,bw->abd", rows, vectors, columns, precision=jax.lax.Precision.HIGHEST)
 
-    def matrix(length: int, cells: int, inner: Array, own: Array) -> Array:
-        inner, own = inner.astype(jnp.float32), own.astype(jnp.float32)
+
+def _weights(shape: tuple[int, ...], cells: tuple[int, ...], step: int) -> list[Array]:
+    """Weights of linear interpolation from cells to pixels, [H, h] and [W, w]; at the border the outermost cell."""
+
+    def matrix(length: int, cells: int, inner: Any, own: Any) -> Array:
+        inner, own = jnp.float32(inner), jnp.float32(own)
         at = jnp.clip((jnp.arange(length, dtype=jnp.float32) + 0.5) * own / inner - 0.5, 0, own - 1)
         return jnp.maximum(1 - jnp.abs(at[:, None] - jnp.arange(cells, dtype=jnp.float32)), 0)
 
-    lengths = extents.lengths(shape), extents.lengths(vectors.shape[:2], step)
-    rows, columns = map(matrix, shape, vectors.shape[:2], *lengths)
-    return jnp.einsum("ah,hwd,bw->abd", rows, vectors, columns, precision=jax.lax.Precision.HIGHEST)
+    return list(map(matrix, shape, cells, extents.lengths(shape), extents.lengths(cells, step)))
+
+
+def enlarged_power(vectors: Array, shape: tuple[int, ...], step: int) -> Array:
+    """Sum of squares over D of the `enlarged` vectors, [h, w, D] to [H, W] float32, without making them.
+
+    With w_i the weights of the cells around a pixel it is sum_i sum_j w_i w_j <v_i, v_j>: products of neighbours, which
+    lie on the coarse grid.
+    """
+
+    def product(one: Array, other: Array) -> Array:
+        return (one * other).sum(axis=-1)
+
+    if vectors.shape[:2] == tuple(shape):
+        return product(vectors, vectors)
+
+    def row(i: Array) -> tuple[Array, Array]:
+        """Products in a row of cells and with the next one, [2, w] each; a row at a time stays in the cache."""
+        here, below = vectors[i], vectors[jnp.minimum(i + 1, vectors.shape[0] - 1)]
+        right, across = jnp.roll(here, -1, axis=0), jnp.roll(below, -1, axis=0)
+        alone = jnp.stack([product(here, here), 2 * product(here, below)])
+        return alone, 2 * jnp.stack([product(here, right), product(here, across) + product(right, below)])
+
+    alone, mixed = jax.lax.map(row, jnp.arange(vectors.shape[0]))  # [h, 2, w] each
+    rows, columns = (
+        jnp.stack(
+            [jnp.square(x), x * jnp.pad(x[:, 1:], ((0, 0), (0, 1)))], axis=-1
+        )  # of a cell alone and with the next
+        for x in _weights(shape, vectors.shape[:2], step)
+    )
+    products = jnp.stack([alone, mixed], axis=-1)  # [h, 2, w, 2]
+    return jnp.maximum(jnp.einsum("ahk,hkwl,bwl->ab", rows, products, columns, precision=jax.lax.Precision.HIGHEST), 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,45 +186,51 @@ class Dcva:
         chex.assert_rank(difference, 3)
         features = difference.shape[-1]
         count = max(1, int(self.kept_share(features) * features + 1e-9))
-        chosen = jnp.zeros(features, bool)
         lengths = extents.lengths(difference.shape[:2], step)
-        by_row, by_column = (self._parts(n, k) for n, k in zip(difference.shape[:2], lengths, strict=True))
-        for rows in by_row:
-            for columns in by_column:
-                weight = (rows[:, None] & columns[None])[..., None].astype(difference.dtype)
-                mean = (difference * weight).sum(axis=(0, 1)) / weight.sum()
-                variance = (jnp.square(difference - mean) * weight).sum(axis=(0, 1)) / weight.sum()
-                _, best = jax.lax.top_k(variance, count)  # [count]
-                chosen = chosen.at[best].set(True)
-        return chosen
+        rows, columns = (self._parts(n, k) for n, k in zip(difference.shape[:2], lengths, strict=True))
+        size = rows.sum(axis=1)[:, None, None] * columns.sum(axis=1)[None, :, None]
 
-    def _parts(self, length: int, inner: Any) -> list[Array]:
-        """Which rows or columns are in each part of an image, `splits` of [length] bool."""
+        highest = jax.lax.Precision.HIGHEST
+
+        def mean(of: list[Array]) -> Array:
+            """Mean over each part, of values whose rows elsewhere count nothing; [H, W, D] each to [a, b, D]."""
+            sums = jnp.stack([(x * own[:, None, None]).sum(axis=0) for x, own in zip(of, rows, strict=True)])
+            return jnp.einsum("bw,awd->abd", columns, sums, precision=highest) / size
+
+        middle = jnp.einsum("bw,abd->awd", columns, mean([difference] * self.splits), precision=highest)
+        variance = mean([jnp.square(difference - own) for own in middle])  # [a, b, D]
+        _, best = jax.lax.top_k(variance, count)
+        return jnp.zeros(features, bool).at[best.ravel()].set(True)
+
+    def _parts(self, length: int, inner: Any) -> Array:
+        """Which rows or columns are in each part of an image, [splits, length] float32 of 0 and 1."""
         at = jnp.arange(length)
         ends = [(k * inner // self.splits, (k + 1) * inner // self.splits) for k in range(self.splits)]
-        return [(at >= first) & (at < jnp.maximum(last, first + 1)) for first, last in ends]
+        inside = [(at >= first) & (at < jnp.maximum(last, first + 1)) for first, last in ends]
+        return jnp.stack(inside).astype(jnp.float32)
 
-    def change_vectors(self, network: Network, before: Array, after: Array) -> Array:
-        """Deep change vector of each position of the network's layer, zero for the features that are not chosen.
+    def change_vectors(self, before: Array, after: Array, step: int = 1) -> Array:
+        """Deep change vector of each position of a layer, zero for the features that are not chosen.
 
         Args:
-            network: Cut at one layer.
-            before, after: [H, W] or [H, W, C] float in [0, 1].
+            before, after: [h, w, D] float32, features of both dates.
+            step: Pixels in a cell.
 
         Returns:
             [h, w, D] float32.
         """
-        maps = [self._layer_map(network, x) for x in (before, after)]  # [h, w, D] each
-        step = network.backbone.stride or 1
-        first, second = (self._scaled(m, step) for m in maps)
+        first, second = (self._scaled(x, step) for x in (before, after))
         if self.keep == 1:
             return second - first
-        chosen = self.chosen_features(maps[1] - maps[0], step)  # [D]
-        return jnp.where(chosen, second - first, 0)
+        return jnp.where(self.chosen_features(after - before, step), second - first, 0)
 
-    def scaled_map(self, network: Network, x: Array) -> Array:
-        """Features of one date, scaled: what `change_vectors` takes the difference of where all are kept. [h, w, D]."""
-        return self._scaled(self._layer_map(network, x), network.backbone.stride or 1)
+    def scaled_maps(self, network: Network, x: Array, layers: tuple[str, ...]) -> tuple[Array, ...]:
+        """Features of one date, scaled: what `change_vectors` takes the difference of where all are kept.
+
+        [h, w, D] float32 for each layer, in network order.
+        """
+        maps = self._layer_maps(network, x, layers)
+        return tuple(self._scaled(found, network.step_px(layer)) for layer, found in zip(layers, maps, strict=True))
 
     def change(self, network: Network, before: Array, after: Array) -> Array:
         """Size of the change at each pixel, [H, W] float32 >= 0.
@@ -204,19 +246,20 @@ class Dcva:
             ConfigError, WeightsError: if the network does not fit.
         """
         network.backbone.check_pair(before, after)
+        layers = network.backbone.map_layers if self.layers is None else self.layers
+        maps = (self._layer_maps(network, x, layers) for x in (before, after))
         squares = jnp.zeros(before.shape[:2], jnp.float32)
-        for layer in network.backbone.map_layers if self.layers is None else self.layers:
-            vectors = self.change_vectors(network.at(layer), before, after)  # [h, w, D]
-            pixels = enlarged(vectors, before.shape[:2], network.at(layer).backbone.stride or 1)  # [H, W, D]
-            squares = squares + jnp.square(pixels).sum(axis=-1)
+        for layer, one, two in zip(layers, *maps, strict=True):
+            step = network.step_px(layer)
+            squares = squares + enlarged_power(self.change_vectors(one, two, step), before.shape[:2], step)
         return jnp.sqrt(squares)
 
-    def _layer_map(self, network: Network, x: Array) -> Array:
-        """Features of one patch with the groups of bands side by side, [h, w, G * D]."""
-        features = network.features(x)  # [G, h, w, D]
+    def _layer_maps(self, network: Network, x: Array, layers: tuple[str, ...]) -> list[Array]:
+        """Features of one patch at each layer, the groups of bands side by side, [h, w, G * D]."""
+        found = network.features_of(x, layers)  # [G, h, w, D] each
         if self.feature_clip is not None:
-            features = jnp.clip(features, -self.feature_clip, self.feature_clip)
-        return jnp.concatenate(list(features), axis=-1)
+            found = [jnp.clip(features, -self.feature_clip, self.feature_clip) for features in found]
+        return [jnp.concatenate(list(features), axis=-1) for features in found]
 
     def _scaled(self, features: Array, step: int) -> Array:
         scale = {"standardize": standardized, "saturate": self._saturated, "none": lambda features, _: features}

@@ -39,16 +39,14 @@ class Maps(NamedTuple):
     signed: Array
 
 
-def _plain(network: Network) -> list[Network]:
-    """The network as the paper uses it, cut at its first and at its middle layer for maps."""
-    backbone, made = network.backbone, []
-    names = backbone.map_layers
-    for layer in dict.fromkeys((names[0], names[len(names) // 2])):
-        as_in_paper: dict[str, Any] = {"layer": layer, "activation": "pre", "patch_standardize": False}
-        known = {field.name for field in dataclasses.fields(backbone)}
-        settings = {name: value for name, value in as_in_paper.items() if name in known}
-        made.append(Network(dataclasses.replace(backbone, **settings), network.params))
-    return made
+def _plain(network: Network) -> tuple[Network, tuple[str, ...]]:
+    """The network as the paper uses it, and the layers that are compared: its first and its middle one for maps."""
+    names = network.backbone.map_layers
+    layers = tuple(dict.fromkeys((names[0], names[len(names) // 2])))
+    as_in_paper: dict[str, Any] = {"layer": layers[-1], "activation": "pre", "patch_standardize": False}
+    known = {field.name for field in dataclasses.fields(network.backbone)}
+    settings = {name: value for name, value in as_in_paper.items() if name in known}
+    return Network(dataclasses.replace(network.backbone, **settings), network.params), layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +122,8 @@ class PixelEvidence(PixelLevel):
 
     def cells_px(self, backbone: Backbone) -> tuple[int, ...]:
         """Pixels in a cell of each of `features`."""
-        return tuple(self.network_step_px * (x.backbone.stride or 1) for x in _plain(Network(backbone, {})))
+        network, layers = _plain(Network(backbone, {}))
+        return tuple(self.network_step_px * network.step_px(layer) for layer in layers)
 
     def features(self, network: Network, x: Array) -> tuple[Array, ...]:
         """Features of one date that are compared, [H, W] or [H, W, C] float32 to [h, w, D] for each layer.
@@ -133,10 +132,10 @@ class PixelEvidence(PixelLevel):
         network's layers for maps, conv1_2 and conv2_2 of VGG-16; each from 0 at its minimum to 1 at its 95th
         percentile, for which a quarter of the cells is enough.
         """
-        scaled = Dcva(keep=1.0, percentile_every=2).scaled_map
         with extents.of_blocks(self.network_step_px):
+            plain, layers = _plain(network)
             seen = block_means(x, self.network_step_px)
-            return tuple(scaled(cut, seen) for cut in _plain(network))
+            return Dcva(keep=1.0, percentile_every=2).scaled_maps(plain, seen, layers)
 
     def feature_change(
         self, first: Sequence[Array], second: Sequence[Array], keep: Array, steps: Sequence[int]
