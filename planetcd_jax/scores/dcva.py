@@ -25,6 +25,7 @@ import numpy as np
 from planetcd_jax.errors import ConfigError
 from planetcd_jax.networks.backbone import Network
 from planetcd_jax.ops import extents, masked
+from planetcd_jax.ops.rows import by_rows
 from planetcd_jax.records import check_choice
 from planetcd_jax.scores.features import standardized
 from planetcd_jax.types import Array
@@ -108,13 +109,13 @@ def enlarged_power(vectors: Array, shape: tuple[int, ...], step: int) -> Array:
         return product(vectors, vectors)
 
     def row(i: Array) -> tuple[Array, Array]:
-        """Products in a row of cells and with the next one, [2, w] each; a row at a time stays in the cache."""
+        """Products in a row of cells and with the next one, [2, w] each."""
         here, below = vectors[i], vectors[jnp.minimum(i + 1, vectors.shape[0] - 1)]
         right, across = jnp.roll(here, -1, axis=0), jnp.roll(below, -1, axis=0)
         alone = jnp.stack([product(here, here), 2 * product(here, below)])
         return alone, 2 * jnp.stack([product(here, right), product(here, across) + product(right, below)])
 
-    alone, mixed = jax.lax.map(row, jnp.arange(vectors.shape[0]))  # [h, 2, w] each
+    alone, mixed = by_rows(row, jnp.arange(vectors.shape[0]))  # [h, 2, w] each
     rows, columns = (
         jnp.stack(
             [jnp.square(x), x * jnp.pad(x[:, 1:], ((0, 0), (0, 1)))], axis=-1
@@ -190,15 +191,17 @@ class Dcva:
         rows, columns = (self._parts(n, k) for n, k in zip(difference.shape[:2], lengths, strict=True))
         size = rows.sum(axis=1)[:, None, None] * columns.sum(axis=1)[None, :, None]
 
-        highest = jax.lax.Precision.HIGHEST
+        def mean(sums: Array) -> Array:
+            """Mean over each part, from the sums over the columns of each row; [H, b, D] to [a, b, D]."""
+            return jnp.einsum("ah,hbd->abd", rows, sums, precision=jax.lax.Precision.HIGHEST) / size
 
-        def mean(of: list[Array]) -> Array:
-            """Mean over each part, of values whose rows elsewhere count nothing; [H, W, D] each to [a, b, D]."""
-            sums = jnp.stack([(x * own[:, None, None]).sum(axis=0) for x, own in zip(of, rows, strict=True)])
-            return jnp.einsum("bw,awd->abd", columns, sums, precision=highest) / size
+        def squares(row: Array, part: Array) -> Array:
+            """Sums of squared deviations of one row from the means of the part that it is in, [b, D]."""
+            own = jnp.einsum("a,abd->bd", part, middle, precision=jax.lax.Precision.HIGHEST)
+            return jax.vmap(lambda inside, value: (jnp.square(row - value) * inside[:, None]).sum(axis=0))(columns, own)
 
-        middle = jnp.einsum("bw,abd->awd", columns, mean([difference] * self.splits), precision=highest)
-        variance = mean([jnp.square(difference - own) for own in middle])  # [a, b, D]
+        middle = mean(by_rows(lambda row: jnp.matmul(columns, row, precision=jax.lax.Precision.HIGHEST), difference))
+        variance = mean(by_rows(squares, difference, rows.T))  # [a, b, D]
         _, best = jax.lax.top_k(variance, count)
         return jnp.zeros(features, bool).at[best.ravel()].set(True)
 
