@@ -95,11 +95,12 @@ def test_a_place_that_must_show_changed_ground_is_rarer():
     found = chance.of_scene(null.ravel(), np.repeat(np.arange(300), 16), 16 * 40)
     for tau in (2.0, 4.0, 7.0):
         above = drawn(law, 40 * 2000, 9, True).max(axis=1).reshape(-1, 40) > tau
-        sizes = np.where(rng.uniform(size=above.shape) < 0.05, 2.6 + rng.exponential(found.rise, above.shape), 0)
+        sizes = np.where(rng.uniform(size=above.shape) < 0.05, 2.6 + rng.exponential(found.pixels.rise, above.shape), 0)
         searched = round(float(above.sum(axis=1).mean()))
-        expected, judge = found.expected_places(tau, searched), dataclasses.replace(found, searched=searched)
+        judge = dataclasses.replace(found, searched=searched)
+        expected = judge.expected_places(tau)
         outlined = [judge.stands_out(size, 2.6, tau) for size in sizes[above & (sizes > 0)]]
-        assert sum(outlined) / len(above) <= expected <= found.expected_places(tau)
+        assert sum(outlined) / len(above) <= expected <= found.expected_tiles(tau)
         assert expected <= min(0.103 * searched, 1) + 1
 
 
@@ -107,13 +108,14 @@ def test_changed_ground_must_stand_out_in_the_scene_or_lie_in_windows_that_chanc
     found = dataclasses.replace(chance.Chance(np.arange(100.0), None, 50), searched=200)
     # Of 200 pieces ten exceed the level of one by chance; half a one of them lies 0.3 ln 20 = 0.9 above it.
     assert not found.stands_out(3.45, 2.6, 95.5) and found.stands_out(3.55, 2.6, 95.5)
-    assert found.expected_places(99.5) <= 0.5 and found.stands_out(2.7, 2.6, 99.5)
+    assert found.expected_tiles(99.5) <= 0.5 and found.stands_out(2.7, 2.6, 99.5)
     # In one piece the level is its own.
     assert dataclasses.replace(found, searched=1).stands_out(2.6, 2.6, 50.0)
 
 
 def test_where_nothing_was_searched_windows_decide_alone_or_nothing_is_expected():
     found = chance.Chance(np.arange(100.0), None, 50)
-    assert found.expected_places(95.5, 0) == pytest.approx(found.rate)
-    assert 1 < found.expected_places(95.5) == found.expected_places(95.5, None)
-    assert found.record(95.5, 3, 12)["expected_false_places"] == found.expected_places(95.5, 12)
+    none, some = (dataclasses.replace(found, searched=searched) for searched in (0, 12))
+    assert none.expected_places(95.5) == pytest.approx(found.pixels.rate)
+    assert 1 < found.expected_places(95.5) == found.expected_tiles(95.5)
+    assert some.record(95.5, 3)["expected_false_places"] == some.expected_places(95.5) < found.expected_places(95.5)

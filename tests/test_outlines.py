@@ -106,7 +106,7 @@ def test_windows_in_which_no_pixel_stands_out_are_no_place_where_chance_gives_as
     maps = scored((0, 0, 5, 9.0), (12, 12, 5, 7.0))
     # Of ten tiles one reaches 8 by chance, and the scene is worth twenty.
     chance = Chance(np.array([2.0] * 9 + [8.0]), None, 20.0)
-    assert chance.expected_places(7.0) > chance.rate > chance.expected_places(9.0)
+    assert chance.expected_tiles(7.0) > chance.pixels.rate > chance.expected_tiles(9.0)
     found, few = places.list_candidates(maps, [], PLAN, PAIR, 0, chance)
     assert [round(x.rho) for x in found] == [9] and [round(x.rho) for x in few] == [7]
     # A change that is outlined is a place, if it stands out of the many pieces that were searched.

@@ -12,6 +12,7 @@ from planetcd_jax.scenes.coregister.deciding import register
 from planetcd_jax.scenes.coregister.squares import Squares
 
 SIDE = 560
+RULES = tearing.SeamRules()
 ROWS, COLS = np.mgrid[:SIDE, :SIDE] + 0.5
 
 
@@ -42,19 +43,21 @@ def moved(where, by):
 def test_a_seam_has_two_sides_and_a_slide_is_an_island():
     """Both on ground whose shifts change by 0.08 px a pixel; slid ground stays one though the field follows it."""
     seam = lattice_of(moved(right, -9.0), moved(right, 4.0))
-    found = tearing.shown(np.eye(3), seam, flat())
-    side = tearing.sides(found)
+    found = tearing.link(np.eye(3), seam, flat(), RULES)
+    side = tearing.find_sides(found, RULES)
     assert found.good.mean() > 0.9 and not found.islands.any()
     truth = right(seam.cols, seam.rows)
     for k in (0, 1):
         assert np.ptp(truth[side == k].astype(int)) == 0 and (side == k).sum() > 60
     slide = lattice_of(moved(inside, 8.0), moved(inside, 0.0))
-    found = tearing.shown(np.eye(3), slide, flat())
+    found = tearing.link(np.eye(3), slide, flat(), RULES)
     slid = inside(slide.cols, slide.rows)
-    assert not (found.islands & ~slid).any() and not (found.good & slid).any() and tearing.sides(found) is None
+    assert (
+        not (found.islands & ~slid).any() and not (found.good & slid).any() and tearing.find_sides(found, RULES) is None
+    )
     assert found.islands.sum() > 0.8 * slid.sum() and found.good[~slid].mean() > 0.95
     at_border = lattice_of(moved(lambda c, r: (c < 200) & (abs(r - 300) < 90), 8.0), moved(inside, 0.0))
-    assert tearing.shown(np.eye(3), at_border, flat()).islands.any()
+    assert tearing.link(np.eye(3), at_border, flat(), RULES).islands.any()
 
 
 def test_smooth_ground_and_noise_have_no_seam():
@@ -62,7 +65,7 @@ def test_smooth_ground_and_noise_have_no_seam():
     smooth = lattice_of(lambda c, r: 6 * np.sin(c / 150), lambda c, r: 5 * np.cos(r / 140 + c / 200))
     noise = lattice_of(lambda c, r: rng.uniform(-14, 14, c.shape), lambda c, r: rng.uniform(-14, 14, c.shape))
     for squares in (smooth, noise):
-        assert tearing.sides(tearing.shown(np.eye(3), squares, flat())) is None
+        assert tearing.find_sides(tearing.link(np.eye(3), squares, flat(), RULES), RULES) is None
 
 
 def test_torn_shifts_hold_on_their_sides_and_nowhere_between():

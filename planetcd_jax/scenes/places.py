@@ -79,10 +79,10 @@ def list_candidates(
 ) -> tuple[list[Candidate], list[Candidate]]:
     """The places above tau, and the next best peaks below it until there are `at_least`; not yet measured.
 
-    Above tau each change is a place that stands out in the scene (`Chance.stands_out`). Of the windows that see none,
-    the peaks are, away from any change, where as many windows belong to one as see a point of the ground, and where
-    chance would lift one so high in at most a share `Chance.rate` of such scenes: without a pixel that stands out,
-    fewer windows or what chance does are no place. Below tau the peaks are, of the windows that see no place.
+    Above tau, each change that stands out in the scene (`Chance.stands_out`) is a place. A peak of the windows that
+    overlap no such change is a place too, if it lies away from the changes, if at least as many windows belong to it
+    as overlap one point of the ground, and if at most `Chance.pixels.rate` tiles with so high a score are expected by
+    chance. Below tau, the peaks of the windows that overlap no place are listed.
 
     Args:
         scored: rho and p-values [R, S] and tau.
@@ -128,7 +128,7 @@ def _is_believed(peak: Candidate, plan: Plan, chance: Chance | None) -> bool:
     """Whether a peak in which no pixel stands out is a place all the same."""
     if len(peak.windows) < seen_by(plan):
         return False
-    return chance is None or chance.expected_places(peak.rho) <= chance.rate
+    return chance is None or chance.expected_tiles(peak.rho) <= chance.pixels.rate
 
 
 def _window(place: Candidate, plan: Plan) -> tuple[int, int]:

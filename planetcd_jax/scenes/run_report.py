@@ -14,6 +14,7 @@ from planetcd_jax.report import page, record
 from planetcd_jax.scenes import (
     kinds,
 )
+from planetcd_jax.scenes.coregister.bending import FieldRules
 from planetcd_jax.scenes.dates import Dates
 from planetcd_jax.scenes.map_frame import map_frame
 from planetcd_jax.scenes.misregistration import typical_shift
@@ -55,7 +56,7 @@ def run_report(
         "n_candidates": listed.places,
         "n_peaks_without_ground": listed.without_ground,
         "n_pieces_searched": listed.searched,
-        **({} if scored.chance is None else scored.chance.record(scored.tau, listed.places, listed.searched)),
+        **({} if scored.chance is None else scored.chance.record(scored.tau, listed.places)),
         "n_null": len(scored.null),
         "n_null_left_out": scored.left_out,
         "null_quartiles": np.percentile(scored.null, [0, 25, 50, 75, 100]).tolist(),
@@ -71,6 +72,7 @@ def run_report(
         "after": pair.after.describe(),
         **({} if scene.dates is None else {"dates": _dates_record(scene.dates, scored)}),
         "halo": scoremap.halo(scene.config),
+        "local_shift_rules": records.plain(FieldRules()),
         "kind_rules": dataclasses.asdict(kinds.KindRules()),
         "explain_rules": records.plain(explain.ExplainRules()),
         "settings": jsonable(request.settings),

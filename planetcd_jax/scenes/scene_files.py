@@ -55,8 +55,9 @@ def write_results(request: Request, scene: Scene, scored: Scored, kept: Checkpoi
     key = jax.random.fold_in(jax.random.key(request.seed), _MAPS)
     changes, searched = _find_changes(key, scene, scored, quiet=quiet)
     maps = scored.rho, scored.p_value, scored.tau
-    chance = None if scored.chance is None else dataclasses.replace(scored.chance, searched=searched)
-    found, spare = places.list_candidates(maps, changes, scene.plan, scene.pair, request.on_page, chance)
+    if scored.chance is not None:
+        scored = scored._replace(chance=dataclasses.replace(scored.chance, searched=searched))
+    found, spare = places.list_candidates(maps, changes, scene.plan, scene.pair, request.on_page, scored.chance)
     write_map = _map_writer(request, scene.pair, kept.final, tags)
     measured, shown = _measure_and_draw(key, request, scene, found, write_map, quiet=quiet)
     if scored.chance is not None:

@@ -159,7 +159,8 @@ def scene_seconds(rows: int, cols: int, chunk: int) -> dict:
             kept = Checkpoint(pathlib.Path(place) / turn, {}, resume=False)
             start = time.perf_counter()
             config = pcd.PAPER.replace(precision="bfloat16")
-            rho = scoring.score_scene(pair, samples, params, config, plan, kept, lambda n: None)
+            scene = scoring.Scene(pair, samples, params, config, plan)
+            rho = scoring.score_scene(scene, kept, lambda n: None)["rho"]
             seconds.append(time.perf_counter() - start)
     return {"rows": rows, "cols": cols, "windows": int(np.isfinite(rho).sum()), "chunk": chunk,
             "seconds_with_compilation": seconds[0], "seconds": seconds[1]}  # fmt: skip

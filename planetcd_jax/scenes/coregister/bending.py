@@ -1,4 +1,6 @@
-"""What one model leaves: a smooth field of local shifts over the scene, from relief, cameras and mosaics."""
+"""Local shifts that one model of the whole scene leaves: relief, cameras and mosaics. They are a smooth field."""
+
+import dataclasses
 
 import numpy as np
 from scipy.interpolate import RBFInterpolator
@@ -11,112 +13,143 @@ from planetcd_jax.scenes.coregister.refining import Refined, judge
 from planetcd_jax.scenes.coregister.squares import Squares, measure
 from planetcd_jax.scenes.grids import Grid
 
-# Nodes of the field along the longer side at most, and pixels between two at least; and those of a close look.
-_NODES, _APART = (13, 25), (48, 32)
-
-# Close looks at most; and how many more of its squares must lie within a pixel for each to count, as a share.
-_CLOSE_LOOKS, _GAINED = 2, 0.02
-
-# A seam counts where at most this share is left of the close squares that lie farther off.
-_MISSED = 0.7
-
-# A square counts where it correlates, and its shift is near its neighbours': within so many pixels of its
-# step, and so many for each pixel between them. Relief that is seen from two sides slopes by less than that.
-_NEIGHBOURS, _ALIKE, _SLOPE = 8, 1.5, 0.03
 _ROUNDS = 20
-
-# Rounds, each in squares of so many times the model's pixels. Coarse ones see further, and would take a block that slid
-# for relief: only fine ones where the model brings most of the ground together.
-_ALL, _FINE, _AGREES = (4, 2, 1, 1), (2, 1), 0.6
-
-# A field is better with this share of another's squares at this share of its residual.
-_AS_MANY, _CLOSER = 0.95, 0.8
-
-# Squares that a field needs, and how many more must agree under it, as a share of all.
-_LEAST, _MORE = 12, 0.1
+"""Rounds after which `_consistent` stops at the latest."""
 
 
-def find(frame: Frame, model: Refined) -> tuple[Field, Refined] | None:
-    """A field of local shifts under which clearly more squares agree, and what they say then; None if there is none."""
+@dataclasses.dataclass(frozen=True)
+class FieldRules:
+    """How a smooth field of local shifts is found. Chosen on simulated and real pairs of images.
+
+    A coarse field is fitted to the squares of the model, then a fine one to many small squares.
+
+    Attributes:
+        nodes: Largest number of nodes along the longer side: of the coarse and of the fine field.
+        node_px: Least distance of two nodes, pixels, likewise.
+        fine_rounds: Largest number of fits of the fine field.
+        fine_gain: Least growth of the share of fine squares within a pixel for a further fit to count.
+        seam_gain: A seam is taken where the share of fine squares beyond a pixel falls to less than this times that
+            under one smooth field.
+        match: Least correlation of a square that a field is fitted to.
+        neighbours: Number of neighbours that the shift of a square is compared with.
+        alike: Largest difference of a shift from the median of its neighbours', in pixels of the step of the squares.
+        slope: The same for each pixel between them, pixels. The slopes of relief that two directions of view show are
+            less.
+        steps: Steps of the squares of each round, times that of the model. Squares of large steps find large shifts.
+        agreed_steps: The same where the model alone brings `agreed` of the squares together: squares of large steps
+            would take a block that slid for relief.
+        agreed: See `agreed_steps`.
+        as_many, closer: A field is better than another with `as_many` of its squares, as a share, if the residual is
+            less than `closer` times the other's.
+        least: Least number of squares that a field is fitted to.
+        gain: Least growth of the share of squares that agree, against the model alone.
+        smoothing: Of the thin-plate spline; one square's error is not ground.
+        seams: How a seam is told.
+    """
+
+    nodes: tuple[int, int] = (13, 25)
+    node_px: tuple[int, int] = (48, 32)
+    fine_rounds: int = 2
+    fine_gain: float = 0.02
+    seam_gain: float = 0.7
+    match: float = 0.35
+    neighbours: int = 8
+    alike: float = 1.5
+    slope: float = 0.03
+    steps: tuple[int, ...] = (4, 2, 1, 1)
+    agreed_steps: tuple[int, ...] = (2, 1)
+    agreed: float = 0.6
+    as_many: float = 0.95
+    closer: float = 0.8
+    least: int = 12
+    gain: float = 0.1
+    smoothing: float = 0.3
+    seams: tearing.SeamRules = tearing.SeamRules()  # noqa: RUF009, it is frozen
+
+
+def find(frame: Frame, model: Refined, rules: FieldRules) -> tuple[Field, Refined] | None:
+    """A field of local shifts under which clearly more squares agree, and the model judged under it; or None."""
     if not isinstance(frame.grid, Grid) or not model.beats_guessing:
         return None
     best, bend = model, None
-    rounds = _FINE if model.share >= _AGREES else _ALL
+    rounds = rules.agreed_steps if model.share >= rules.agreed else rules.steps
     for step in (times * model.squares.step for times in rounds):
         now = frame if bend is None else bent(frame, bend)
         squares = measure(now, model.matrix, frame.overlap(model.matrix), step)
-        field = _field(frame, model.matrix, squares, bend)
+        field = _field(frame, model.matrix, squares, bend, rules)
         if field is None:
             continue
         then = bent(frame, field)
         found = judge(
             model.matrix, model.kind, measure(then, model.matrix, frame.overlap(model.matrix), model.squares.step)
         )
-        if _is_better(found, best):
+        if _is_better(found, best, rules):
             best, bend = found, field
-    if bend is None or best.hits < model.hits + _MORE * model.squares.count:
+    if bend is None or best.hits < model.hits + rules.gain * model.squares.count:
         return None
-    field = _without_slides(frame, best.matrix, *_closer(frame, best.matrix, bend, best.squares.step))
+    smooth, squares = _fine_field(frame, best.matrix, bend, best.squares.step, rules)
+    field = _without_slides(frame, best.matrix, smooth, squares, rules)
     squares = measure(bent(frame, field), best.matrix, frame.overlap(best.matrix), best.squares.step)
     return field, judge(best.matrix, best.kind, squares)
 
 
-def _closer(frame: Frame, matrix: np.ndarray, bend: Bend, step: int) -> tuple[Bend, Squares]:
-    """A field made better by many small squares: relief bends images over fewer pixels than the first ones see."""
+def _fine_field(frame: Frame, matrix: np.ndarray, bend: Bend, step: int, rules: FieldRules) -> tuple[Bend, Squares]:
+    """A field fitted to many small squares, and these: shifts by relief vary within the first, larger squares."""
     box = frame.overlap(matrix)
     squares = measure(bent(frame, bend), matrix, box, step, close=True)
-    for _ in range(_CLOSE_LOOKS):
-        field = _field(frame, matrix, squares, bend, close=True)
+    for _ in range(rules.fine_rounds):
+        field = _field(frame, matrix, squares, bend, rules, close=True)
         if field is None:
             break
         then = measure(bent(frame, field), matrix, box, step, close=True)
-        if _within(then) < _within(squares) + _GAINED:
+        if _within(then) < _within(squares) + rules.fine_gain:
             break
         bend, squares = field, then
     return bend, squares
 
 
-def _without_slides(frame: Frame, matrix: np.ndarray, bend: Bend, squares: Squares) -> Field:
-    """A field that does not follow ground that slid as a whole, and is in two parts where a seam tears the images.
+def _without_slides(frame: Frame, matrix: np.ndarray, bend: Bend, squares: Squares, rules: FieldRules) -> Field:
+    """A field that does not follow ground that slid as a whole, and has two parts where there is a seam.
 
     Args:
         frame, matrix: The images, and the model.
         bend: A smooth field.
-        squares: Close ones, measured under it.
+        squares: Small ones, measured under it.
+        rules: The constants.
     """
-    found = tearing.shown(matrix, squares, bend)
+    found = tearing.link(matrix, squares, bend, rules.seams)
     if found.islands.any():
         kept = found.good
-        bend = _surface(frame, matrix, found.here[kept], found.total[kept], close=True)
-    side = tearing.sides(found)
+        bend = _surface(frame, matrix, found.here[kept], found.total[kept], rules, close=True)
+    side = tearing.find_sides(found, rules.seams)
     if side is None:
         return bend
-    sheets = []
-    for k in (0, 1):
-        kept = found.good & (side != 1 - k)
-        sheets.append(_surface(frame, matrix, found.here[kept], found.total[kept], close=True))
-    box = frame.overlap(matrix)
-    torn = tearing.joined(frame, matrix, box, found, side, tuple(sheets))
-    then = measure(bent(frame, torn), matrix, box, squares.step, close=True)
-    return torn if 1 - _within(then) < _MISSED * (1 - _within(squares)) else bend
+    first, second = (found.good & (side != other) for other in (1, 0))
+    sheets = (
+        _surface(frame, matrix, found.here[first], found.total[first], rules, close=True),
+        _surface(frame, matrix, found.here[second], found.total[second], rules, close=True),
+    )
+    torn = tearing.join(frame, matrix, found, side, sheets, rules.seams)
+    then = measure(bent(frame, torn), matrix, frame.overlap(matrix), squares.step, close=True)
+    return torn if 1 - _within(then) < rules.seam_gain * (1 - _within(squares)) else bend
 
 
 def _within(squares: Squares) -> float:
-    """Share of squares that are shown within a pixel of their step."""
+    """Share of the squares whose shift is less than a pixel of their step."""
     return float((np.hypot(squares.by_col, squares.by_row) < squares.step).mean()) if squares.count else 0.0
 
 
-def _is_better(found: Refined, best: Refined) -> bool:
-    """Whether more squares agree, or about as many agree clearly closer."""
-    closer = found.hits >= _AS_MANY * best.hits and found.residual_px < _CLOSER * best.residual_px
-    return closer or (found.hits > best.hits and found.residual_px < best.residual_px / _CLOSER + 1.0)
+def _is_better(found: Refined, best: Refined, rules: FieldRules) -> bool:
+    """Whether more squares agree, or about as many with a clearly smaller residual."""
+    closer = found.hits >= rules.as_many * best.hits and found.residual_px < rules.closer * best.residual_px
+    return closer or (found.hits > best.hits and found.residual_px < best.residual_px / rules.closer + 1.0)
 
 
 def _field(
-    frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | None, *, close: bool = False
+    frame: Frame, matrix: np.ndarray, squares: Squares, before: Bend | None, rules: FieldRules, *, close: bool = False
 ) -> Bend | None:
-    good = _steady(squares)
-    if good.sum() < _LEAST:
+    good = _consistent(squares, rules)
+    if good.sum() < rules.least:
         return None
     cols, rows = squares.cols[good], squares.rows[good]
     here = move(matrix, cols, rows)
@@ -124,10 +157,12 @@ def _field(
     shifts = np.stack([there[0] - here[0], there[1] - here[1]], axis=-1)
     if before is not None:
         shifts += np.stack(before(*here), axis=-1)
-    return _surface(frame, matrix, np.stack(here, axis=-1), shifts, close=close)
+    return _surface(frame, matrix, np.stack(here, axis=-1), shifts, rules, close=close)
 
 
-def _surface(frame: Frame, matrix: np.ndarray, here: np.ndarray, shifts: np.ndarray, *, close: bool) -> Bend:
+def _surface(
+    frame: Frame, matrix: np.ndarray, here: np.ndarray, shifts: np.ndarray, rules: FieldRules, *, close: bool
+) -> Bend:
     """A smooth field through shifts [N, 2] at points [N, 2] of the frame, columns and rows."""
     box = frame.overlap(matrix)
     corners = move(
@@ -135,34 +170,34 @@ def _surface(frame: Frame, matrix: np.ndarray, here: np.ndarray, shifts: np.ndar
         *(np.array(v, float) for v in ([box.col, box.col + box.width] * 2, [box.row] * 2 + [box.row + box.height] * 2)),
     )
     low, high = (np.array([f(corners[1]), f(corners[0])]) for f in (np.min, np.max))
-    most, apart = (by[close] for by in (_NODES, _APART))
+    most, apart = (by[close] for by in (rules.nodes, rules.node_px))
     step = max(apart, float((high - low).max()) / (most - 1))
     counts = np.ceil((high - low) / step).astype(int) + 1
     nodes = np.stack(np.meshgrid(*(low[k] + step * np.arange(counts[k]) for k in (0, 1)), indexing="ij"), axis=-1)
-    # Smoothed: one square's error is not ground. In units of the nodes' distance, so that it suits any size.
-    surface = RBFInterpolator(here[:, ::-1] / step, shifts, kernel="thin_plate_spline", smoothing=0.3)
+    # In units of the distance of the nodes, so that one smoothing suits any size.
+    surface = RBFInterpolator(here[:, ::-1] / step, shifts, kernel="thin_plate_spline", smoothing=rules.smoothing)
     values = np.round(surface(nodes.reshape(-1, 2) / step).reshape(*counts, 2), 3)
     by_col, by_row = (tuple(tuple(map(float, line)) for line in values[..., k]) for k in (0, 1))
     return Bend(float(low[0]), float(low[1]), step, by_col, by_row)
 
 
-def _steady(squares: Squares) -> np.ndarray:
-    """[K] bool: squares that correlate, and are shown near where their neighbours are.
+def _consistent(squares: Squares, rules: FieldRules) -> np.ndarray:
+    """[K] bool: squares that correlate, and whose shift is near that of their neighbours.
 
-    Repeated until nothing changes: a block of ground that moved as a whole, unlike what surrounds it, loses its corners
-    first, then what stood between them, and is left to be found as a change.
+    Repeated until nothing changes. So a block that moved as a whole against its surroundings loses its corners first,
+    then the rest, and stays a change.
     """
-    good = squares.match > tearing.MATCH
+    good = squares.match > rules.match
     for _ in range(_ROUNDS):
         at, before = np.nonzero(good)[0], good.copy()
-        if at.size < _LEAST:
+        if at.size < rules.least:
             return good
         apart = np.hypot(squares.cols[:, None] - squares.cols[at], squares.rows[:, None] - squares.rows[at])
         apart[at, np.arange(at.size)] = np.inf  # not its own neighbour
-        order = np.argsort(apart, axis=1, kind="stable")[:, :_NEIGHBOURS]
+        order = np.argsort(apart, axis=1, kind="stable")[:, : rules.neighbours]
         near, away = at[order], np.median(np.take_along_axis(apart, order, axis=1), axis=1)
         off = [abs(by - np.median(by[near], axis=1)) for by in (squares.by_col, squares.by_row)]
-        good &= np.maximum(*off) <= _ALIKE * squares.step + _SLOPE * away
+        good &= np.maximum(*off) <= rules.alike * squares.step + rules.slope * away
         if (good == before).all():
             break
     return good

@@ -133,7 +133,7 @@ def register(
         return Registration(way, f"left as the images lie: {why}", squares=lies.squares.count)
     if found is None:
         return _nothing_found(frame, way, lies)
-    local = bending.find(frame, found)
+    local = bending.find(frame, found, bending.FieldRules())
     if local is None:
         return _registration(way, "registered", found, lies)
     return dataclasses.replace(_registration(way, "registered", local[1], lies), bend=local[0])
