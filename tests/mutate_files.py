@@ -222,7 +222,8 @@ def outcome(program: str, flags: list[str], file: pathlib.Path, out: pathlib.Pat
     if status == 0:
         return "" if whole else "status 0 without results"
     lines = said.getvalue().replace("\r", "\n").splitlines()
-    told = [line for line in lines if line.strip() and "it/s" not in line and "pair/s" not in line and "%|" not in line]
+    notices = ("it/s", "pair/s", "%|", "compiling the program")
+    told = [line for line in lines if line.strip() and not any(notice in line for notice in notices)]
     if out.exists():
         return f"status {status} with results"
     if status != 1 or len(told) != 1 or not told[0].startswith(f"{program}: "):

@@ -98,6 +98,12 @@ def wrong_column(folder):
     return _csv(folder, header="id,befor,after"), ("pairs.csv", "before")
 
 
+def damaged_header(folder):
+    _images(folder)
+    (folder / "b.vrt").write_bytes(b'<VRTDataset rasterXSize="48" rasterYSize="48"><VRTRaster\xb8and></VRTRasterBand>')
+    return _csv(folder, after="b.vrt"), ("b.vrt", "fetch it again")
+
+
 def no_table(folder):
     return [f"--pairs_csv={folder / 'none.csv'}"], ("none.csv",)
 
@@ -142,6 +148,7 @@ KINDS = (
     empty_file,
     no_image,
     wrong_column,
+    damaged_header,
     no_table,
     altered_weights,
     weights_of_another_shape,

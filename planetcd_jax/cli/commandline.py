@@ -1,11 +1,12 @@
 """What the command lines share: a table of flags, --help from it, settings by name, and errors in one line."""
 
 import ast
+import contextlib
 import logging
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import app, flags
@@ -299,6 +300,31 @@ def _complain(program: str, error: Exception | str, status: int) -> int:
     return status
 
 
+@contextlib.contextmanager
+def _without_gdal_log() -> Iterator[None]:
+    """Drops GDAL's log: what it has to say comes with the error that it causes, and the log's lines name no file.
+
+    rasterio cannot decode a line that quotes a damaged header, and Python reports that as an exception of a callback,
+    once through each of its two hooks.
+    """
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
+    excepted, unraisable = sys.excepthook, sys.unraisablehook
+
+    def report(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
+        if kind is not UnicodeDecodeError or trace is not None:
+            excepted(kind, error, trace)
+
+    def report_dropped(dropped: "sys.UnraisableHookArgs") -> None:
+        if dropped.exc_type is not UnicodeDecodeError or dropped.object != "rasterio._env.log_error":
+            unraisable(dropped)
+
+    sys.excepthook, sys.unraisablehook = report, report_dropped
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = excepted, unraisable
+
+
 def run(execute_arguments: Callable[[Sequence[str]], int]) -> None:
     """Runs the command line of this process and exits with its status.
 
@@ -336,10 +362,9 @@ def execute(
     if "--version" in arguments:
         print(f"{program} {__version__}")
         return 0
-    # What GDAL has to say comes with the error that it causes; as a log it would be lines that name nothing.
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
-        start(arguments)
+        with _without_gdal_log():
+            start(arguments)
     except flags.Error as error:
         return _complain(program, error, USAGE_ERROR)
     except PlanetCDError as error:

@@ -19,6 +19,10 @@ UNIT = "values_in_unit_range"
 """Attribute of a file that this package packed: its values are in [0, 1] and are not stretched again."""
 
 
+_DAMAGED = (OSError, RuntimeError, KeyError)
+"""What h5py raises for a damaged file, by the part of it that is."""
+
+
 def packed_set(
     path: pathlib.Path,
     *,
@@ -43,14 +47,19 @@ def packed_set(
     try:
         file = h5py.File(path, "r")
     except OSError as err:
-        raise DataError(
-            f"{path}: cannot be opened as HDF5 (truncated or another format?): {err}; pack it again."
-        ) from err
+        raise _unreadable(path, err) from err
     try:
         return _opened(file, path, name, stretch, {"nodata": nodata, "mask_bands": mask_bands})
     except DataError:
         file.close()
         raise
+    except _DAMAGED as err:
+        file.close()
+        raise _unreadable(path, err) from err
+
+
+def _unreadable(path: pathlib.Path, err: Exception) -> DataError:
+    return DataError(f"{path}: cannot be opened as HDF5 (truncated, damaged or another format?): {err}; pack it again.")
 
 
 def _opened(file: h5py.File, path: pathlib.Path, name: str, stretch: str, masking: dict[str, Any]) -> PairSet:
@@ -67,7 +76,7 @@ def _opened(file: h5py.File, path: pathlib.Path, name: str, stretch: str, maskin
     def load(i: int) -> RawPair:
         try:
             values = before[i], after[i]
-        except OSError as err:
+        except _DAMAGED as err:
             raise BadPairError(
                 f"pair {ids[i]!r} ({path}): cannot be read (file damaged?): {err}; pack it again."
             ) from err

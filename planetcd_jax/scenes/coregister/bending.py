@@ -64,7 +64,7 @@ class FieldRules:
     least: int = 12
     gain: float = 0.1
     smoothing: float = 0.3
-    seams: tearing.SeamRules = tearing.SeamRules()  # noqa: RUF009, it is frozen
+    seams: tearing.SeamRules = tearing.SeamRules()
 
 
 def find(frame: Frame, model: Refined, rules: FieldRules) -> tuple[Field, Refined] | None:
