@@ -39,6 +39,9 @@ TOLERANCE = 0.25
 EQUAL = 1e-3
 """Largest relative difference of rho in float32 that counts as equal precision."""
 
+HOPELESS = 10
+"""A peer that takes so many times as long as the fastest peer is left out, such as bfloat16 where it is emulated."""
+
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
@@ -83,6 +86,21 @@ def prepare(case: Case, workers: dict[str, Worker], absent: dict[str, str], fold
     return prepared
 
 
+def leave_out_hopeless(
+    case: Case, workers: dict[str, Worker], absent: dict[str, str], prepared: dict[str, dict]
+) -> None:
+    """Moves peers that are hopelessly slow to `absent`, after one run of each; they would take all the time there is."""
+    peers = [name for name in prepared if workers[name].who.kind != "ours"]
+    seconds = {name: workers[name].run(case) for name in peers}
+    for name, took in seconds.items():
+        times = took / min(seconds.values())
+        if times > HOPELESS:
+            absent[name] = f"{case.name}: takes {times:.0f} times as long as the fastest peer, so it was left out"
+            _say(f"absent: {name}: {absent[name]}")
+            workers.pop(name).close()
+            del prepared[name]
+
+
 def measure(case: Case, workers: dict[str, Worker], names: Sequence[str], rounds: int) -> dict[str, list[float]]:
     """Seconds of each round by contestant; in every other round the order is turned round."""
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -121,6 +139,7 @@ def run(
             try:
                 for case in todo:
                     prepared = prepare(case, workers, absent, folder)
+                    leave_out_hopeless(case, workers, absent, prepared)
                     done[case] = measure(case, workers, list(prepared), rounds), prepared
                     # Before and after each case, since other work on the machine hides the limit for a while.
                     peak = {name: max(rate, peak[name]) for name, rate in measure_peak().items()}

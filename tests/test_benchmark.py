@@ -123,6 +123,30 @@ def test_unequal_scores_in_float32_are_told():
     assert len(benchmark.unequal(run, [OURS, PEER, LOW])) == 1
 
 
+def test_a_hopeless_peer_is_left_out_and_told():
+    class Stub:
+        def __init__(self, who, seconds):
+            self.who, self.seconds, self.closed = who, seconds, False
+
+        def run(self, case):
+            return self.seconds
+
+        def close(self):
+            self.closed = True
+
+    slow = Stub(LOW, 10.5)
+    workers = {who.name: Stub(who, 1.0) for who in (OURS, PEER)} | {LOW.name: slow}
+    workers["ours"].seconds = 99.0  # ours is never left out
+    prepared, absent = {name: {} for name in workers}, {}
+    benchmark.leave_out_hopeless(CASE, workers, absent, prepared)
+    assert list(workers) == list(prepared) == ["ours", PEER.name] and slow.closed
+    assert "takes 10 times as long as the fastest peer" in absent[LOW.name]
+    slow.seconds = 9.5
+    workers[LOW.name], prepared[LOW.name] = slow, {}
+    benchmark.leave_out_hopeless(CASE, workers, {}, prepared)
+    assert LOW.name in workers
+
+
 def test_peers_see_every_patch_once_in_the_chosen_batches():
     seen = []
 

@@ -113,7 +113,9 @@ def test_wrong_files_are_told(tmp_path, arrays, message):
 def test_truncated_and_missing_files_are_told(tmp_path):
     pack(_set(), tmp_path / "p.h5")
     (tmp_path / "cut.h5").write_bytes((tmp_path / "p.h5").read_bytes()[:3000])
-    with pytest.raises(DataError, match=r"cut\.h5: cannot be opened as HDF5 \(truncated, damaged or another format\?\)"):
+    with pytest.raises(
+        DataError, match=r"cut\.h5: cannot be opened as HDF5 \(truncated, damaged or another format\?\)"
+    ):
         open_dataset("pairs", pairs_csv=str(tmp_path / "cut.h5"))
     with pytest.raises(DataError, match=r"no\.h5: no such file; correct the name, or make it with scripts/pack_pairs"):
         open_dataset("pairs", pairs_csv=str(tmp_path / "no.h5"))
