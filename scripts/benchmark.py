@@ -89,7 +89,7 @@ def prepare(case: Case, workers: dict[str, Worker], absent: dict[str, str], fold
 def leave_out_hopeless(
     case: Case, workers: dict[str, Worker], absent: dict[str, str], prepared: dict[str, dict]
 ) -> None:
-    """Moves peers that are hopelessly slow to `absent`, after one run of each; they would take all the time there is."""
+    """Moves peers that are hopelessly slow to `absent`, after one run of each: they would fill all the time."""
     peers = [name for name in prepared if workers[name].who.kind != "ours"]
     seconds = {name: workers[name].run(case) for name in peers}
     for name, took in seconds.items():

@@ -361,7 +361,11 @@ class Registered(Score):
         return self._windows(self.evidence_of(drawn, self.relit(drawn), grid), grid)
 
     def difference(self, before: Array, after: Array, valid: Array, ground: Array) -> tuple[Array, Array]:
-        """As `Score.difference`, the first date in the light of the second."""
+        """As `Score.difference`, the first date in the light of the second.
+
+        Contrasts are those of `ground`, and not of what is `BrightnessDetail.alike` in the two: that is other ground for
+        each date, and differences of several dates are to be of one scale.
+        """
         one, second = self.register_array(before, after, valid)
         keep = masked.erode(second.valid, self.border_px)
         first, other = self.brightness.of_dates(one, second.after, second.valid, keep)
