@@ -363,8 +363,8 @@ class Registered(Score):
     def difference(self, before: Array, after: Array, valid: Array, ground: Array) -> tuple[Array, Array]:
         """As `Score.difference`, the first date in the light of the second.
 
-        Contrasts are those of `ground`, and not of what is `BrightnessDetail.alike` in the two: that is other ground for
-        each date, and differences of several dates are to be of one scale.
+        Contrasts are those of `ground`, and not of what is `BrightnessDetail.alike` in the two: that is other ground
+        for each date, and differences of several dates are to be of one scale.
         """
         one, second = self.register_array(before, after, valid)
         keep = masked.erode(second.valid, self.border_px)
