@@ -23,11 +23,13 @@ def image(texture):
         (-9999, "float32", 1, None), (-9999, "float32", 1, np.nan), (-32768, "float64", 1e4, None),
         (1e30, "float32", 1, None), (9.96921e36, "float32", 1, None), (-9999, "int16", 1e4, None),
         (-9999, "int32", 1e4, None), (-2147483648, "int32", 1e4, None),
+        (-(2**63), "int64", 1e4, None), (2**64 - 1, "uint64", 1e4, None), (2**32 - 1, "uint32", 1e4, None),
     ],
 )  # fmt: skip
 def test_a_fill_value_that_nothing_names_is_masked(tmp_path, image, fill, dtype, scale, nodata):
     values, hole = image
-    stored = np.where(hole, fill, scale * values).astype(dtype)
+    stored = (scale * values).astype(dtype)
+    stored[hole] = fill
     path = write_image(tmp_path / "a.tif", stored, **({} if nodata is None else {"nodata": nodata}))
     np.testing.assert_array_equal(read_image(path).valid, ~hole)
     source = Source(str(path))
