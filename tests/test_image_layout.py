@@ -1,5 +1,7 @@
 """What a header says beside the pixels: orientation, pages, bits, names of bands, a collar; both programs alike."""
 
+import struct
+
 import numpy as np
 import pytest
 import rasterio
@@ -270,3 +272,17 @@ def test_a_mask_and_a_no_data_value_in_one_file_both_count(tmp_path):
     for valid in (read_image(file).valid, scene(file)[1]):
         np.testing.assert_array_equal(valid, shown & (values != 0))
     assert "no-data 0 and the mask beside it" in Source(str(file)).nodata_rule
+
+
+def test_a_damaged_tag_that_gdal_passes_over_is_no_error(tmp_path):
+    image = noise(1, (64, 64))
+    path = write_image(tmp_path / "a.tif", image)
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    last = start + 2 + 12 * (count - 1)
+    assert struct.unpack_from("<H", content, last) == (339,)  # SampleFormat, which 8 bits do without
+    struct.pack_into("<HHI", content, last, 50431, 0, 1)  # an unknown tag of no type
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path).values, image)
+    np.testing.assert_array_equal(Source(str(path)).read(0, 0, 64, 64)[0][..., 0], image)

@@ -1,5 +1,6 @@
 """How the pixels of a file are laid out, where its header says more: turned, several pages, few bits, bands by name."""
 
+import contextlib
 import pathlib
 
 import numpy as np
@@ -21,6 +22,17 @@ def upright(dataset):
         BadPairError: if it is a TIFF that is stored turned or mirrored, or holds several images of one size; if it is a
             PDS3 file of a kind that GDAL reads wrongly.
     """
+    found = _upright(dataset)
+    with brought_by("images"):
+        from rasterio._err import CPLE_BaseError  # no other name catches it
+    # GDAL passes over a damaged tag and keeps the error, which rasterio raises at the next question, whatever that is.
+    # Pixels that cannot be read are told when they are read.
+    with contextlib.suppress(CPLE_BaseError):
+        _ = found.colorinterp
+    return found
+
+
+def _upright(dataset):
     if dataset.driver == "PDS":
         _check_pds3(dataset)
     if dataset.driver == "GTiff":
