@@ -19,31 +19,39 @@ from planetcd_jax.scenes.source import Source
 WAYS = ("auto", "none", "shift", "affine", "homography", "file")
 """Values of `--register`."""
 
-# Longest side of the overlap, pixels, in which a pair is looked at as it lies, from fine to coarse.
-_LOOKS = (None, 900, 300)
+# Longest sides of the overlap, pixels, at which a pair is compared as it lies, in turn; None is full resolution.
+_COMPARED_SIDES = (None, 900, 300)
 
 # Probability below which agreement as the images lie is no chance. One place in each direction is looked for.
 _CHANCE_AS_THEY_LIE = 1e-4
 
-# Probability below which a pair is not refused, whatever else; and squares that a refusal rests on at least.
-_DOUBT, _TELLING = 0.01, 20
+# A pair is not refused where its agreement has a smaller probability by chance than this.
+_REFUSED_FROM = 0.01
 
-# Correlation from where on a small pair shows the same ground, and what other ground had at most. 57 real pairs of 48
-# to 112 px had 0.32 and more, crops of different ones up to 0.28, simulated ground whose sun turned by 90 degrees 0.1.
-_SAME, _OTHER = 0.3, 0.28
+# Least number of squares that a refusal needs.
+_REFUSING_SQUARES = 20
 
-# A pair is left as it lies where no part of it moves by more than this against the rest, pixels, and all of it by no
-# more than `_WHOLE`: the scores and `--after_shift` undo that without another resampling.
-_BENT, _WHOLE = 2.5, 20.0
+# Least correlation of a small pair that shows the same ground. 57 real pairs of 48 to 112 px had 0.32 and more,
+# simulated ground whose sun turned by 90 degrees 0.1.
+_SAME_GROUND = 0.3
 
-# How much larger the residual of a stiffer model may be for it to be taken: as a share, and in pixels.
-_WORSE = 1.1, 0.15
+# Largest correlation of crops of different ground, for the message.
+_OTHER_GROUND = 0.28
 
-# Numbers that decide each model; each makes residuals smaller than they are.
-_FREE = {"shift": 2, "affine": 6, "homography": 8}
+# A pair is left as it lies where its whole shift and its local shifts are no larger than these, pixels: the scores and
+# `--after_shift` undo them without another resampling.
+_MOST_WHOLE_SHIFT = 20.0
+_MOST_LOCAL_SHIFT = 2.5
 
-# Share of agreeing squares from which no further guess is tried.
-_ENOUGH = 0.3
+# A model with fewer parameters is taken where its residual is at most this factor times the other's, plus this many
+# pixels.
+_RESIDUAL_FACTOR, _RESIDUAL_MARGIN = 1.1, 0.15
+
+# Parameters of each model. A fit makes residuals smaller, the more parameters it has; this is corrected for.
+_PARAMETERS = {"shift": 2, "affine": 6, "homography": 8}
+
+# Share of squares that agree, from which on no further guess is tried.
+_ENOUGH_AGREE = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +163,7 @@ class _Lie:
     @property
     def tells(self) -> bool:
         """Whether there are squares enough, on more than noise, for all of them to agree by no chance."""
-        return self.squares.has_ground and self.squares.count >= _TELLING
+        return self.squares.has_ground and self.squares.count >= _REFUSING_SQUARES
 
     @property
     def share(self) -> float:
@@ -167,7 +175,7 @@ def _as_they_lie(frame: Frame) -> _Lie:
     """The finest look at a pair as it lies that tells that it shows the same ground, or the finest of all."""
     box, same = frame.overlap(np.eye(3)), np.eye(3)
     looks: dict[int, _Lie] = {}
-    for longest in _LOOKS:
+    for longest in _COMPARED_SIDES:
         step = 1 if longest is None else step_for(box, longest)
         if step in looks or min(box.height, box.width) < 24:
             continue
@@ -203,7 +211,7 @@ def _may_stay(frame: Frame, lies: _Lie) -> bool:
     moved = np.subtract(move(matrix, *here), here)
     whole = np.median(moved, axis=1)
     bent = np.hypot(*(moved - whole[:, None])).max()
-    return bool(bent <= _BENT and np.abs(whole).max() <= _WHOLE)
+    return bool(bent <= _MOST_LOCAL_SHIFT and np.abs(whole).max() <= _MOST_WHOLE_SHIFT)
 
 
 def _left(frame: Frame, way: str, lies: _Lie) -> Registration:
@@ -226,7 +234,7 @@ def _search(frame: Frame, kinds: tuple[str, ...], lies: _Lie) -> Refined | None:
             one = refine(frame, matrix, flexible)
             if one is not None and one.beats_guessing:
                 found.append(one)
-                if one.share >= _ENOUGH:
+                if one.share >= _ENOUGH_AGREE:
                     return _simplest(frame, kinds, one)
         if found:
             break
@@ -259,9 +267,11 @@ def _simplest(frame: Frame, kinds: tuple[str, ...], best: Refined) -> Refined:
     there = move(best.matrix, here[0] + squares.by_col[good], here[1] + squares.by_row[good])
 
     def spread(matrix: np.ndarray, kind: str) -> float:
-        return float(np.median(distances(matrix, here, there))) / max(0.1, 1 - _FREE[kind] / (2 * good.sum())) ** 0.5
+        return (
+            float(np.median(distances(matrix, here, there))) / max(0.1, 1 - _PARAMETERS[kind] / (2 * good.sum())) ** 0.5
+        )
 
-    limit = _WORSE[0] * spread(best.matrix, best.kind) + _WORSE[1]
+    limit = _RESIDUAL_FACTOR * spread(best.matrix, best.kind) + _RESIDUAL_MARGIN
     for kind in kinds[: kinds.index(best.kind)]:
         matrix = fit(kind, here, there)
         if spread(matrix, kind) <= limit:
@@ -293,11 +303,11 @@ def _same_ground(frame: Frame, lies: _Lie) -> str:
     if min(box.height, box.width) < 24 or (lies.squares.count and not lies.squares.structure > STRUCTURE):
         return ""
     found = likeness(frame, box)
-    if found >= _SAME:
+    if found >= _SAME_GROUND:
         return f"; both show the same ground (they correlate by {found:.2f})"
     return (
         f"; whether both show the same ground cannot be told (they correlate by {found:.2f}, and other places, or one "
-        f"whose sun turned by 90 degrees, by up to {_OTHER:g}): check the pair"
+        f"whose sun turned by 90 degrees, by up to {_OTHER_GROUND:g}): check the pair"
     )
 
 
@@ -307,7 +317,7 @@ def _nothing_found(frame: Frame, way: str, lies: _Lie) -> Registration:
     Where more squares agree as they lie than chance explains, the ground is one, though too little of it agrees.
     """
     names = frame.before.name, frame.after.name
-    if way == "auto" and _one_size(frame) and lies.chance < _DOUBT:
+    if way == "auto" and _one_size(frame) and lies.chance < _REFUSED_FROM:
         how = "left as the images lie, which agree in part"
         return Registration(way, how, squares=lies.squares.count, before=lies.share, after=lies.share)
     if way in KINDS and lies.agrees:

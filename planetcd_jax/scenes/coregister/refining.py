@@ -9,19 +9,22 @@ from planetcd_jax.scenes.coregister.frames import Frame
 from planetcd_jax.scenes.coregister.models import LEAST, distances, fit, is_sensible, move
 from planetcd_jax.scenes.coregister.squares import NEAR, Squares, measure, step_for
 
-# Longest side of the overlap in the coarsest images, pixels; each level is finer by `_FINER`.
-_COARSEST, _FINER = 220, 2
+# Longest side of the overlap at the coarsest level, pixels.
+_COARSEST_SIDE = 220
 
-# Squares that a homography and an affine map need, beyond those that decide it.
-_SPARE = {"shift": 3, "affine": 4, "homography": 8}
+# Ratio of the resolutions of two levels.
+_LEVEL_RATIO = 2
+
+# Squares that a model needs beyond the fewest that determine it.
+_MORE_SQUARES = {"shift": 3, "affine": 4, "homography": 8}
 
 # Probability below which an agreement is no chance. Models are chosen to agree, from some dozens of guesses.
 CHANCE_AMONG_GUESSES = 1e-7
 
-# Share of the squares of a coarse level that must agree where they are too few to tell.
-_MOST = 0.5
+# Share of the squares of a coarse level that must agree where they are too few for a probability.
+_AGREEING_SHARE = 0.5
 
-# Least side of an overlap, pixels, and of its share of the smaller image, that can be judged.
+# Least side of an overlap that can be judged, pixels.
 _LEAST_SIDE = 48
 
 
@@ -86,7 +89,7 @@ def improved(matrix: np.ndarray, kind: str, squares: Squares) -> np.ndarray | No
     there = move(matrix, cols, rows)
     good, found = _agreeing(kind, squares, there), None
     for _ in range(3):
-        if good.sum() < LEAST[kind] + _SPARE[kind]:
+        if good.sum() < LEAST[kind] + _MORE_SQUARES[kind]:
             return None
         here, target = (squares.cols[good], squares.rows[good]), (there[0][good], there[1][good])
         found = fit(kind, here, target)
@@ -117,7 +120,7 @@ def _at_level(frame: Frame, matrix: np.ndarray, kind: str, step: int) -> tuple[n
 def _may_be_finer(coarse: Refined) -> bool:
     """Whether most squares agree at a level with too few of them to tell: finer squares are more."""
     squares = coarse.squares
-    return squares.chance(squares.count) >= CHANCE_AMONG_GUESSES and coarse.share > _MOST
+    return squares.chance(squares.count) >= CHANCE_AMONG_GUESSES and coarse.share > _AGREEING_SHARE
 
 
 def refine(frame: Frame, matrix: np.ndarray, kind: str, *, finest: int = 1) -> Refined | None:
@@ -134,7 +137,7 @@ def refine(frame: Frame, matrix: np.ndarray, kind: str, *, finest: int = 1) -> R
         box = frame.overlap(matrix)
         if min(box.height, box.width) < _LEAST_SIDE:
             return best
-        step = step_for(box, _COARSEST) if step is None else max(finest, step // _FINER)
+        step = step_for(box, _COARSEST_SIDE) if step is None else max(finest, step // _LEVEL_RATIO)
         matrix, now = _at_level(frame, matrix, kind, step)
         if best is None or now.beats_guessing:
             best = now

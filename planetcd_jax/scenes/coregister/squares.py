@@ -10,21 +10,30 @@ from scipy.ndimage import gaussian_filter
 
 from planetcd_jax.scenes.coregister.frames import Box, Frame, View
 
-# Standard deviation of the blur whose remainder is local contrast, pixels.
+# Local contrast is what an image has left without a blur of this standard deviation, pixels.
 _CONTRAST = 6.0
-_FLOOR = 0.3  # of an image's own spread: the least that local contrast is divided by
 
-# Squares along each axis at most; their side at most and at least; how far they are moved, as a share of the side.
-_ALONG, _SIDES, _REACH = 8, (24, 56), 0.35
-
-# Standard deviation of the same blur for pairs too small for squares.
+# The same for pairs too small for squares.
 _SMALL_CONTRAST = 4.0
 
-# The same of a close look: squares overlap by half.
-_CLOSE_ALONG, _CLOSE_SIDE = 24, 40
+# Least local spread that contrast is divided by, as a share of the spread of the whole image.
+_LEAST_SPREAD = 0.3
 
-# Share of a square that both images must show.
-_SHOWN = 0.7
+# Most squares along each axis.
+_MOST_ALONG = 8
+
+# Least and largest side of a square, pixels.
+_SIDES = (24, 56)
+
+# Largest shift that is searched, as a share of the side of a square.
+_SEARCHED = 0.35
+
+# A close comparison takes more squares, and smaller ones, which overlap by half.
+_CLOSE_MOST_ALONG = 24
+_CLOSE_LARGEST_SIDE = 40
+
+# Share of a square that must be valid in both images.
+_VALID_SHARE = 0.7
 
 # Squares agree where their shifts differ by fewer pixels than this.
 NEAR = 2.5
@@ -48,7 +57,7 @@ def local_contrast(image: np.ndarray, valid: np.ndarray, scale: float = _CONTRAS
     centred = centred / np.float32(spread)
     detail = (centred - gaussian_filter(centred, scale) / share) * weight
     power = detail**2
-    floor = _FLOOR**2 * float(power.sum()) / total + 1e-12
+    floor = _LEAST_SPREAD**2 * float(power.sum()) / total + 1e-12
     return (detail / np.sqrt(gaussian_filter(power, scale) / share + floor)).astype(np.float32)
 
 
@@ -122,8 +131,8 @@ def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int, *, close: boo
     """
     looks = frame.coarse(None, box, step), frame.coarse(matrix, box, step)
     shape = looks[0].height, looks[0].width
-    side = int(np.clip(min(shape) // 6, _SIDES[0], _CLOSE_SIDE if close else _SIDES[1]))
-    reach = max(4, int(_REACH * side))
+    side = int(np.clip(min(shape) // 6, _SIDES[0], _CLOSE_LARGEST_SIDE if close else _SIDES[1]))
+    reach = max(4, int(_SEARCHED * side))
     found, corners, structure = [], [], []
     rows, cols = (_starts(size, side, close=close) for size in shape)
     wide = side + 2 * reach
@@ -133,7 +142,7 @@ def measure(frame: Frame, matrix: np.ndarray, box: Box, step: int, *, close: boo
         for col in cols:
             views = [look.read(row - reach, col - reach, wide, wide) for look in looks]
             inner = slice(reach, reach + side)
-            if (views[0][1] & views[1][1])[inner, inner].mean() < _SHOWN:
+            if (views[0][1] & views[1][1])[inner, inner].mean() < _VALID_SHARE:
                 continue
             contrast = [local_contrast(*view) for view in views]
             if not all(one.any() for one in contrast):
@@ -157,7 +166,7 @@ def likeness(frame: Frame, box: Box) -> float:
     """
     views = [frame.coarse(matrix, box, 1).all() for matrix in (None, np.eye(3))]
     (one, here), (two, there) = ((local_contrast(*view, _SMALL_CONTRAST), view[1].astype(np.float32)) for view in views)
-    reach = [int(_REACH * n) for n in one.shape]
+    reach = [int(_SEARCHED * n) for n in one.shape]
     size = [scipy.fft.next_fast_len(n + r, real=True) for n, r in zip(one.shape, reach, strict=True)]
     around = np.ix_(*(np.arange(-r, r + 1) for r in reach))
 
@@ -188,7 +197,7 @@ def _starts(size: int, side: int, *, close: bool = False) -> list[int]:
     """First pixels of squares that do not overlap much, or by half, spread over one axis."""
     if size < side:
         return []
-    count = min(2 * size // side - 1, _CLOSE_ALONG) if close else int(np.clip(size // side, 1, _ALONG))
+    count = min(2 * size // side - 1, _CLOSE_MOST_ALONG) if close else int(np.clip(size // side, 1, _MOST_ALONG))
     return np.unique(np.linspace(0, size - side, count).round().astype(int)).tolist()
 
 

@@ -17,8 +17,9 @@ from planetcd_jax.scenes.grids import Grid
 from planetcd_jax.scenes.outlying import outlying
 from planetcd_jax.scenes.pixel_map import PixelMap
 
-# A homography is taken for an affine map where that leaves points further off, pixels, by this factor at least.
-_OFF, _FACTOR, _POINTS = 2.0, 2.0, 6
+# A homography replaces an affine map where the affine map's residual is above this, pixels, and above this factor times
+# the homography's, and there are so many points.
+_AFFINE_RESIDUAL, _RESIDUAL_FACTOR, _LEAST_POINTS = 2.0, 2.0, 6
 
 _PLAIN = {
     "before_col": ("beforecol", "col1", "x1", "beforex", "col", "sample", "referencesample", "matchsample"),
@@ -80,10 +81,10 @@ def model(path: str, frame: Frame) -> Model:
         raise DataError(f"{path}: its {count} points lie on one line; set three or more that span the images.")
     matrix = fit(kind, here, there)
     off = float(np.median(distances(matrix, here, there)))
-    if count >= _POINTS and off > _OFF:
+    if count >= _LEAST_POINTS and off > _AFFINE_RESIDUAL:
         bent = fit("homography", here, there)
         bent_off = float(np.median(distances(bent, here, there)))
-        if bent_off * _FACTOR < off:
+        if bent_off * _RESIDUAL_FACTOR < off:
             return Model(bent, "homography", count, bent_off, odd.said())
     return Model(matrix, kind, count, off, odd.said())
 

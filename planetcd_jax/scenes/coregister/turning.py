@@ -15,16 +15,27 @@ from planetcd_jax.scenes.coregister.frames import Frame, View
 from planetcd_jax.scenes.coregister.models import scaling
 from planetcd_jax.scenes.coregister.squares import local_contrast, whole_view
 
-# Longest side of the images that are compared, pixels, and the blur that makes up for the steps of turn and scale.
-_SIZE, _BLUR, _CONTRAST = 80, 0.8, 5.0
+# Longest side of the images that are compared, pixels.
+_SIDE = 80
 
-# The same where the second image shows but a part of the first, larger.
-_FINE_SIZE, _FINE_SCALE = 128, 1.3
+# The same for scales above `_FINE_FROM`, where the second image shows only a part of the first.
+_FINE_SIDE = 128
+_FINE_FROM = 1.3
 
-_TURN = 4.0  # degrees from one turn to the next
-_SCALES = tuple(2.0 ** (k / 12) for k in range(-14, 15))  # 0.45 to 2.2
+# Standard deviation of the blur of local contrast, pixels: peaks are then wider than the steps of turn and scale.
+_BLUR = 0.8
 
-_LEAST_COMMON = 0.12  # share of the smaller image that must be common
+# Scale of local contrast, pixels (see `local_contrast`).
+_CONTRAST = 5.0
+
+# Step of the turns that are tried, degrees.
+_TURN = 4.0
+
+# Scales that are tried, 0.45 to 2.2.
+_SCALES = tuple(2.0 ** (k / 12) for k in range(-14, 15))
+
+# Least share of the smaller image that both must show.
+_LEAST_COMMON = 0.12
 
 # Guesses that are looked at closer, no two of which are nearly one.
 GUESSES = 12
@@ -90,9 +101,9 @@ def guesses(frame: Frame, *, turns: bool = True) -> list[np.ndarray]:
 def _looks(turns: bool) -> list[tuple[int, tuple[float, ...]]]:
     """Sizes of the images, and the scales that are looked through with each."""
     if not turns:
-        return [(_FINE_SIZE, (1.0,))]
-    coarse = tuple(scale for scale in _SCALES if scale <= _FINE_SCALE)
-    return [(_SIZE, coarse), (_FINE_SIZE, _SCALES[len(coarse) :])]
+        return [(_FINE_SIDE, (1.0,))]
+    coarse = tuple(scale for scale in _SCALES if scale <= _FINE_FROM)
+    return [(_SIDE, coarse), (_FINE_SIDE, _SCALES[len(coarse) :])]
 
 
 def _unlike(one: np.ndarray, other: np.ndarray, centre: np.ndarray, size: float) -> bool:
@@ -104,7 +115,7 @@ def _unlike(one: np.ndarray, other: np.ndarray, centre: np.ndarray, size: float)
 def _shifts(here, turned, spectra) -> list[tuple[float, np.ndarray]]:
     """The two best shifts of a turned image, as (how sure, matrix from the first image's pixels to the second's)."""
     (a, known_a), (b, known_b, matrix) = here, turned
-    if min(b.shape) < 8 or max(b.shape) > 4 * _SIZE:
+    if min(b.shape) < 8 or max(b.shape) > 4 * _SIDE:
         return []
     size = tuple(-(-(n + m) // 32) * 32 for n, m in zip(a.shape, b.shape, strict=True))
     if size not in spectra:
