@@ -62,8 +62,11 @@ _FILLS = {
 }
 """Customary values of pixels without data, by kind of type; 9.97e36 is that of NetCDF. Not of 8 bits: see above."""
 
-_FILL_PIXELS, _FILL_APART = 16, 0.1
-"""Pixels that must have such a value, and how far it must lie from all data, as a share of their range."""
+_FILL_PIXELS = 16
+"""Fewest pixels that have such a value."""
+
+_FILL_APART = 0.1
+"""Least distance of such a value from all data, as a share of their range."""
 
 _SHADES = 32
 """Levels that an image of unsigned integers has at least, beside its values without data."""
@@ -75,12 +78,16 @@ _MARK = 1e38
 """Floats beyond this are marks: -3.4e38 in 32 bits, -1.8e308 in 64."""
 
 _WHOLE = 4_000_000
-"""Images of at most this many pixels are looked at whole; of larger ones, squares on a lattice."""
+"""Images of at most this many pixels are sampled whole; larger ones in squares on a lattice."""
 
 _LATTICE, _SQUARE = 6, 160
+"""Squares along each axis, and their side, pixels."""
 
-_COLLARED, _CORNER = 256, 32
-"""Least side of an image that may have a collar, pixels; a corner is this part of the shorter side."""
+_COLLARED = 256
+"""Least side of an image that may have a collar, pixels."""
+
+_CORNER = 32
+"""Corners of an image in its shorter side."""
 
 _HALF = 0.5
 """A range of valid values that holds less than this share of the pixels is meant for other values than the stored."""

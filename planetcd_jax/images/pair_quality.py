@@ -8,22 +8,30 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-# From these on a difference is told, each by what it is known to do to the scores.
-_TURN, _HEIGHT, _VIEW = 20.0, 10.0, 15.0  # degrees: azimuth of the sun, its height, and emission or phase
-_CORRELATION, _COMMON = 0.5, 0.3
-_SHARPER, _NOISIER = 1.7, 2.0  # times
-_NOISE = 0.5  # of an image's fine detail
+# Differences that the verdict names, each from the size on that is known to raise the scores.
+_SUN_AZIMUTH_DEG = 20.0
+_SUN_ELEVATION_DEG = 10.0
+_VIEW_DEG = 15.0  # emission or phase
+_LEAST_CORRELATION = 0.5
+_LEAST_COMMON = 0.3
+_SHARPNESS_RATIO = 1.7
+_NOISE_RATIO = 2.0
+_NOISE_SHARE = 0.5  # of an image's fine detail
 
 # Standard deviations of the Gaussians between which fine and coarse detail lie, pixels.
 _FINE, _COARSE = (0.7, 1.4), (2.8, 5.6)
 
-# Pixels next to a missing one that tell nothing of blur and noise, and those that do in a square at least.
-_FROM_MASKS, _LEAST_INSIDE = 2, 256
+# Pixels this near to a missing one are not used for blur and noise.
+_FROM_MASKS = 2
+
+# Fewest pixels of a square from which blur and noise are measured.
+_LEAST_INSIDE = 256
 
 NO_DOUBT = "nothing speaks against the pair"
 """The verdict of a good pair."""
 
-_REACH, _MOST_OF_A_SIDE = 40, 0.45  # pixels by which two patches may lie apart, and as a share of the shorter side
+# Largest shift between two patches that is searched, pixels, and as a share of the shorter side.
+_LARGEST_SHIFT, _LARGEST_SHIFT_SHARE = 40, 0.45
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,23 +97,23 @@ class Quality:
 def _light(angles: Mapping[str, float]) -> list[str]:
     said = []
     turn = abs(angles.get("sun_azimuth", 0.0))
-    if turn >= _TURN:
+    if turn >= _SUN_AZIMUTH_DEG:
         said.append(f"light differs by {turn:.0f} degrees of azimuth: expect false alarms on slopes")
     climb = angles.get("incidence", -angles.get("sun_elevation", 0.0))
-    if abs(climb) >= _HEIGHT:
+    if abs(climb) >= _SUN_ELEVATION_DEG:
         lower = "lower" if climb > 0 else "higher"
         said.append(
             f"the sun stands {abs(climb):.0f} degrees {lower} in the second image: expect false alarms at shadows"
         )
     for name in ("emission", "phase"):
-        if abs(angles.get(name, 0.0)) >= _VIEW:
+        if abs(angles.get(name, 0.0)) >= _VIEW_DEG:
             said.append(f"{name} differs by {abs(angles[name]):.0f} degrees: expect false alarms on relief")
     return said
 
 
 def _agreement(pair: Quality) -> list[str]:
     said = []
-    if not pair.correlation >= _CORRELATION:
+    if not pair.correlation >= _LEAST_CORRELATION:
         said.append(
             f"the dates correlate by {pair.correlation:.2f} only: much differs between them, or they lie badly on each "
             "other"
@@ -113,7 +121,7 @@ def _agreement(pair: Quality) -> list[str]:
             else "whether the dates agree could not be told: too plain"
         )
     least = min(pair.before.common, pair.after.common)
-    if least < _COMMON:
+    if least < _LEAST_COMMON:
         said.append(f"{100 * least:.0f} % of one image's ground is in both: the rest is not compared")
     return said
 
@@ -123,15 +131,17 @@ def _detail(before: Date, after: Date) -> list[str]:
         return ["blur and noise could not be told: too little ground in one piece"]
     said = []
     ratio = after.sharpness / max(before.sharpness, 1e-9)
-    if max(ratio, 1 / max(ratio, 1e-9)) >= _SHARPER:
+    if max(ratio, 1 / max(ratio, 1e-9)) >= _SHARPNESS_RATIO:
         which = "second" if ratio < 1 else "first"
         said.append(f"the {which} image is blurred against the other: fine texture will differ")
     times = after.noise / max(before.noise, 1e-9)
     noisy = max(before.noise_share, after.noise_share)
-    if noisy >= _NOISE:
+    if noisy >= _NOISE_SHARE:
         which = "second" if after.noise_share > before.noise_share else "first"
         more = (
-            f", {max(times, 1 / max(times, 1e-9)):.1f} times the other's" if not 1 / _NOISIER < times < _NOISIER else ""
+            f", {max(times, 1 / max(times, 1e-9)):.1f} times the other's"
+            if not 1 / _NOISE_RATIO < times < _NOISE_RATIO
+            else ""
         )
         said.append(
             f"{100 * noisy:.0f} % of the fine detail of the {which} image is noise{more}: small changes are lost"
@@ -174,7 +184,7 @@ def of_patches(
 
 def _best_correlation(one: np.ndarray, two: np.ndarray) -> float:
     """The higher correlation of two images: as they lie, or after the shift that brings most detail together."""
-    reach = min(_REACH, int(_MOST_OF_A_SIDE * min(one.shape)))
+    reach = min(_LARGEST_SHIFT, int(_LARGEST_SHIFT_SHARE * min(one.shape)))
     details = [_band(image - image.mean(), *_COARSE) for image in (one, two)]
     size = [scipy.fft.next_fast_len(n + reach, real=True) for n in one.shape]
     spectra = [cast(np.ndarray, scipy.fft.rfft2(detail, s=size)) for detail in details]

@@ -19,48 +19,56 @@ import numpy as np
 
 from planetcd_jax.images.reading import Image
 
-_LOOKED_AT = 20_000
-"""Pixels that decide."""
+_SAMPLED = 20_000
+"""Pixels that a curve is looked for in."""
 
-_LEAST = 1024
-"""Pixels with data in both dates from where on a curve is looked for."""
+_LEAST_PIXELS = 1024
+"""Fewest pixels with data in both dates."""
 
 _GROUP = 16
-"""Pixels of about one level in the finer date; in the other they have about one level too, or there is no curve."""
+"""Pixels of about one level in the finer date. If there is a curve, they have about one level in the other date too."""
 
-_SPREAD = 3.0
-"""Largest interquartile range in such a group, in steps, from where on a curve is not looked for."""
+_LARGEST_SPREAD = 3.0
+"""Largest interquartile range of such a group in the other date, in steps; above it there is no curve."""
 
-_RUN, _IN_RUN, _RUNS = 64, 0.98, 0.5
-"""A run of so many pixels is the same in both dates where so large a share follows the curve to within rounding, and so
-large a share of the runs must be: the others may have changed. Noise breaks every run."""
+_RUN = 64
+"""Neighbouring pixels of a run. Noise makes every run differ; a change makes only its own runs differ."""
+
+_FOLLOWING = 0.98
+"""Share of a run that must follow the curve to within rounding, for the run to be the same in both dates."""
+
+_SAME_RUNS = 0.5
+"""Share of the runs that must be the same in both dates."""
 
 _BINS = 512
-"""Levels of the finer date at most, whose medians in the other a curve is fitted to."""
+"""Most levels of the finer date. A curve is fitted to the medians that the other date has at them."""
 
 _LEVELS = 24
 """Steps that the middle nine tenths of the coarser date must span: on fewer, noise below a step follows any line."""
 
-_PILE = 1e-3
+_SATURATED_SHARE = 1e-3
 """Least share of the pixels that have the least or largest value of a saturated date."""
 
-_SLACK = 0.5
-"""Steps by which a fitted curve may lie off."""
+_TOLERANCE = 0.5
+"""Largest error of a fitted curve, in steps."""
 
 _FINEST = 2000.0
-"""A date with no steps, such as one of floats, is taken to have so many over its range."""
+"""Steps over the range of a date that has none, such as one of floats."""
 
-_ROUNDS, _WORST = 8, 0.3
-"""Rounds in which so large a share of the pixels, those farthest from a line, is left out."""
+_ROUNDS = 8
+"""Rounds of a fit that leaves out the pixels farthest from the line."""
 
-_COUNTS = 16
-"""Pixels of a level from where on more do not count: the curve has to be right at rare levels too."""
+_LEFT_OUT = 0.3
+"""Share of the pixels that it leaves out."""
+
+_MOST_WEIGHT = 16
+"""Largest weight of a level, in pixels: the curve has to be right at rare levels too."""
 
 _NEAR = 1.5
-"""Steps of the coarser date by which a level that has not changed lies off a first curve at most."""
+"""Largest distance of unchanged levels from a first curve, in steps of the coarser date."""
 
 _POWERS, _PEDESTALS = np.geomspace(0.02, 3.5, 24), np.geomspace(1e-3, 3.0, 12)
-"""What the fit of a curve begins with: the best of these."""
+"""Exponents and pedestals of which the best pair is where the fit of a curve starts."""
 
 
 class Curve(NamedTuple):
@@ -126,7 +134,7 @@ class Recoding:
     def _bounds(self, finer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the grey levels of the finer date may be in the code of the other, with its rounding."""
         values, half = np.asarray(finer, np.float64), self.steps[0] / 2
-        reach = (0.5 + _SLACK) * self.steps[1]
+        reach = (0.5 + _TOLERANCE) * self.steps[1]
         sides = (
             np.where(values <= self.ends[0], -np.inf, values - half),
             np.where(values >= self.ends[1], np.inf, values + half),
@@ -148,9 +156,9 @@ def recoding(before: np.ndarray, after: np.ndarray) -> Recoding | None:
     Args:
         before, after: [N] values at the same pixels, all with data, neighbours beside each other.
     """
-    if before.size < _LEAST:
+    if before.size < _LEAST_PIXELS:
         return None
-    step = -(-before.size // _LOOKED_AT)
+    step = -(-before.size // _SAMPLED)
     dates = [date[: date.size // _RUN * _RUN].reshape(-1, _RUN)[::step].ravel() for date in (before, after)]
     dates = [date.astype(np.float64) for date in dates]
     if not all(np.isfinite(date).all() and np.ptp(date) > 0 for date in dates):
@@ -192,14 +200,14 @@ def _is_function(one: np.ndarray, two: np.ndarray, step: float) -> bool:
     low, high = np.percentile(groups, [25, 75], axis=1)
     own = one[order[: order.size // _GROUP * _GROUP]].reshape(-1, _GROUP)
     wide = np.ptp(own, axis=1) / np.ptp(one) * np.ptp(two)  # what a line makes of the levels of a group
-    return bool(np.median(high - low - wide) <= _SPREAD * step)
+    return bool(np.median(high - low - wide) <= _LARGEST_SPREAD * step)
 
 
 def _fitted(one: np.ndarray, two: np.ndarray, steps: tuple[float, float], finer: int) -> Recoding | None:
     """The stiffest curve that enough of the pixels follow: a line, or one with a power."""
     ends = _saturated(one, steps[0]), _saturated(two, steps[1])
     inside = (one > ends[0][0]) & (one < ends[0][1]) & (two > ends[1][0]) & (two < ends[1][1])
-    if inside.sum() < _LEAST // 2:
+    if inside.sum() < _LEAST_PIXELS // 2:
         return None
     kept = one[inside], two[inside]
     line = _line(*kept)
@@ -209,13 +217,13 @@ def _fitted(one: np.ndarray, two: np.ndarray, steps: tuple[float, float], finer:
     if not best.follows(one, two).all():
         bent = dataclasses.replace(best, curve=_power_curve(*_levels(*kept), line, steps[1]))
         best = max(best, bent, key=lambda found: float(found.follows(one, two).mean()))
-    return best if _same_runs(best, one, two) >= _RUNS else None
+    return best if _same_runs(best, one, two) >= _SAME_RUNS else None
 
 
 def _same_runs(found: Recoding, one: np.ndarray, two: np.ndarray) -> float:
     """Share of the runs of pixels that are the same in both dates."""
     follows = found.follows(one, two).reshape(-1, _RUN)
-    return float((follows.mean(axis=1) >= _IN_RUN).mean())
+    return float((follows.mean(axis=1) >= _FOLLOWING).mean())
 
 
 def _levels(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -226,7 +234,7 @@ def _levels(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
     order = np.argsort(one, kind="stable")
     bounds = np.searchsorted(one[order], levels)
     parts = [part for part in np.split(order, bounds[1:]) if part.size]
-    middle = [(np.median(one[part]), np.median(two[part]), np.sqrt(min(part.size, _COUNTS))) for part in parts]
+    middle = [(np.median(one[part]), np.median(two[part]), np.sqrt(min(part.size, _MOST_WEIGHT))) for part in parts]
     first, second, weight = np.array(middle, float).T
     return first, second, weight
 
@@ -243,7 +251,7 @@ def _line(one: np.ndarray, two: np.ndarray) -> Curve | None:
             return None
         gain, offset = np.polyfit(u[keep], two[keep], 1)
         rest = abs(two - offset - gain * u)
-        keep = rest <= np.quantile(rest, 1 - _WORST)
+        keep = rest <= np.quantile(rest, 1 - _LEFT_OUT)
     return Curve(low, high, float(offset), float(gain)) if gain > 0 else None
 
 
@@ -301,7 +309,7 @@ def _saturated(values: np.ndarray, step: float) -> tuple[float, float]:
     levels, counts = np.unique(values, return_counts=True)
     if levels.size < 3:
         return -np.inf, np.inf
-    least = _PILE * values.size
+    least = _SATURATED_SHARE * values.size
     piles = counts[0] > max(counts[1], least), counts[-1] > max(counts[-2], least)
     of_bytes = step == 1 and levels[0] >= 0 and levels[-1] <= 255
     low = float(levels[0]) if piles[0] or (of_bytes and levels[0] == 0) else -np.inf

@@ -20,11 +20,17 @@ BLOCK = 16
 
 _LEAST_BLOCKS = 24
 
-_WORST, _ROUNDS = 0.3, 8
-"""Share of the blocks that may have changed: those farthest from the curve are left out, in so many rounds."""
+_LEFT_OUT = 0.3
+"""Share of the blocks that may have changed: a fit leaves out those farthest from the curve."""
 
-_EXPLAINED, _GAIN = 0.99, 0.35
-"""A curve is taken where it explains this share of the variance, and leaves at most this share of what a line does."""
+_ROUNDS = 8
+"""Rounds of that fit."""
+
+_EXPLAINED = 0.99
+"""Least share of the variance that a curve explains."""
+
+_LEFT_OF_A_LINE = 0.35
+"""Largest residual of a curve, as a share of that of a line."""
 
 _EXPONENTS = np.arange(1.5, 10.1, 0.5)
 """Exponents -b that are tried; 2.3 is a range of 10 dB."""
@@ -109,7 +115,7 @@ def bends(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     fits = _fit(before, after[:, 0]), _fit(after, before[:, 0])
     coded = 0 if fits[0][1] >= fits[1][1] else 1
     bend, explained, line = fits[coded]
-    if bend == 0 or explained < _EXPLAINED or 1 - explained > _GAIN * (1 - line):
+    if bend == 0 or explained < _EXPLAINED or 1 - explained > _LEFT_OF_A_LINE * (1 - line):
         return 0.0, 0.0
     return (bend, 0.0) if coded == 0 else (0.0, bend)
 
@@ -137,7 +143,7 @@ def _explained_by_most(x: np.ndarray, y: np.ndarray) -> float:
         if slope <= 0:
             return 0.0
         rest = abs(y - slope * (x - middle) - y[keep].mean())
-        keep = rest <= np.quantile(rest, 1 - _WORST)
+        keep = rest <= np.quantile(rest, 1 - _LEFT_OUT)
     return _explained(x[keep], y[keep])
 
 
@@ -148,7 +154,7 @@ def _fit_parabola(coded: np.ndarray, other: np.ndarray) -> tuple[float, float, f
     for _ in range(_ROUNDS):
         weights = np.linalg.lstsq(terms[keep], other[keep], rcond=None)[0]
         rest = abs(other - terms @ weights)
-        keep = rest <= np.quantile(rest, 1 - _WORST)
+        keep = rest <= np.quantile(rest, 1 - _LEFT_OUT)
     if weights[1] <= 0:
         return 0.0, 0.0, 0.0
     bend = float(np.clip(weights[2] / weights[1], -1.0, 0.0))

@@ -44,8 +44,11 @@ _OTHERS = 4
 _SEEN = 4.0
 """Standard deviations of the ground's differences that a second part has at least."""
 
-_FLOOR, _DARK = 0.03, -2.5
-"""Share of the ground that counts as its darkest, and what is never shadow: in standard deviations of the ground."""
+_DARKEST_SHARE = 0.03
+"""Share of the ground that counts as its darkest."""
+
+_SHADOW_BELOW = -2.5
+"""Brightness above which nothing is shadow, in standard deviations of the ground from its mean."""
 
 _AS_DARK = 0.8
 """Shadow that stands beside one that grew is at least so dark, as a share of that."""
@@ -176,9 +179,9 @@ def _of_moving(seen: _Compared, view: View, place: np.ndarray, noise: float) -> 
 def _of_light(seen: _Compared, view: View, place: np.ndarray, core: Part) -> dict[str, Any]:
     """What another light explains: shading, and shadows."""
     light, turn = measures.explained_by_light(seen.before, seen.after, place, view.valid, seen.ground)
-    floors = [min(float(np.quantile(x[view.valid], _FLOOR)), _DARK) for x in (seen.before, seen.after)]
+    floors = [min(float(np.quantile(x[view.valid], _DARKEST_SHARE)), _SHADOW_BELOW) for x in (seen.before, seen.after)]
     darker, floor = (seen.after, floors[1]) if core.sign < 0 else (seen.before, floors[0])
-    level = min(_AS_DARK * float(np.median(darker[core.mask])), _DARK)
+    level = min(_AS_DARK * float(np.median(darker[core.mask])), _SHADOW_BELOW)
     beside = wider(core.mask, 3) & ~core.mask & (np.maximum(seen.before, seen.after) <= level)
     found: dict[str, Any] = {
         "light": light, "light_turn": turn, "floor": float((darker[core.mask] <= floor).mean()),

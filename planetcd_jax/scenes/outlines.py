@@ -22,14 +22,20 @@ from planetcd_jax.scenes.scoring import Scene
 from planetcd_jax.scores.pixel_level import PixelChange
 from planetcd_jax.types import Array, Params
 
-# Ground of a tile, and what is looked at around it: registration needs some, and a change on the edge is seen whole.
-_CORE, _AROUND = 256, 96
+# Side of the ground of a tile, pixels.
+_TILE = 256
+
+# Ground around a tile that is compared with it, pixels: registration needs some, and changes on an edge are seen whole.
+_MARGIN = 96
 
 # Parts of changed ground that are no further apart than twice this, pixels, are one change: a block and its shadow.
 _JOIN = 3
 
-# A speck this near to a change of so many times its area, pixels, is a part of it: a ray of an impact, say.
-_NEAR, _SATELLITE = 8.0, 20.0
+# A small part is joined to a change that is no further away than this, pixels, such as a ray to its impact.
+_JOINED_WITHIN = 8.0
+
+# The change must have at least this many times its area.
+_AREA_RATIO = 20.0
 
 # Standard deviation of the window in which evidence that peaks at rims is averaged, pixels.
 _AVERAGED = 8.0
@@ -91,7 +97,7 @@ def tiles(corners: np.ndarray, window: int) -> list[tuple[int, int]]:
     """Tiles, counted in rows and columns, whose ground some of the windows see; corners: [K, 2]."""
     cells: set[tuple[int, int]] = set()
     for row, col in corners.tolist():
-        rows, cols = (range(n // _CORE, (n + window - 1) // _CORE + 1) for n in (row, col))
+        rows, cols = (range(n // _TILE, (n + window - 1) // _TILE + 1) for n in (row, col))
         cells.update((r, c) for r in rows for c in cols)
     return sorted(cells)
 
@@ -187,13 +193,13 @@ def find_changes(
         Those that lie in such a window, in no order.
     """
     look, window = change_finder(scene, outlines_only=True), scene.plan.window
-    side, found = _CORE + 2 * _AROUND, []
+    side, found = _TILE + 2 * _MARGIN, []
     boxes = shapely.box(corners[:, 1], corners[:, 0], corners[:, 1] + window, corners[:, 0] + window)
     seen = shapely.STRtree(boxes)
     for number, (r, c) in enumerate(tiles(corners, window)):
-        top, left = r * _CORE - _AROUND, c * _CORE - _AROUND
+        top, left = r * _TILE - _MARGIN, c * _TILE - _MARGIN
         maps = look(jax.random.fold_in(key, number), top, left, side, side)
-        core = shapely.box(c * _CORE, r * _CORE, (c + 1) * _CORE, (r + 1) * _CORE)
+        core = shapely.box(c * _TILE, r * _TILE, (c + 1) * _TILE, (r + 1) * _TILE)
         here = [x for x in parts(maps, top, left) if x.outline.intersects(core)]
         found += [x for x in here if len(seen.query(x.outline, "intersects"))]
         progress(1)
@@ -226,12 +232,12 @@ def put_together(found: Sequence[Change]) -> list[Change]:
 
 
 def _without_satellites(found: list[Change]) -> list[Change]:
-    """The changes without those that lie within, or at the edge of, one of `_SATELLITE` times their area."""
-    around = [x.outline.convex_hull.buffer(_NEAR) for x in found]
+    """The changes without those that lie within, or at the edge of, one of `_AREA_RATIO` times their area."""
+    around = [x.outline.convex_hull.buffer(_JOINED_WITHIN) for x in found]
     return [
         x for x in found
         if not any(
-            _SATELLITE * x.outline.area < y.outline.area and hull.contains(x.outline)
+            _AREA_RATIO * x.outline.area < y.outline.area and hull.contains(x.outline)
             for y, hull in zip(found, around, strict=True)
         )
     ]  # fmt: skip

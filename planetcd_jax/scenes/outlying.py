@@ -8,13 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A point is left out that lies so many times further off than the others do, and pixels at least.
-_TIMES, _LEAST = 4.0, 4.0
+# A point is left out where its residual is at least this many times that of the others.
+_RATIO = 4.0
 
-# Points that must be left to predict each other; and share of the points that may be left out.
-_KEPT, _SHARE = 7, 0.2
+# Least residual of a point that is left out, pixels.
+_LEAST_RESIDUAL = 4.0
 
-# Points that disagree most, of which each is tried.
+# Fewest points that must remain.
+_LEAST_KEPT = 7
+
+# Largest share of the points that may be left out.
+_MOST_LEFT_OUT = 0.2
+
+# Points with the largest residuals that are tried, one by one.
 _TRIED = 8
 
 # Points from where on thin plates take too long.
@@ -52,8 +58,8 @@ def outlying(x: np.ndarray, y: np.ndarray, cols: np.ndarray, rows: np.ndarray) -
     kept, told = np.ones(count, bool), np.zeros(count)
     places, pixels = _scaled(x, y), np.stack([cols, rows], axis=-1).astype(float)
     found, missed = kept, _missed(places, pixels)
-    for _ in range(min(int(_SHARE * count), count - _KEPT)):
-        if missed is None or missed[0].max() <= _LEAST:
+    for _ in range(min(int(_MOST_LEFT_OUT * count), count - _LEAST_KEPT)):
+        if missed is None or missed[0].max() <= _LEAST_RESIDUAL:
             break
         # A bad point spoils what is said of its neighbours: the one is taken without which the others agree best.
         tried = [_without(kept, k) for k in np.flatnonzero(kept)[np.argsort(missed[0])[-_TRIED:]]]
@@ -63,7 +69,7 @@ def outlying(x: np.ndarray, y: np.ndarray, cols: np.ndarray, rows: np.ndarray) -
         kept, missed = min(known, key=lambda one: float(one[1][0].sum()))
         off = np.zeros(count)
         off[~kept] = _missed_at(places[kept], pixels[kept], missed[1], places[~kept], pixels[~kept])
-        if off[~kept].min() > max(_LEAST, _TIMES * missed[0].max()):
+        if off[~kept].min() > max(_LEAST_RESIDUAL, _RATIO * missed[0].max()):
             found, told = kept, off
     return Outlying(found, told)
 

@@ -17,8 +17,11 @@ _SIZE_RATIOS = (0.33, 3.0)  # of the features of a match
 _NEAR = 5.0  # pixels that a match may lie off a model
 _ROUGH = 0.03  # the same for the first guess, as a share of the image's side
 
-# Trials of the random choice of matches, and how sure it must be. OpenCV draws the same ones in every run.
-_TRIALS, _SURE = 20_000, 0.9999
+# Most trials of RANSAC. OpenCV draws the same ones in every run.
+_TRIALS = 20_000
+
+# Confidence at which RANSAC stops.
+_CONFIDENCE = 0.9999
 
 Matches = tuple[np.ndarray, np.ndarray]
 """[N, 4] each: column, row, size and angle (radians) of the features of the two images."""
@@ -79,11 +82,11 @@ def _models(matches: Matches, reach: float) -> list[np.ndarray]:
     for chosen in (np.ones(len(matches[0]), bool), _from_one(matches, reach)):
         here, there = (np.ascontiguousarray(points[chosen, :2]) for points in matches)
         if len(here) >= 8:
-            found.append(cv2.findHomography(here, there, cv2.USAC_MAGSAC, _NEAR, None, _TRIALS, _SURE)[0])
+            found.append(cv2.findHomography(here, there, cv2.USAC_MAGSAC, _NEAR, None, _TRIALS, _CONFIDENCE)[0])
         if len(here) >= 5:
-            affine = cv2.estimateAffine2D(here, there, None, cv2.USAC_MAGSAC, _NEAR, _TRIALS, _SURE)[0]
+            affine = cv2.estimateAffine2D(here, there, None, cv2.USAC_MAGSAC, _NEAR, _TRIALS, _CONFIDENCE)[0]
             found.append(None if affine is None else np.vstack([affine, [0.0, 0.0, 1.0]]))
-            alike = cv2.estimateAffinePartial2D(here, there, None, cv2.RANSAC, _NEAR, _TRIALS, _SURE)[0]
+            alike = cv2.estimateAffinePartial2D(here, there, None, cv2.RANSAC, _NEAR, _TRIALS, _CONFIDENCE)[0]
             found.append(None if alike is None else np.vstack([alike, [0.0, 0.0, 1.0]]))
     return [matrix for matrix in found if matrix is not None and np.isfinite(matrix).all()]
 
